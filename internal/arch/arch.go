@@ -16,6 +16,9 @@ var (
 	ErrUnknown   = errors.New("unknown instruction")
 )
 
+// MaxLen is the longest instruction the processor accepts, in bytes.
+const MaxLen = 15
+
 // Inst is one decoded instruction, reduced to what comparing and moving code
 // needs. Offsets are from the first byte of the instruction, sizes in bytes.
 type Inst struct {
@@ -23,18 +26,20 @@ type Inst struct {
 	Op      byte // last opcode byte
 	Map     byte // 0 one-byte, 1 0F, 2 0F38, 3 0F3A; VEX/EVEX/XOP: their map
 	ModRM   byte
-	DispOff uint8 // displacement; DispLen 0: none
+	DispOff uint8 // displacement; DispLen 0: none. moffs: 8 bytes (4 with 67)
 	DispLen uint8
-	ImmOff  uint8 // immediate or branch distance; ImmLen 0: none
+	ImmOff  uint8 // immediate or branch distance; ImmLen 0: none. enter: 3 bytes
 	ImmLen  uint8
 	Base    int8 // base register 0..15, NoReg, or RIP
-	Index   int8 // index register 0..15 or NoReg
+	Index   int8 // index register 0..15 (a vector index: 0..31) or NoReg
 
 	HasModRM bool
 	Rel      bool // ImmOff/ImmLen is a branch distance from the end
 	FS       bool // fs-relative memory operand (thread-local storage)
-	Wide     bool // REX.W
+	Wide     bool // REX.W, or the W bit of VEX, EVEX or XOP
 	Vector   bool // VEX, EVEX or XOP encoded
+	Addr32   bool // prefix 67: addresses are cut to 32 bits
+	Size16   bool // prefix 66: 16-bit operands, or a part of an SSE opcode
 }
 
 const (
