@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"hotpatch/internal/patch"
+	"hotpatch/internal/proc"
+	"hotpatch/internal/txn"
+)
+
+// liveFlags are what apply and revert have in common.
+type liveFlags struct {
+	pids []int
+	wait time.Duration
+	json bool
+}
+
+func (f *liveFlags) add(fl *pflag.FlagSet) {
+	fl.IntSliceVar(&f.pids, "pid", nil, "only this `PID`; may be given several times (default: every process it concerns, containers included)")
+	fl.DurationVar(&f.wait, "wait", 0, "how `LONG` to go on trying while a process is busy, such as 30s")
+	fl.BoolVar(&f.json, "json", false, "print the results as JSON")
+}
+
+// check refuses values that mean nothing, and drops repeated pids.
+func (f *liveFlags) check(verb string) error {
+	if f.wait < 0 {
+		return usage("%s: --wait %s is negative", verb, f.wait)
+	}
+	pids, err := checkPIDs(verb, f.pids)
+	f.pids = pids
+	return err
+}
+
+func checkPIDs(verb string, pids []int) ([]int, error) {
+	seen := map[int]bool{}
+	var once []int
+	for _, pid := range pids {
+		if pid <= 0 {
+			return nil, usage("%s: %d is not a pid", verb, pid)
+		}
+		if !seen[pid] {
+			seen[pid] = true
+			once = append(once, pid)
+		}
+	}
+	return once, nil
+}
+
+func (a *app) applyCmd() *cobra.Command {
+	var f liveFlags
+	cmd := &cobra.Command{
+		Use:   "apply FILE [--pid N]... [--wait D]",
+		Short: "Put a hotpatch into the running processes it is for",
+		Long: `apply finds every process on this host that maps an image the hotpatch is for,
+in containers too, and patches them one after the other. A process is stopped
+for about a millisecond; it is changed wholly or not at all. Processes that
+already have the hotpatch are left alone.
+
+A hotpatch that needs review is refused until somebody accepted it (hotpatch
+review FILE --accept REASON).
+
+Exit code 0: every process is patched, and there was at least one. 4: some are,
+others are not or could not be examined. 3: nothing was changed. 1: errors.`,
+		Example: `  hotpatch apply redis.hotpatch
+  hotpatch apply redis.hotpatch --pid 812 --wait 30s
+  hotpatch apply redis.hotpatch --json`,
+		Args: needs("FILE"),
+	}
+	f.add(cmd.Flags())
+	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
+		if err := f.check("apply"); err != nil {
+			return err
+		}
+		return a.apply(ctx, args[0], f)
+	})
+	return cmd
+}
+
+func (a *app) apply(ctx context.Context, file string, f liveFlags) error {
+	b, err := readBundle(file)
+	if err != nil {
+		return err
+	}
+	if err := b.Applicable(); err != nil {
+		if f.json {
+			if err := writeJSON(a.out, []txn.Result{}); err != nil {
+				return err
+			}
+		}
+		hint := ""
+		if b.Manifest.Verdict == patch.Review && b.Accepted == nil {
+			hint = fmt.Sprintf("hotpatch review %s --accept REASON", file)
+		}
+		return &exitError{code: exitRefused, err: fmt.Errorf("apply %s: %w; nothing was changed", file, err), hint: hint}
+	}
+	pids, denied := f.pids, map[int]error(nil)
+	if len(pids) == 0 {
+		if pids, denied, err = txn.Targets(b); err != nil {
+			return fmt.Errorf("find processes for %s: %w", file, err)
+		}
+	}
+	o := txn.Options{Wait: f.wait, Log: a.log()}
+	one := func(ctx context.Context, pid int) txn.Result { return txn.Apply(ctx, pid, b, o) }
+	none := fmt.Sprintf("no process maps %s; nothing to do", imagesText(&b.Manifest))
+	return a.each(ctx, pids, denied, f, one, none)
+}
+
+// imagesText names the images a bundle is for.
+func imagesText(m *patch.Manifest) string {
+	if len(m.Images) == 1 {
+		return fmt.Sprintf("%s with build-id %s", plain(m.Images[0].Path), m.Images[0].BuildIDBase)
+	}
+	return fmt.Sprintf("any of the %d images of %s", len(m.Images), title(m))
+}
+
+// each handles the processes one after the other and reports every one of
+// them: also after an interrupt, when the rest is not tried any more. none is
+// what to say when there is no process.
+func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f liveFlags,
+	one func(context.Context, int) txn.Result, none string) error {
+	results := make([]txn.Result, 0, len(pids))
+	for _, pid := range pids {
+		var r txn.Result
+		if ctx.Err() != nil {
+			r = txn.Result{PID: pid, Comm: commOf(pid), Outcome: txn.Failed, Reason: "interrupted before it was tried"}
+		} else {
+			r = one(ctx, pid)
+		}
+		results = append(results, r)
+		if !f.json {
+			a.printResult(r)
+		}
+	}
+	if f.json {
+		if err := writeJSON(a.out, results); err != nil {
+			return err
+		}
+	}
+	a.printDenied(denied)
+	if len(results) == 0 {
+		e := &exitError{code: exitRefused, err: fmt.Errorf("%s", none)}
+		if len(denied) > 0 {
+			e.hint = "run it as root to examine every process"
+		}
+		return e
+	}
+	if len(results) > 1 && !f.json {
+		fmt.Fprintln(a.out, a.outStyle.dim(sumText(results)))
+	}
+	a.outcomeHints(results, f.wait)
+	return done(outcomeCode(results, len(denied)))
+}
+
+// sumText is "3 applied, 1 busy".
+func sumText(rs []txn.Result) string {
+	text := ""
+	for _, o := range []txn.Outcome{txn.Applied, txn.Reverted, txn.Already, txn.Busy, txn.Denied, txn.Skipped, txn.Died, txn.Failed} {
+		n := 0
+		for _, r := range rs {
+			if r.Outcome == o {
+				n++
+			}
+		}
+		if n > 0 {
+			if text != "" {
+				text += ", "
+			}
+			text += fmt.Sprintf("%d %s", n, o)
+		}
+	}
+	return text
+}
+
+// commOf is the process's name if it can be had; it is only shown.
+func commOf(pid int) string {
+	info, err := proc.Read(pid)
+	if err != nil {
+		return ""
+	}
+	return info.Comm
+}

@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hotpatch/internal/build"
+	"hotpatch/internal/patch"
+)
+
+type buildFlags struct {
+	out, accept, by       string
+	debugBase, debugFixed string
+	json, all             bool
+}
+
+func (a *app) buildCmd() *cobra.Command {
+	var f buildFlags
+	cmd := &cobra.Command{
+		Use:   "build BASE FIXED -o FILE",
+		Short: "Compare two packages and write the hotpatch that leads from one to the other",
+		Long: `build compares BASE, what is running, with FIXED, what should run, and writes
+what differs as a hotpatch. Both are .deb packages, directories or ELF files.
+
+Exit code 0: clean and written, or nothing to patch (then no file is written).
+4: written, but somebody has to accept it before it can be applied (see
+hotpatch review). 3: refused, with reasons; nothing is written.
+
+--all is a torture test of the machinery: it carries every function that can
+be carried, changed or not.`,
+		Example: `  hotpatch build redis_7.0.15-1~deb12u7.deb redis_7.0.15-1~deb12u10.deb -o redis.hotpatch
+  hotpatch build old/libpng16.so.16 new/libpng16.so.16 -o libpng.hotpatch --json
+  hotpatch build old.deb new.deb -o x.hotpatch --debug-base old-dbg/ --debug-fixed new-dbg/`,
+		Args: needs("BASE", "FIXED"),
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.out, "output", "o", "", "`FILE` to write (required)")
+	fl.StringVar(&f.accept, "accept", "", "accept what needs review at once, for this `REASON`")
+	fl.StringVar(&f.by, "by", "", "who accepts (default: you, as `NAME`@host)")
+	fl.StringVar(&f.debugBase, "debug-base", "", "debug `FILE` of BASE, or a directory of them by build-id")
+	fl.StringVar(&f.debugFixed, "debug-fixed", "", "debug `FILE` of FIXED, or a directory of them by build-id")
+	fl.BoolVar(&f.json, "json", false, "print the report as JSON")
+	fl.BoolVar(&f.all, "all", false, "torture test: carry unchanged functions too")
+	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
+		if f.out == "" {
+			return usage("build: no output file given (-o FILE)")
+		}
+		accept, err := acceptReason(cmd, f.accept)
+		if err != nil {
+			return err
+		}
+		f.accept = accept
+		return a.build(ctx, args[0], args[1], f)
+	})
+	return cmd
+}
+
+// build runs the builder, writes the bundle and reports.
+func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error {
+	for _, in := range []string{base, fixed} {
+		info, err := os.Stat(in)
+		if err != nil {
+			return fmt.Errorf("build: %w", err)
+		}
+		if out, err := os.Stat(f.out); err == nil && os.SameFile(info, out) {
+			return usage("build: output %s is also an input", f.out)
+		}
+	}
+	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, All: f.all}
+	if f.accept != "" {
+		o.By = author(f.by)
+	}
+	p := &progressLine{w: a.err, style: a.errStyle}
+	if a.progress {
+		o.Progress = p.event
+	}
+	report, bundle, err := build.Build(ctx, base, fixed, o)
+	p.clear()
+	if err != nil {
+		return fmt.Errorf("build %s → %s: %w", base, fixed, err)
+	}
+	if report.Verdict == patch.Clean || report.Verdict == patch.Review {
+		if bundle == nil {
+			return fmt.Errorf("build %s → %s: verdict %s without a bundle", base, fixed, report.Verdict)
+		}
+		if err := bundle.WriteFile(f.out); err != nil {
+			return fmt.Errorf("write %s: %w", f.out, err)
+		}
+		if report.Bundle, err = bundleInfo(bundle, f.out); err != nil {
+			return err
+		}
+	} else {
+		report.Bundle = nil
+	}
+	if f.json {
+		err = writeJSON(a.out, normalise(report))
+	} else {
+		err = a.printBuild(report, bundle, f.out)
+	}
+	if err != nil {
+		return err
+	}
+	return a.buildExit(report, bundle, f.out)
+}
+
+// buildExit says what comes next and picks the exit code.
+func (a *app) buildExit(r *build.Report, b *patch.Bundle, out string) error {
+	switch r.Verdict {
+	case patch.Clean:
+		return nil
+	case patch.Nothing:
+		a.warnStale(out)
+		return nil
+	case patch.Review:
+		if b.Accepted != nil {
+			return nil
+		}
+		a.hint(fmt.Sprintf("hotpatch review %s", out))
+		return done(exitPartly)
+	default:
+		a.warnStale(out)
+		return done(exitRefused)
+	}
+}
+
+// warnStale tells of an output file that this build did not write: it could be
+// taken for the result.
+func (a *app) warnStale(out string) {
+	if _, err := os.Stat(out); err == nil {
+		fmt.Fprintf(a.err, "%s %s is from an earlier build and was left as it is\n", a.errStyle.warn("warning:"), out)
+	}
+}
+
+func bundleInfo(b *patch.Bundle, file string) (*build.BundleInfo, error) {
+	id, err := b.ID()
+	if err != nil {
+		return nil, fmt.Errorf("identify %s: %w", file, err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("check what was written: %w", err)
+	}
+	return &build.BundleInfo{ID: id, Size: info.Size()}, nil
+}
+
+// normalise makes absent lists empty ones: a documented list is never null.
+func normalise(r *build.Report) *build.Report {
+	c := *r
+	c.Reasons = nonNil(c.Reasons)
+	c.Images = append([]build.ImageReport{}, c.Images...)
+	for i := range c.Images {
+		c.Images[i].Functions = nonNil(c.Images[i].Functions)
+	}
+	return &c
+}
+
+func nonNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// printBuild is the report in words.
+func (a *app) printBuild(r *build.Report, b *patch.Bundle, out string) error {
+	var w strings.Builder
+	head := a.verdictText(r.Verdict)
+	switch r.Verdict {
+	case patch.Nothing:
+		fmt.Fprintf(&w, "%s  no code differs; no file was written\n", head)
+	case patch.Refused:
+		fmt.Fprintf(&w, "%s  no hotpatch can be made that is certain to be right; nothing was written\n", head)
+	default:
+		fmt.Fprintf(&w, "%s  %s\n", head, title(&b.Manifest))
+		fmt.Fprintf(&w, "         written to %s (id %s, %s)\n", out, r.Bundle.ID.Short(), bytesText(r.Bundle.Size))
+		if b.Accepted != nil {
+			fmt.Fprintf(&w, "         accepted by %s: %s\n", plain(b.Accepted.By), plain(b.Accepted.Reason))
+		} else if r.Verdict == patch.Review {
+			fmt.Fprintf(&w, "         nothing applies it until somebody has accepted it\n")
+		}
+		if len(b.Manifest.CVEs) > 0 {
+			fmt.Fprintf(&w, "         fixes %s\n", plain(strings.Join(b.Manifest.CVEs, ", ")))
+		}
+	}
+	for _, im := range r.Images {
+		fmt.Fprintln(&w)
+		a.printImage(&w, im.Path, im.Counts, im.Functions, shownFunctions)
+	}
+	if len(r.Reasons) > 0 {
+		fmt.Fprintln(&w)
+		a.printReasons(&w, r.Reasons)
+	}
+	_, err := io.WriteString(a.out, w.String())
+	return err
+}
+
+// progressLine shows a build's steps on one line of a terminal.
+type progressLine struct {
+	w     io.Writer
+	style palette
+	dirty bool // something is on the line
+}
+
+func (p *progressLine) event(e build.Event) {
+	text := e.Step
+	if e.Image != "" {
+		text += " " + e.Image
+	}
+	if e.Total > 1 {
+		text = fmt.Sprintf("[%d/%d] %s", e.Done, e.Total, text)
+	}
+	if r := []rune(plain(text)); len(r) > 76 {
+		text = string(r[:76])
+	}
+	fmt.Fprintf(p.w, "\r\x1b[K%s", p.style.dim(plain(text)))
+	p.dirty = true
+}
+
+// clear empties the line again, if anything was written to it.
+func (p *progressLine) clear() {
+	if p.dirty {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.dirty = false
+	}
+}
+
+// acceptReason is the value of --accept: an empty one is a mistake, for a
+// reason is what it is there for.
+func acceptReason(cmd *cobra.Command, value string) (string, error) {
+	value = strings.TrimSpace(value)
+	if cmd.Flags().Changed("accept") && value == "" {
+		return "", usage("%s: --accept needs a reason", cmd.Name())
+	}
+	if by := cmd.Flags().Lookup("by"); by != nil && by.Changed && value == "" {
+		return "", usage("%s: --by says who accepts, but there is no --accept", cmd.Name())
+	}
+	return value, nil
+}
+
+// author names who takes responsibility: as given, else the person at the
+// keyboard, also behind sudo.
+func author(given string) string {
+	if given = strings.TrimSpace(given); given != "" {
+		return given
+	}
+	name := os.Getenv("SUDO_USER")
+	if os.Geteuid() != 0 || name == "" {
+		if u, err := user.Current(); err == nil {
+			name = u.Username
+		} else {
+			name = fmt.Sprintf("uid %d", os.Getuid())
+		}
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return name
+	}
+	return name + "@" + host
+}
+
+var errNotFile = errors.New("is a directory")
+
+// readBundle reads a hotpatch file; the error names the file once.
+func readBundle(file string) (*patch.Bundle, error) {
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("read %s: %w", file, errNotFile)
+	}
+	b, err := patch.ReadFile(file)
+	if err != nil {
+		if strings.Contains(err.Error(), file) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	return b, nil
+}
