@@ -61,8 +61,8 @@ func decompress(r io.Reader, name string) (io.Reader, func(), error) {
 		z, err := gzip.NewReader(r)
 		return z, nothing, err
 	case ".xz":
-		// This reader, because it bounds the dictionary that the stream's
-		// header may ask for, and takes it only as it fills.
+		// This reader, because it can bound the dictionary: a header of a
+		// hundred bytes may ask for 4 GiB, and most readers allocate it.
 		x, err := xz.NewReader(r, maxDict)
 		return x, nothing, err
 	case ".zst":
