@@ -1,94 +1,117 @@
 // Package proc reads /proc: mappings, build-ids, threads, identities. It only
 // reads, never stops or changes a process, and every failed read is an error.
 //
+// Everything here is a snapshot of something that moves: a process may end or
+// change between two calls. What is gone is reported as ErrGone, what may not
+// be looked at as a permission error (errors.Is(err, fs.ErrPermission)).
+//
 // proc(5), Documentation/filesystems/proc.rst.
 package proc
 
 import (
 	"errors"
-	"io"
+	"fmt"
+	"io/fs"
+	"strconv"
+
+	"golang.org/x/sys/unix"
 )
-
-var errTODO = errors.New("not built yet")
-
-// Map is one line of /proc/PID/maps.
-type Map struct {
-	Start, End, Off           uint64
-	Read, Write, Exec, Shared bool
-	Dev                       string
-	Inode                     uint64
-	Path                      string // "" for anonymous; "[heap]", "[vdso]", "... (deleted)"
-}
-
-// Maps lists the mappings of a process; pid may be a thread id (the leader of a
-// process can be a zombie while its threads run).
-func Maps(pid int) ([]Map, error) { return nil, errTODO }
-
-// Threads lists the thread ids of a process.
-func Threads(pid int) ([]int, error) { return nil, errTODO }
-
-// Info is what identifies a process and what limits patching it.
-type Info struct {
-	PID       int
-	Comm      string
-	State     byte   // of the leader, as in stat: R S D T t Z X
-	Start     uint64 // start time in clock ticks since boot: with PID the identity
-	UID       int
-	PPID      int
-	TracerPID int
-	Seccomp   int  // 0 none, 1 strict, 2 filter
-	Kernel    bool // kernel thread
-	Live      int  // a thread id that is not a zombie, for /proc files
-}
 
 // ErrGone says that the process is not there (any more).
 var ErrGone = errors.New("no such process")
 
-// Read reads the identity of a process.
-func Read(pid int) (Info, error) { return Info{}, errTODO }
+// maxFile bounds a file of /proc. The largest, maps, is 6 MB at the default
+// vm.max_map_count of 65,530.
+const maxFile = 256 << 20
 
-// ThreadState is the state letter of one thread.
-func ThreadState(pid, tid int) (byte, error) { return 0, errTODO }
-
-// Module is one loaded ELF file of a process.
-type Module struct {
-	BuildID string // "" when it has none
-	Path    string // as in maps
-	Bias    uint64 // run-time minus file address
-	Maps    []Map  // its mappings, by address
+// path is /proc/PID/name.
+func path(pid int, name string) string {
+	return "/proc/" + strconv.Itoa(pid) + "/" + name
 }
 
-// Lo and Hi bound the module's mappings.
-func (m Module) Lo() uint64 { return m.Maps[0].Start }
-func (m Module) Hi() uint64 { return m.Maps[len(m.Maps)-1].End }
+// taskPath is /proc/PID/task/TID/name.
+func taskPath(pid, tid int, name string) string {
+	return path(pid, "task/") + strconv.Itoa(tid) + "/" + name
+}
 
-// Modules lists the ELF files a process has mapped, with their build-ids read
-// from its memory (so that a deleted or replaced file does not mislead). [vdso] included.
-func Modules(pid int) ([]Module, error) { return nil, errTODO }
+// open opens a file of /proc without the runtime's poller, which costs two
+// more system calls and is of no use there.
+func open(name string, flags int) (int, error) {
+	return openat(unix.AT_FDCWD, name, flags)
+}
 
-// Open opens the file behind a module even if it was deleted or lives in
-// another mount namespace (through /proc/PID/map_files, else /proc/PID/root
-// with the build-id verified).
-func Open(pid int, m Module) (io.ReaderAt, int64, io.Closer, error) { return nil, 0, nil, errTODO }
+func openat(dir int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
 
-// Mem reads a process's memory at run-time addresses (/proc/TID/mem).
-type Mem struct{ f io.ReaderAt }
+// slurp appends the whole file to buf[:0]. The kernel hands out most files of
+// /proc in one piece, and maps in pieces of a page.
+func slurp(dir int, name string, buf []byte) ([]byte, error) {
+	fd, err := openat(dir, name, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	buf = buf[:0]
+	for {
+		if cap(buf)-len(buf) < 4096 {
+			buf = append(buf, make([]byte, max(cap(buf), 8192))...)[:len(buf)]
+		}
+		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, err
+		case n == 0:
+			return buf, nil
+		default:
+			if buf = buf[:len(buf)+n]; len(buf) > maxFile {
+				return nil, fmt.Errorf("more than %d bytes", maxFile)
+			}
+		}
+	}
+}
 
-// OpenMem opens it for reading; tid as in Info.Live.
-func OpenMem(tid int) (*Mem, error) { return nil, errTODO }
+// explain turns the kernel's answer about process pid into one that says what
+// to do about it. what is a verb with its object: "read maps".
+func explain(what string, pid int, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrGone):
+	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOENT):
+		if hidden(pid) {
+			return fmt.Errorf("%s of process %d: hidden from user %d (/proc is mounted with hidepid): %w",
+				what, pid, unix.Geteuid(), fs.ErrPermission)
+		}
+		return fmt.Errorf("%s of process %d: %w (%w)", what, pid, ErrGone, err)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s of process %d: %s: %w", what, pid, whyDenied(pid), err)
+	}
+	return fmt.Errorf("%s of process %d: %w", what, pid, err)
+}
 
-// ReadAt fails when not all of p could be read.
-func (m *Mem) ReadAt(p []byte, addr int64) (int, error) { return 0, errTODO }
+// hidden tells a process that hidepid=2 hides from one that is not there.
+// Signal 0 sends nothing.
+func hidden(pid int) bool {
+	return pid > 0 && unix.Kill(pid, 0) == unix.EPERM
+}
 
-// Close releases it.
-func (m *Mem) Close() error { return errTODO }
-
-// PIDs lists all processes on the host, in order.
-func PIDs() ([]int, error) { return nil, errTODO }
-
-// Mapping finds the processes that map any image with one of these build-ids.
-// A process that cannot be examined is returned in denied with the reason,
-// never silently left out; one that vanished meanwhile is left out.
-func Mapping(buildIDs []string) (found []int, denied map[int]error, err error) {
-	return nil, nil, errTODO
+// whyDenied is a guess in words at the check that refused us: the rules are
+// those of ptrace(2), "Ptrace access mode checking".
+func whyDenied(pid int) string {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/"+strconv.Itoa(pid), &st); err != nil {
+		return "not visible"
+	}
+	me := unix.Geteuid()
+	if int(st.Uid) != me {
+		return fmt.Sprintf("it belongs to user %d and we are user %d", st.Uid, me)
+	}
+	return "it is protected (not dumpable, more capable than we are, or in another user namespace; or ptrace_scope forbids it)"
 }

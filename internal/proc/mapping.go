@@ -1,0 +1,221 @@
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mapping finds the processes that map any image with one of these build-ids
+// as code. A process that cannot be examined is returned in denied with the
+// reason, never silently left out; one that vanished meanwhile is left out, and
+// so is what has no memory (kernel threads, zombies). found is in order.
+func Mapping(buildIDs []string) (found []int, denied map[int]error, err error) {
+	pids, err := PIDs()
+	if err != nil {
+		return nil, nil, err
+	}
+	s := search{want: map[string]bool{}, known: map[string]bool{}}
+	for _, id := range buildIDs {
+		if id == "" { // what has no build-id is unknown, not equal
+			return nil, nil, errors.New("find mappings: empty build-id")
+		}
+		s.want[strings.ToLower(id)] = true
+	}
+	denied = map[int]error{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range min(runtime.GOMAXPROCS(0), len(pids)) {
+		wg.Go(func() {
+			var buf []byte
+			for pid := range next {
+				var hit bool
+				var err error
+				hit, buf, err = s.process(pid, buf)
+				mu.Lock()
+				switch {
+				case errors.Is(err, ErrGone):
+				case err != nil:
+					denied[pid] = err
+				case hit:
+					found = append(found, pid)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, pid := range pids {
+		next <- pid
+	}
+	close(next)
+	wg.Wait()
+	slices.Sort(found)
+	return found, denied, nil
+}
+
+// search is one run of Mapping. What a file is, is found out once: as long as it
+// is mapped somewhere, its device and inode mean this file. Not so on devices
+// without a number of their own (major 0): the subvolumes of one btrfs and the
+// layers of one overlay share a device and use the same inodes for different
+// files. Those are looked at in each process.
+type search struct {
+	want  map[string]bool
+	mu    sync.RWMutex
+	known map[string]bool // "fe:00 325835", as in maps: is it wanted?
+}
+
+// process says whether pid maps something wanted. The buffer is returned for
+// reuse.
+func (s *search) process(pid int, buf []byte) (hit bool, _ []byte, err error) {
+	// As in Modules: a library may be unloaded while we look.
+	for range 3 {
+		var text []byte
+		var tid int
+		text, tid, err = mapsText(pid, buf)
+		if err != nil {
+			return false, buf, err
+		}
+		buf = text
+		var unknown bool
+		hit, unknown = s.glance(text)
+		if hit || !unknown {
+			return hit, buf, nil
+		}
+		if hit, err = s.examine(tid, text); err == nil || errors.Is(err, ErrGone) || errors.Is(err, fs.ErrPermission) {
+			return hit, buf, err
+		}
+	}
+	return false, buf, err
+}
+
+// glance goes by the known files alone.
+func (s *search) glance(text []byte) (hit, unknown bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for len(text) > 0 {
+		line := text
+		if i := bytes.IndexByte(text, '\n'); i >= 0 {
+			line, text = text[:i], text[i+1:]
+		} else {
+			text = nil
+		}
+		key := codeFile(line)
+		if key == nil {
+			continue
+		}
+		wanted, seen := s.known[string(key)]
+		if wanted {
+			return true, false
+		}
+		unknown = unknown || !seen
+	}
+	return false, unknown
+}
+
+// codeFile cuts "dev inode" out of a line of maps, nil when it is not an
+// executable mapping of a file.
+func codeFile(line []byte) []byte {
+	// start-end r-xp offset dev inode path
+	perms := bytes.IndexByte(line, ' ') + 1
+	if perms == 0 || len(line) < perms+5 || line[perms+2] != 'x' {
+		return nil
+	}
+	dev := bytes.IndexByte(line[perms+5:], ' ') + perms + 6
+	inode := bytes.IndexByte(line[dev:], ' ') + dev + 1
+	end := bytes.IndexByte(line[inode:], ' ') + inode
+	if dev < perms+6 || inode <= dev || end < inode || line[inode] == '0' {
+		return nil
+	}
+	return line[dev:end]
+}
+
+// examine reads the build-ids of the files in text that are not known.
+func (s *search) examine(tid int, text []byte) (hit bool, err error) {
+	ms, err := ParseMaps(text)
+	if err != nil {
+		return false, fmt.Errorf("read maps of process %d: %w", tid, err)
+	}
+	ids := map[fileID]string{}
+	for _, m := range ms {
+		if m.Exec && m.Inode != 0 && !s.knows(m) {
+			ids[m.file()] = ""
+		}
+	}
+	if err := s.identify(tid, ms, ids); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f, id := range ids {
+		wanted := s.want[id]
+		hit = hit || wanted
+		if !strings.HasPrefix(f.dev, "00:") {
+			s.known[f.dev+" "+strconv.FormatUint(f.inode, 10)] = wanted
+		}
+	}
+	return hit, nil
+}
+
+func (s *search) knows(m Map) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.known[m.Dev+" "+strconv.FormatUint(m.Inode, 10)]
+	return ok
+}
+
+// identify fills in the build-ids of files from memory or, where a process may
+// be listed but not read (ptrace_scope), from the file itself if it is still
+// there under its name.
+func (s *search) identify(tid int, ms []Map, ids map[fileID]string) error {
+	mem, err := OpenMem(tid)
+	if errors.Is(err, fs.ErrPermission) {
+		return identifyByName(tid, ms, ids, err)
+	}
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	mods, err := modulesIn(ms, mem, func(m Map) bool { _, ok := ids[m.file()]; return ok })
+	if err != nil {
+		return fmt.Errorf("read modules of process %d: %w", tid, err)
+	}
+	for _, m := range mods {
+		ids[m.Maps[0].file()] = m.BuildID
+	}
+	return nil
+}
+
+// identifyByName is identify without memory; denied is why.
+func identifyByName(tid int, ms []Map, ids map[fileID]string, denied error) error {
+	for _, m := range ms {
+		if id, ok := ids[m.file()]; !ok || id != "" || !m.Exec {
+			continue
+		}
+		fd, err := byRoot(tid, Module{Path: m.Path})
+		if err != nil {
+			return denied
+		}
+		f := os.NewFile(uintptr(fd), m.Path)
+		var st unix.Stat_t
+		if err = unix.Fstat(fd, &st); err == nil && sameFile(st, m) && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			ids[m.file()], err = fileBuildID(f)
+		} else {
+			err = denied
+		}
+		f.Close()
+		if err != nil && !errors.Is(err, errNotELF) {
+			return denied
+		}
+	}
+	return nil
+}

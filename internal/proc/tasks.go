@@ -1,0 +1,110 @@
+package proc
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// PIDs lists all processes on the host (of our pid namespace), in order.
+func PIDs() ([]int, error) {
+	fd, err := open("/proc", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("open /proc: %w", err)
+	}
+	defer unix.Close(fd)
+	pids, err := numbers(fd, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list /proc: %w", err)
+	}
+	if len(pids) == 0 {
+		return nil, fmt.Errorf("list /proc: no process in it (is it mounted?)")
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
+
+// Threads lists the thread ids of a process, the leader first.
+func Threads(pid int) ([]int, error) {
+	t, err := OpenTasks(pid)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	return t.List(nil)
+}
+
+// Tasks is the open /proc/PID/task of one process, for listing its threads
+// again and again. It stays with this process: when its number is given to
+// another one, List says ErrGone.
+type Tasks struct{ pid, fd int }
+
+// OpenTasks opens the thread list of a process.
+func OpenTasks(pid int) (*Tasks, error) {
+	fd, err := open(path(pid, "task"), unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, explain("list threads", pid, err)
+	}
+	return &Tasks{pid, fd}, nil
+}
+
+// List appends the thread ids to tids[:0]. Threads that are created or end
+// meanwhile may or may not be in it: who needs all of them lists until nothing
+// new appears.
+func (t *Tasks) List(tids []int) ([]int, error) {
+	if _, err := unix.Seek(t.fd, 0, 0); err != nil {
+		return nil, explain("list threads", t.pid, err)
+	}
+	tids, err := numbers(t.fd, tids[:0])
+	if err == nil && len(tids) == 0 {
+		err = unix.ESRCH
+	}
+	if err != nil {
+		return nil, explain("list threads", t.pid, err)
+	}
+	return tids, nil
+}
+
+// Close releases the directory.
+func (t *Tasks) Close() error { return unix.Close(t.fd) }
+
+// numbers appends the names of a directory that are numbers.
+func numbers(fd int, out []int) ([]int, error) {
+	// struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name.
+	const nameAt = 19
+	var arr [32 << 10]byte
+	for {
+		n, err := unix.Getdents(fd, arr[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return out, nil
+		}
+		for b := arr[:n]; len(b) > nameAt; {
+			l := int(binary.LittleEndian.Uint16(b[16:]))
+			if l <= nameAt || l > len(b) {
+				return nil, fmt.Errorf("directory entry of %d bytes", l)
+			}
+			v := 0
+			for _, c := range b[nameAt:l] {
+				if c < '0' || c > '9' || v > 1<<40 {
+					if c != 0 {
+						v = 0
+					}
+					break
+				}
+				v = v*10 + int(c-'0')
+			}
+			if v > 0 {
+				out = append(out, v)
+			}
+			b = b[l:]
+		}
+	}
+}
