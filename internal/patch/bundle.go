@@ -3,12 +3,7 @@
 // specification and a test holds the two together.
 package patch
 
-import (
-	"errors"
-	"time"
-)
-
-var errTODO = errors.New("not built yet")
+import "time"
 
 // ID identifies a hotpatch: lower-case hex SHA-256 of its manifest, which in
 // turn holds the digest of every object. An acceptance does not change it.
@@ -124,24 +119,3 @@ type Bundle struct {
 	Objects  []*Object   // one per Manifest.Images, same order
 	Accepted *Acceptance // nil: nobody did
 }
-
-// Applicable is nil when the bundle may be applied: clean, or accepted.
-func (b *Bundle) Applicable() error { return errTODO }
-
-// ID computes the identity.
-func (b *Bundle) ID() (ID, error) { return "", errTODO }
-
-// Encode writes the file: same bundle, same bytes. It fills in Digest and
-// Object of every image.
-func (b *Bundle) Encode() ([]byte, error) { return nil, errTODO }
-
-// Decode reads a file, verifies every digest and all structure (bounds, sites
-// inside the object's code, sorted, no overlap), and names the member or field
-// at fault.
-func Decode(data []byte) (*Bundle, error) { return nil, errTODO }
-
-// ReadFile is Decode of a file, with its size bounded.
-func ReadFile(path string) (*Bundle, error) { return nil, errTODO }
-
-// WriteFile encodes to path through a temporary file and rename.
-func (b *Bundle) WriteFile(path string) error { return errTODO }

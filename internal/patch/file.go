@@ -1,0 +1,298 @@
+package patch
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Members of the archive, in this order; image-N.o once per image.
+const (
+	memberFormat   = "hotpatch-1"
+	memberManifest = "manifest.json"
+	memberAccepted = "accepted.json"
+
+	formatText = "1\n" // content of memberFormat
+)
+
+func memberImage(i int) string { return fmt.Sprintf("image-%d.o", i) }
+
+// ErrNotAccepted says that a bundle needs review and nobody took
+// responsibility for it yet.
+var ErrNotAccepted = errors.New("needs review and was not accepted")
+
+// sealed is a bundle made ready for the file: everything in canonical order,
+// encoded and digested. The bundle it comes from is not changed.
+type sealed struct {
+	id       ID
+	manifest Manifest
+	text     []byte // the manifest as written
+	objects  []*Object
+	members  [][]byte // the objects as written
+}
+
+func (b *Bundle) seal() (*sealed, error) {
+	if len(b.Manifest.Images) != len(b.Objects) {
+		return nil, fmt.Errorf("%d images, but %d objects", len(b.Manifest.Images), len(b.Objects))
+	}
+	s := &sealed{manifest: b.Manifest.sorted()}
+	order := make([]int, len(b.Objects))
+	for i := range order {
+		order[i] = i
+	}
+	images := b.Manifest.Images
+	slices.SortStableFunc(order, func(x, y int) int { return strings.Compare(images[x].Path, images[y].Path) })
+	for to, from := range order {
+		o := b.Objects[from]
+		if o == nil {
+			return nil, fmt.Errorf("%s: no object", images[from].Path)
+		}
+		data, err := o.Encode()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", images[from].Path, err)
+		}
+		s.manifest.Images[to].Object = memberImage(to)
+		s.manifest.Images[to].Digest = digest(data)
+		s.objects = append(s.objects, o)
+		s.members = append(s.members, data)
+	}
+	if err := s.manifest.check(s.objects); err != nil {
+		return nil, err
+	}
+	text, err := encodeJSON(&s.manifest)
+	if err != nil {
+		return nil, err
+	}
+	s.text, s.id = text, ID(digest(text))
+	return s, nil
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// ID computes the identity.
+func (b *Bundle) ID() (ID, error) {
+	s, err := b.seal()
+	if err != nil {
+		return "", fmt.Errorf("identify bundle: %w", err)
+	}
+	return s.id, nil
+}
+
+// Accept records who takes responsibility for the bundle, and why.
+func (b *Bundle) Accept(by, reason string, at time.Time) error {
+	id, err := b.ID()
+	if err != nil {
+		return err
+	}
+	a := &Acceptance{By: by, Reason: reason, At: at.UTC().Truncate(time.Second), ID: id}
+	if err := a.check(id); err != nil {
+		return fmt.Errorf("accept bundle: %w", err)
+	}
+	b.Accepted = a
+	return nil
+}
+
+// Applicable is nil when the bundle may be applied: clean, or accepted.
+// ErrNotAccepted is the error for a bundle that only lacks an acceptance.
+func (b *Bundle) Applicable() error {
+	id, err := b.ID()
+	if err != nil {
+		return err
+	}
+	switch {
+	case b.Accepted != nil:
+		return b.Accepted.check(id)
+	case b.Manifest.Verdict == Review:
+		return fmt.Errorf("bundle %s: %w", id.Short(), ErrNotAccepted)
+	}
+	return nil // check lets no other verdict than clean pass
+}
+
+// Encode writes the file: same bundle, same bytes. It puts the manifest into
+// canonical order, Objects with it, and fills in Digest and Object of every
+// image.
+func (b *Bundle) Encode() ([]byte, error) {
+	data, err := b.encode()
+	if err != nil {
+		return nil, fmt.Errorf("encode bundle: %w", err)
+	}
+	return data, nil
+}
+
+func (b *Bundle) encode() ([]byte, error) {
+	s, err := b.seal()
+	if err != nil {
+		return nil, err
+	}
+	members := []member{{memberFormat, []byte(formatText)}, {memberManifest, s.text}}
+	for i, data := range s.members {
+		members = append(members, member{memberImage(i), data})
+	}
+	if b.Accepted != nil {
+		if err := b.Accepted.check(s.id); err != nil {
+			return nil, err
+		}
+		text, err := encodeJSON(b.Accepted)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, member{memberAccepted, text})
+	}
+	data, err := writeArchive(members)
+	if err != nil {
+		return nil, err
+	}
+	b.Manifest, b.Objects = s.manifest, s.objects
+	return data, nil
+}
+
+// Decode reads a file, verifies every digest and all structure (bounds, sites
+// inside the object's code, sorted, no overlap), and names the member or field
+// at fault. It accepts only what Encode writes, so that Encode of the result is
+// data again. The objects refer to data, which must not change while they are
+// in use.
+func Decode(data []byte) (*Bundle, error) {
+	b, err := decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("decode bundle: %w", err)
+	}
+	return b, nil
+}
+
+func decode(data []byte) (*Bundle, error) {
+	members, err := readArchive(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFormat(members); err != nil {
+		return nil, err
+	}
+	if len(members) < 2 || members[1].name != memberManifest {
+		return nil, fmt.Errorf("member 1 is not %s", memberManifest)
+	}
+	b := &Bundle{}
+	text := members[1].data
+	if err := decodeJSON(text, &b.Manifest); err != nil {
+		return nil, fmt.Errorf("%s: %w", memberManifest, err)
+	}
+	rest := members[2:]
+	if b.Objects, err = decodeObjects(b.Manifest.Images, rest); err != nil {
+		return nil, err
+	}
+	rest = rest[len(b.Objects):]
+	if err := b.Manifest.check(b.Objects); err != nil {
+		return nil, fmt.Errorf("%s: %w", memberManifest, err)
+	}
+	// Sorting and re-encoding what was read must change nothing: one bundle has
+	// one manifest, hence one identity.
+	again := b.Manifest.sorted()
+	if err := sameJSON(text, &again); err != nil {
+		return nil, fmt.Errorf("%s: %w", memberManifest, err)
+	}
+	if len(rest) > 0 && rest[0].name == memberAccepted {
+		if b.Accepted, err = decodeAccepted(rest[0].data, ID(digest(text))); err != nil {
+			return nil, fmt.Errorf("%s: %w", memberAccepted, err)
+		}
+		rest = rest[1:]
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("member %.20q does not belong here", rest[0].name)
+	}
+	return b, nil
+}
+
+// checkFormat looks at the first member alone, so that a later format is
+// recognised whatever else has changed.
+func checkFormat(members []member) error {
+	if len(members) == 0 || !strings.HasPrefix(members[0].name, "hotpatch-") {
+		return errors.New("not a hotpatch file (an ar archive of something else)")
+	}
+	if m := members[0]; m.name != memberFormat || string(m.data) != formatText {
+		return fmt.Errorf("format %.20q is not supported; this program reads %s", m.name, memberFormat)
+	}
+	return nil
+}
+
+func decodeObjects(images []Image, members []member) ([]*Object, error) {
+	if len(images) > len(members) {
+		return nil, fmt.Errorf("%d images, but %d members behind the manifest", len(images), len(members))
+	}
+	var objects []*Object
+	for i := range images {
+		m := members[i]
+		if m.name != memberImage(i) {
+			return nil, fmt.Errorf("member %d is %.20q, not %s", i+2, m.name, memberImage(i))
+		}
+		if got := digest(m.data); got != images[i].Digest {
+			return nil, fmt.Errorf("%s: digest is %s, the manifest says %.64q", m.name, got, images[i].Digest)
+		}
+		o, err := DecodeObject(m.data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.name, err)
+		}
+		objects = append(objects, o)
+	}
+	return objects, nil
+}
+
+func decodeAccepted(data []byte, id ID) (*Acceptance, error) {
+	a := &Acceptance{}
+	if err := decodeJSON(data, a); err != nil {
+		return nil, err
+	}
+	if err := a.check(id); err != nil {
+		return nil, err
+	}
+	return a, sameJSON(data, a)
+}
+
+// ReadFile is Decode of a file, with its size bounded.
+func ReadFile(path string) (*Bundle, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read hotpatch: %w", err)
+	}
+	defer f.Close()
+	// One byte more than allowed is enough for Decode to refuse.
+	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read hotpatch: %w", err)
+	}
+	b, err := Decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// WriteFile encodes to path through a temporary file and rename: path holds
+// the old or the new file, never a part of one.
+func (b *Bundle) WriteFile(path string) error {
+	data, err := b.Encode()
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".hotpatch-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}
