@@ -24,13 +24,44 @@ var (
 // Offer is a version of a package that apt can fetch.
 type Offer struct{ Package, Version, Suite, Component string }
 
+// Apt is a way of using apt. The zero value uses the host's own lists.
+type Apt struct {
+	// State, when set, is a directory for package lists of our own: they can
+	// be fetched by any user and leave the host's as they are.
+	State string
+}
+
+// Offers is Apt.Offers with the host's own lists.
+func Offers(ctx context.Context, pkg string) ([]Offer, error) { return Apt{}.Offers(ctx, pkg) }
+
+// Download is Apt.Download with the host's own lists.
+func Download(ctx context.Context, pkg, version, dir string) (string, error) {
+	return Apt{}.Download(ctx, pkg, version, dir)
+}
+
+// Update fetches the lists of all sources the host names into a.State.
+func (a Apt) Update(ctx context.Context) error {
+	if a.State == "" {
+		return errors.New("update package lists: no directory given, and the host's are not ours to change")
+	}
+	for _, sub := range []string{"lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(a.State, sub), 0o755); err != nil {
+			return fmt.Errorf("update package lists: %w", err)
+		}
+	}
+	if _, err := a.run(ctx, "", "apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"); err != nil {
+		return fmt.Errorf("update package lists: %w", err)
+	}
+	return nil
+}
+
 // Offers lists what apt knows of a package (apt-cache madison), newest first.
 // A package that apt's lists do not have is ErrNotListed.
-func Offers(ctx context.Context, pkg string) ([]Offer, error) {
+func (a Apt) Offers(ctx context.Context, pkg string) ([]Offer, error) {
 	if !packageName.MatchString(pkg) {
 		return nil, fmt.Errorf("list versions: bad package name %q", pkg)
 	}
-	out, err := apt(ctx, "", "apt-cache", "madison", pkg)
+	out, err := a.run(ctx, "", "apt-cache", "madison", pkg)
 	if err != nil {
 		return nil, fmt.Errorf("list versions of %s: %w", pkg, err)
 	}
@@ -72,7 +103,7 @@ func parseMadison(text, pkg string) []Offer {
 // Download fetches pkg=version into dir with apt-get download and returns the
 // file's path; a file already there is used again. apt verifies the archive's
 // signatures and the file's digest.
-func Download(ctx context.Context, pkg, version, dir string) (string, error) {
+func (a Apt) Download(ctx context.Context, pkg, version, dir string) (string, error) {
 	if !packageName.MatchString(pkg) {
 		return "", fmt.Errorf("fetch: bad package name %q", pkg)
 	}
@@ -82,7 +113,7 @@ func Download(ctx context.Context, pkg, version, dir string) (string, error) {
 	if have, ok := fetched(dir, pkg, version); ok {
 		return have, nil
 	}
-	path, err := download(ctx, pkg, version, dir)
+	path, err := a.download(ctx, pkg, version, dir)
 	if err != nil {
 		return "", fmt.Errorf("fetch %s=%s: %w", pkg, version, err)
 	}
@@ -91,7 +122,7 @@ func Download(ctx context.Context, pkg, version, dir string) (string, error) {
 
 // download lets apt write into a directory of its own, so that a download cut
 // short never leaves a half file under the final name.
-func download(ctx context.Context, pkg, version, dir string) (string, error) {
+func (a Apt) download(ctx context.Context, pkg, version, dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -100,12 +131,7 @@ func download(ctx context.Context, pkg, version, dir string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	args := []string{"-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20"}
-	if os.Geteuid() == 0 {
-		// apt would drop to the user _apt, who cannot write here.
-		args = append(args, "-o", "APT::Sandbox::User=root")
-	}
-	if _, err := apt(ctx, tmp, "apt-get", append(args, "download", pkg+"="+version)...); err != nil {
+	if _, err := a.run(ctx, tmp, "apt-get", "-q", "download", pkg+"="+version); err != nil {
 		return "", err
 	}
 	got, ok := fetched(tmp, pkg, version)
@@ -131,14 +157,14 @@ func fetched(dir, pkg, version string) (string, bool) {
 	return "", false
 }
 
-// apt runs a tool of apt in dir and returns its standard output. What it says
+// run starts a tool of apt in dir and returns its standard output. What it says
 // on failure is turned into one of the errors above where it is known.
-func apt(ctx context.Context, dir, tool string, args ...string) (string, error) {
+func (a Apt) run(ctx context.Context, dir, tool string, args ...string) (string, error) {
 	exe, err := exec.LookPath(tool)
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", ErrNoApt, tool)
 	}
-	cmd := exec.CommandContext(ctx, exe, args...)
+	cmd := exec.CommandContext(ctx, exe, append(a.options(), args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	// Ask first: apt kills its own helpers. Then insist.
@@ -153,6 +179,20 @@ func apt(ctx context.Context, dir, tool string, args ...string) (string, error) 
 		return "", aptError(tool, stderr.String(), err)
 	}
 	return stdout.String(), nil
+}
+
+func (a Apt) options() []string {
+	out := []string{"-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20"}
+	if os.Geteuid() == 0 {
+		// apt would drop to the user _apt, who cannot write here.
+		out = append(out, "-o", "APT::Sandbox::User=root")
+	}
+	if a.State != "" {
+		out = append(out,
+			"-o", "Dir::State::Lists="+filepath.Join(a.State, "lists"),
+			"-o", "Dir::Cache="+filepath.Join(a.State, "cache"))
+	}
+	return out
 }
 
 // aptError names the cause that apt's messages give. The order matters: a

@@ -65,7 +65,7 @@ func pack(t testing.TB, suffix string, data []byte) []byte {
 	case ".gz":
 		w = gzip.NewWriter(&b)
 	case ".xz":
-		w, err = xz.NewWriter(&b)
+		w, err = xz.WriterConfig{DictCap: 1 << 16}.NewWriter(&b)
 	case ".zst":
 		w, err = zstd.NewWriter(&b)
 	default:
