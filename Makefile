@@ -1,0 +1,34 @@
+# hotpatch: `make test` and `make demo` set up a fresh Debian 12 machine with Go.
+export CGO_ENABLED := 0
+FUZZTIME ?= 20s
+BIN := bin/hotpatch
+
+build: ; go build -trimpath -o $(BIN) ./cmd/hotpatch
+
+demo: setup build ; $(BIN) demo
+
+test: setup ; go test ./...
+
+lint:
+	@test -z "$$(gofmt -l cmd internal bench test)" || { echo "not formatted:"; gofmt -l cmd internal bench test; exit 1; }
+	go vet ./...
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not installed: the floors test holds the walls"; fi
+
+# Every fuzz target for FUZZTIME, one after the other.
+fuzz:
+	@grep -rlE '^func Fuzz' --include='*_test.go' internal | while read -r file; do \
+	  sed -nE 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/p' "$$file" | while read -r name; do \
+	    echo "$$name"; go test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) || exit 1; \
+	  done || exit 1; done
+
+bench: setup build ; go run ./bench -hotpatch $(BIN)
+
+e2e: setup build ; test/e2e/run.sh
+
+torture-identity: setup build ; test/e2e/torture.sh
+
+man: build ; $(BIN) man docs/man
+
+setup: ; @scripts/setup.sh
+
+.PHONY: build demo test lint fuzz bench e2e torture-identity man setup

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Installs what tests, demo and benchmarks need and is missing; says so when it
+# may not. Debian package names; the product itself needs none of them.
+set -eu
+
+missing=
+need() { # command package
+	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+command -v go >/dev/null 2>&1 || { echo "setup: Go 1.26 or later is needed (https://go.dev/dl)" >&2; exit 1; }
+need gcc gcc
+need g++ g++
+need objdump binutils
+need setpriv util-linux
+need dpkg-deb dpkg
+printf '#include <stdio.h>\n' | gcc -E - >/dev/null 2>&1 || missing="$missing libc6-dev"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+	echo "setup: missing:$missing" >&2
+	echo "setup: tests that need them are skipped; as root: apt-get install$missing" >&2
+	exit 0
+fi
+echo "setup: installing$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # a list of names
+apt-get install -qq -y --no-install-recommends $missing >/dev/null 2>&1 ||
+	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends $missing >/dev/null; }
