@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -93,7 +94,7 @@ func (a *app) apply(ctx context.Context, file string, f liveFlags) error {
 			}
 		}
 		hint := ""
-		if b.Manifest.Verdict == patch.Review && b.Accepted == nil {
+		if errors.Is(err, patch.ErrNotAccepted) {
 			hint = fmt.Sprintf("hotpatch review %s --accept REASON", file)
 		}
 		return &exitError{code: exitRefused, err: fmt.Errorf("apply %s: %w; nothing was changed", file, err), hint: hint}

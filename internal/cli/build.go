@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -91,7 +90,7 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 			return fmt.Errorf("build %s → %s: verdict %s without a bundle", base, fixed, report.Verdict)
 		}
 		if err := bundle.WriteFile(f.out); err != nil {
-			return fmt.Errorf("write %s: %w", f.out, err)
+			return err
 		}
 		if report.Bundle, err = bundleInfo(bundle, f.out); err != nil {
 			return err
@@ -265,19 +264,10 @@ func author(given string) string {
 	return name + "@" + host
 }
 
-var errNotFile = errors.New("is a directory")
-
-// readBundle reads a hotpatch file; the error names the file once.
+// readBundle reads a hotpatch file.
 func readBundle(file string) (*patch.Bundle, error) {
 	if info, err := os.Stat(file); err == nil && info.IsDir() {
-		return nil, fmt.Errorf("read %s: %w", file, errNotFile)
+		return nil, fmt.Errorf("read %s: is a directory, not a hotpatch file", file)
 	}
-	b, err := patch.ReadFile(file)
-	if err != nil {
-		if strings.Contains(err.Error(), file) {
-			return nil, err
-		}
-		return nil, fmt.Errorf("read %s: %w", file, err)
-	}
-	return b, nil
+	return patch.ReadFile(file)
 }

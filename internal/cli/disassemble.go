@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"regexp"
@@ -106,6 +107,9 @@ var ripOperand = regexp.MustCompile(`(-?0x[0-9a-f]+)?\(%rip\)`)
 // text is one instruction with a name in place of its PC-relative field, which
 // in the file is only filled in when nothing has to be linked.
 func (d *disassembler) text(in arch.Inst, raw []byte, addr uint64) (text, comment string) {
+	if bytes.Equal(raw, []byte{0xf3, 0x0f, 0x1e, 0xfa}) { // at every entry, and unknown to x86asm
+		return "endbr64", ""
+	}
 	label, quote := d.target(in, raw, addr)
 	x, err := x86asm.Decode(raw, 64)
 	if err != nil || x.Len != int(in.Len) {

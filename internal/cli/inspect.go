@@ -136,7 +136,7 @@ func (a *app) printInspect(v inspectJSON, b *patch.Bundle) error {
 	var w strings.Builder
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&w, "%-10s %s\n", name, value)
+			fmt.Fprintf(&w, "%-11s %s\n", name, value)
 		}
 	}
 	row("id", string(v.ID))

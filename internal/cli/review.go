@@ -102,17 +102,11 @@ func (a *app) accept(file string, b *patch.Bundle, id patch.ID, f reviewFlags) e
 		}
 		return nil
 	}
-	b.Accepted = &patch.Acceptance{
-		By:     author(f.by),
-		Reason: f.accept,
-		At:     time.Now().UTC().Truncate(time.Second),
-		ID:     id,
-	}
-	if err := b.Applicable(); err != nil {
-		return fmt.Errorf("accept %s: %w", file, err)
+	if err := b.Accept(author(f.by), f.accept, time.Now()); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	if err := b.WriteFile(file); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return err
 	}
 	if !f.json {
 		fmt.Fprintf(a.out, "%s  %s (id %s)\n", a.outStyle.good("accepted"), title(&b.Manifest), id.Short())

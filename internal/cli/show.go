@@ -41,9 +41,9 @@ func title(m *patch.Manifest) string {
 	}
 }
 
-// printImage shows one image: counts, then its functions that differ, at most
-// max of them. Noise (a line number, a version inside a string) is only counted.
-func (a *app) printImage(w io.Writer, path string, c patch.Counts, fs []patch.Function, max int) {
+// printImage shows one image: counts, then its functions that differ, no more
+// than most of them. Noise (a line number, a version inside a string) is only counted.
+func (a *app) printImage(w io.Writer, path string, c patch.Counts, fs []patch.Function, most int) {
 	shown, noise := fs[:0:0], 0
 	for _, f := range fs {
 		if f.State == "noise" {
@@ -54,19 +54,23 @@ func (a *app) printImage(w io.Writer, path string, c patch.Counts, fs []patch.Fu
 	}
 	fmt.Fprintf(w, "%s  %d same, %d changed, %d new, %d gone", a.outStyle.bold(plain(path)), c.Same, c.Changed, c.New, c.Gone)
 	if noise > 0 {
-		fmt.Fprintf(w, " (%d differ only in noise)", noise)
+		fmt.Fprintf(w, " (+ %d that differ only in noise)", noise)
 	}
 	fmt.Fprintln(w)
+	width := 0
+	for _, f := range shown[:min(len(shown), most)] {
+		width = max(width, min(len([]rune(f.Name)), 40))
+	}
 	for i, f := range shown {
-		if i == max {
-			fmt.Fprintf(w, "  and %d more\n", len(shown)-max)
+		if i == most {
+			fmt.Fprintf(w, "  and %d more\n", len(shown)-most)
 			break
 		}
 		why := ""
 		if f.Why != "" {
 			why = "  " + a.outStyle.dim(plain(f.Why))
 		}
-		fmt.Fprintf(w, "  %-7s  %s%s\n", f.State, plain(f.Name), why)
+		fmt.Fprintf(w, "  %-7s  %-*s%s\n", f.State, width, plain(f.Name), why)
 	}
 }
 
