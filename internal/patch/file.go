@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -18,11 +19,21 @@ const (
 	memberFormat   = "hotpatch-1"
 	memberManifest = "manifest.json"
 	memberAccepted = "accepted.json"
-
-	formatText = "1\n" // content of memberFormat
 )
 
 func memberImage(i int) string { return fmt.Sprintf("image-%d.o", i) }
+
+// formatText is the content of memberFormat: the format number, then the
+// digests of the JSON members in the notation of sha256sum. They protect no
+// one from an attacker (who would compute them anew), but damage to the file
+// is found before anything in it is believed. The first one is the ID.
+func formatText(manifest, accepted []byte) []byte {
+	text := fmt.Sprintf("%d\n%s  %s\n", formatNumber, digest(manifest), memberManifest)
+	if accepted != nil {
+		text += fmt.Sprintf("%s  %s\n", digest(accepted), memberAccepted)
+	}
+	return []byte(text)
+}
 
 // ErrNotAccepted says that a bundle needs review and nobody took
 // responsibility for it yet.
@@ -111,7 +122,9 @@ func (b *Bundle) Applicable() error {
 	}
 	switch {
 	case b.Accepted != nil:
-		return b.Accepted.check(id)
+		if err := b.Accepted.check(id); err != nil {
+			return fmt.Errorf("bundle %s: accepted: %w", id.Short(), err)
+		}
 	case b.Manifest.Verdict == Review:
 		return fmt.Errorf("bundle %s: %w", id.Short(), ErrNotAccepted)
 	}
@@ -134,19 +147,21 @@ func (b *Bundle) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	members := []member{{memberFormat, []byte(formatText)}, {memberManifest, s.text}}
+	var accepted []byte
+	if b.Accepted != nil {
+		if err := b.Accepted.check(s.id); err != nil {
+			return nil, fmt.Errorf("accepted: %w", err)
+		}
+		if accepted, err = encodeJSON(b.Accepted); err != nil {
+			return nil, err
+		}
+	}
+	members := []member{{memberFormat, formatText(s.text, accepted)}, {memberManifest, s.text}}
 	for i, data := range s.members {
 		members = append(members, member{memberImage(i), data})
 	}
-	if b.Accepted != nil {
-		if err := b.Accepted.check(s.id); err != nil {
-			return nil, err
-		}
-		text, err := encodeJSON(b.Accepted)
-		if err != nil {
-			return nil, err
-		}
-		members = append(members, member{memberAccepted, text})
+	if accepted != nil {
+		members = append(members, member{memberAccepted, accepted})
 	}
 	data, err := writeArchive(members)
 	if err != nil {
@@ -174,22 +189,17 @@ func decode(data []byte) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFormat(members); err != nil {
+	text, images, accepted, err := splitMembers(members)
+	if err != nil {
 		return nil, err
 	}
-	if len(members) < 2 || members[1].name != memberManifest {
-		return nil, fmt.Errorf("member 1 is not %s", memberManifest)
-	}
 	b := &Bundle{}
-	text := members[1].data
 	if err := decodeJSON(text, &b.Manifest); err != nil {
 		return nil, fmt.Errorf("%s: %w", memberManifest, err)
 	}
-	rest := members[2:]
-	if b.Objects, err = decodeObjects(b.Manifest.Images, rest); err != nil {
+	if b.Objects, err = decodeObjects(b.Manifest.Images, images); err != nil {
 		return nil, err
 	}
-	rest = rest[len(b.Objects):]
 	if err := b.Manifest.check(b.Objects); err != nil {
 		return nil, fmt.Errorf("%s: %w", memberManifest, err)
 	}
@@ -199,33 +209,41 @@ func decode(data []byte) (*Bundle, error) {
 	if err := sameJSON(text, &again); err != nil {
 		return nil, fmt.Errorf("%s: %w", memberManifest, err)
 	}
-	if len(rest) > 0 && rest[0].name == memberAccepted {
-		if b.Accepted, err = decodeAccepted(rest[0].data, ID(digest(text))); err != nil {
+	if accepted != nil {
+		if b.Accepted, err = decodeAccepted(accepted, ID(digest(text))); err != nil {
 			return nil, fmt.Errorf("%s: %w", memberAccepted, err)
 		}
-		rest = rest[1:]
-	}
-	if len(rest) > 0 {
-		return nil, fmt.Errorf("member %.20q does not belong here", rest[0].name)
 	}
 	return b, nil
 }
 
-// checkFormat looks at the first member alone, so that a later format is
-// recognised whatever else has changed.
-func checkFormat(members []member) error {
+// splitMembers tells the members apart and verifies the digests of the JSON
+// ones. It looks at the first member alone before any other, so that a later
+// format is recognised whatever else has changed.
+func splitMembers(members []member) (manifest []byte, images []member, accepted []byte, err error) {
 	if len(members) == 0 || !strings.HasPrefix(members[0].name, "hotpatch-") {
-		return errors.New("not a hotpatch file (an ar archive of something else)")
+		return nil, nil, nil, errors.New("not a hotpatch file (an ar archive of something else)")
 	}
-	if m := members[0]; m.name != memberFormat || string(m.data) != formatText {
-		return fmt.Errorf("format %.20q is not supported; this program reads %s", m.name, memberFormat)
+	format := members[0]
+	if format.name != memberFormat {
+		return nil, nil, nil, fmt.Errorf("format %.20q is not supported; this program reads %s", format.name, memberFormat)
 	}
-	return nil
+	if len(members) < 2 || members[1].name != memberManifest {
+		return nil, nil, nil, fmt.Errorf("member 1 is not %s", memberManifest)
+	}
+	manifest, images = members[1].data, members[2:]
+	if n := len(images); n > 0 && images[n-1].name == memberAccepted {
+		images, accepted = images[:n-1], images[n-1].data
+	}
+	if !bytes.Equal(format.data, formatText(manifest, accepted)) {
+		return nil, nil, nil, fmt.Errorf("%s: digest of %s or %s differs: the file is damaged", memberFormat, memberManifest, memberAccepted)
+	}
+	return manifest, images, accepted, nil
 }
 
 func decodeObjects(images []Image, members []member) ([]*Object, error) {
-	if len(images) > len(members) {
-		return nil, fmt.Errorf("%d images, but %d members behind the manifest", len(images), len(members))
+	if len(images) != len(members) {
+		return nil, fmt.Errorf("%s: %d images, but the file has %d image members", memberManifest, len(images), len(members))
 	}
 	var objects []*Object
 	for i := range images {
