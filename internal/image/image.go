@@ -8,13 +8,13 @@
 package image
 
 import (
-	"debug/dwarf"
 	"debug/elf"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"syscall"
 )
-
-var errTODO = errors.New("not built yet")
 
 // Addr is a virtual address as linked in the file (not where it is loaded).
 type Addr uint64
@@ -72,9 +72,6 @@ type Func struct {
 	Index    int // position in Image.Funcs
 }
 
-// Name is the first name, or fn_<hex of Lo>.
-func (f *Func) Name() string { panic(errTODO) }
-
 // Reloc is one dynamic relocation (RELA, or RELR with its addend read in place).
 type Reloc struct {
 	At      Addr
@@ -83,16 +80,6 @@ type Reloc struct {
 	Version string // "GLIBC_2.14", "" for none
 	SymAddr Addr   // where this image defines Sym; 0 when it only imports it
 	Add     int64
-}
-
-// Symbol is a defined symbol.
-type Symbol struct {
-	Name, Version string
-	Addr          Addr
-	Size          uint64
-	Type          elf.SymType
-	Dynamic       bool // from .dynsym: may be used across images
-	Local         bool // STB_LOCAL: the name may repeat
 }
 
 // Image is one ELF file. It is immutable after Open and safe to share.
@@ -110,7 +97,23 @@ type Image struct {
 	TLSSize, TLSAlign uint64     // PT_TLS memory size and alignment, 0: none
 	TLSInit           []byte     // its initial bytes (file size)
 	Needed            []string   // DT_NEEDED
-	Stripped          bool       // no .symtab
+	Stripped          bool       // no .symtab, and none attached
+
+	reopen   func() (io.ReaderAt, int64, io.Closer, error)
+	debug    string // path of the attached debug file
+	hasDWARF bool
+	frames   []FDE
+
+	sectionIndex index // over mapped
+	mapped       []*Section
+	funcIndex    index
+	relocIndex   index
+	symbolIndex  index // over Symbols[:addressed]
+	addressed    int   // symbols that are addresses; those of TLS follow
+	dynamic      map[string]int
+	pltNames     map[Addr]Import
+	pltEntries   map[Import]Addr
+	gotSlots     map[Import]Addr
 }
 
 // Load is a PT_LOAD segment.
@@ -120,91 +123,94 @@ type Load struct {
 	Flags          elf.ProgFlag
 }
 
+// ErrNoBuildID says that the file has no GNU build-id: nothing could tell
+// whether a process runs it.
+var ErrNoBuildID = errors.New("has no build-id")
+
+// ErrGoBinary says that the file was linked by Go, whose runtime walks and
+// moves stacks by tables of its own.
+var ErrGoBinary = errors.New("is a Go program; hotpatch patches C and C++")
+
 // Open reads the ELF file at path. Errors name the file and the offset or
 // section at fault: not ELF, 32 bits, another architecture, a relocatable
-// object, no build-id, Go binaries, truncated or oversized tables.
-func Open(path string) (*Image, error) { return nil, errTODO }
+// object, no build-id (ErrNoBuildID), Go binaries (ErrGoBinary), truncated or
+// oversized tables.
+func Open(path string) (*Image, error) {
+	r, size, c, err := openPath(path)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	m, err := Read(r, size, path)
+	if err != nil {
+		return nil, err
+	}
+	m.reopen = func() (io.ReaderAt, int64, io.Closer, error) { return openPath(path) }
+	return m, nil
+}
+
+// openPath opens a regular file. Its errors name the file already.
+func openPath(path string) (io.ReaderAt, int64, io.Closer, error) {
+	// Opening a pipe would wait for its writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("read %s: not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, nil, err
+	}
+	return f, st.Size(), f, nil
+}
 
 // Read is Open over any reader (a file inside a package, a process's memory).
-func Read(r io.ReaderAt, size int64, name string) (*Image, error) { return nil, errTODO }
+// r is read again by DWARF only.
+func Read(r io.ReaderAt, size int64, name string) (*Image, error) {
+	m, err := read(r, size, name)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return m, nil
+}
 
-// SectionAt is the section that holds a; the end address of a section belongs
-// to it when nothing else starts there. nil: none.
-func (m *Image) SectionAt(a Addr) *Section { panic(errTODO) }
-
-// ClassAt is the class of the section at a, None when there is none.
-func (m *Image) ClassAt(a Addr) Class { panic(errTODO) }
-
-// Bytes returns the n bytes at a, and fewer (or none) where the section ends
-// or has no content in the file. The slice must not be written.
-func (m *Image) Bytes(a Addr, n int) []byte { panic(errTODO) }
-
-// FuncAt is the function whose range holds a, nil when there is none.
-func (m *Image) FuncAt(a Addr) *Func { panic(errTODO) }
-
-// RelocAt is the relocation that writes the 8 bytes at a, nil when there is none.
-func (m *Image) RelocAt(a Addr) *Reloc { panic(errTODO) }
-
-// RelocsIn are the relocations with lo <= At < hi.
-func (m *Image) RelocsIn(lo, hi Addr) []Reloc { panic(errTODO) }
-
-// Import names what a PLT entry or GOT slot leads to.
-type Import struct{ Name, Version string }
-
-// PLTName tells which import the PLT entry at a calls.
-// ok is false for IFUNC slots without a name and where a starts no entry.
-func (m *Image) PLTName(a Addr) (Import, bool) { panic(errTODO) }
-
-// PLTOf is the PLT entry that calls name (any version when v is "").
-func (m *Image) PLTOf(name, v string) (Addr, bool) { panic(errTODO) }
-
-// GOTOf is the slot that GLOB_DAT or JUMP_SLOT fills with name.
-func (m *Image) GOTOf(name, v string) (Addr, bool) { panic(errTODO) }
-
-// SymbolsAt are the symbols with exactly this address.
-func (m *Image) SymbolsAt(a Addr) []Symbol { panic(errTODO) }
-
-// Dynamic is the exported symbol of that name, if this image defines it.
-func (m *Image) Dynamic(name string) (Symbol, bool) { panic(errTODO) }
-
-// Gaps are the stretches of executable sections that are no function and no
-// PLT, padding included.
-func (m *Image) Gaps() []Range { panic(errTODO) }
+func read(r io.ReaderAt, size int64, name string) (*Image, error) {
+	f, err := openFile(r, size, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range []string{".gopclntab", ".go.buildinfo", ".note.go.buildid"} {
+		if f.section(s) != nil {
+			return nil, fmt.Errorf("%w (it has a section %s)", ErrGoBinary, s)
+		}
+	}
+	m := &Image{
+		Path: name,
+		PIE:  f.typ == elf.ET_DYN,
+		reopen: func() (io.ReaderAt, int64, io.Closer, error) {
+			return r, size, io.NopCloser(nil), nil
+		},
+		hasDWARF: f.hasDWARF(),
+	}
+	if m.BuildID, err = f.buildID(); err != nil {
+		return nil, err
+	}
+	if m.BuildID == "" {
+		return nil, ErrNoBuildID
+	}
+	for _, step := range []func(*file) error{
+		m.readLoads, m.readSections, m.readDynamic, m.readSymbols, m.readRelocs, m.readFuncs,
+	} {
+		if err := step(f); err != nil {
+			return nil, err
+		}
+	}
+	m.namePLT()
+	return m, nil
+}
 
 // Range is [Lo, Hi).
 type Range struct{ Lo, Hi Addr }
-
-// AttachDebug adds names (symbols, hence Func.Names) and DWARF from a separate
-// debug file; its build-id must equal the image's (or be absent in both).
-// To be called before the image is shared.
-func (m *Image) AttachDebug(path string) error { return errTODO }
-
-// DWARF is the type information of the file or its debug file.
-// ErrNoDWARF when there is none.
-func (m *Image) DWARF() (*dwarf.Data, error) { return nil, errTODO }
-
-// ErrNoDWARF says that neither the image nor an attached file has types.
-var ErrNoDWARF = errors.New("no debug information")
-
-// FDE is one frame description entry with the CIE it refers to.
-type FDE struct {
-	Lo, Hi  Addr
-	CIE     *CIE
-	LSDA    Addr
-	Program []byte // call frame instructions
-}
-
-// CIE is a common information entry.
-type CIE struct {
-	CodeAlign      uint64
-	DataAlign      int64
-	ReturnReg      uint64
-	SignalFrame    bool // 'S'
-	HasPersonality bool
-	PersonalityAt  Addr // address (or slot, when indirect) of the personality
-	Program        []byte
-}
-
-// FDEs decodes the .eh_frame bytes that are at addr. The entries are sorted by
-// Lo and do not overlap. Bounded: every length is checked against the section.
-func FDEs(data []byte, addr Addr) ([]FDE, error) { return nil, errTODO }

@@ -1,0 +1,256 @@
+package image
+
+import (
+	"cmp"
+	"debug/elf"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Symbol is a defined symbol.
+type Symbol struct {
+	Name, Version string
+	Addr          Addr // STT_TLS: the offset in the TLS block instead
+	Size          uint64
+	Type          elf.SymType
+	Dynamic       bool // from .dynsym: may be used across images
+	Local         bool // STB_LOCAL: the name may repeat
+	Hidden        bool // an old version of Name: only who asks for Version gets it
+}
+
+// rawSymbol is a symbol as a relocation sees it: by position, undefined ones too.
+type rawSymbol struct {
+	Symbol
+	defined bool
+}
+
+// readSymbols takes .dynsym and .symtab.
+func (m *Image) readSymbols(f *file) error {
+	dyn, err := f.symbolTable(elf.SHT_DYNSYM)
+	if err != nil {
+		return err
+	}
+	if err := f.nameVersions(dyn); err != nil {
+		return err
+	}
+	f.dynsym = dyn
+	tab, err := f.symbolTable(elf.SHT_SYMTAB)
+	if err != nil {
+		return err
+	}
+	m.Stripped = f.ofType(elf.SHT_SYMTAB) == nil
+	m.setSymbols(append(defined(dyn), defined(tab)...))
+	return nil
+}
+
+// setSymbols orders the symbols: addresses first, then TLS, whose values are
+// offsets and would be mistaken for addresses.
+func (m *Image) setSymbols(all []Symbol) {
+	slices.SortStableFunc(all, func(a, b Symbol) int {
+		if d := cmp.Compare(isTLS(a), isTLS(b)); d != 0 {
+			return d
+		}
+		return cmp.Compare(a.Addr, b.Addr)
+	})
+	m.Symbols = all
+	m.addressed = len(all)
+	m.dynamic = map[string]int{}
+	keys := make([]Addr, 0, len(all))
+	for i, s := range all {
+		if s.Type != elf.STT_TLS {
+			keys = append(keys, s.Addr)
+		} else if m.addressed == len(all) {
+			m.addressed = i
+		}
+		if s.Dynamic && !s.Local {
+			if old, ok := m.dynamic[s.Name]; !ok || all[old].Hidden && !s.Hidden {
+				m.dynamic[s.Name] = i
+			}
+		}
+	}
+	m.symbolIndex = newIndex(keys)
+}
+
+func isTLS(s Symbol) int {
+	if s.Type == elf.STT_TLS {
+		return 1
+	}
+	return 0
+}
+
+// defined drops imports, and what names no place: files, sections, absolute
+// values (the versions themselves are such).
+func defined(raw []rawSymbol) []Symbol {
+	out := make([]Symbol, 0, len(raw))
+	for _, s := range raw {
+		if s.defined && s.Name != "" && s.Type != elf.STT_FILE && s.Type != elf.STT_SECTION {
+			out = append(out, s.Symbol)
+		}
+	}
+	return out
+}
+
+// symbolTable decodes the first section of type t, empty when there is none.
+func (f *file) symbolTable(t elf.SectionType) ([]rawSymbol, error) {
+	const symbolSize = 24
+	h := f.ofType(t)
+	if h == nil {
+		return nil, nil
+	}
+	b, err := f.data(h)
+	if err != nil {
+		return nil, err
+	}
+	if len(b)%symbolSize != 0 {
+		return nil, fmt.Errorf("section %s: size %#x is no multiple of %d", h.Name, len(b), symbolSize)
+	}
+	names, err := f.linkedStrings(h)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]rawSymbol, len(b)/symbolSize)
+	for i := range out {
+		e := b[i*symbolSize:]
+		s := &out[i]
+		if s.Name, err = names.at(le.Uint32(e)); err != nil {
+			return nil, fmt.Errorf("section %s: symbol %d: %w", h.Name, i, err)
+		}
+		s.Type, s.Local = elf.ST_TYPE(e[4]), elf.ST_BIND(e[4]) == elf.STB_LOCAL
+		s.Addr, s.Size = Addr(le.Uint64(e[8:])), le.Uint64(e[16:])
+		s.Dynamic = t == elf.SHT_DYNSYM
+		where := elf.SectionIndex(le.Uint16(e[6:]))
+		s.defined = where != elf.SHN_UNDEF && where != elf.SHN_ABS && where != elf.SHN_COMMON
+		if !s.Dynamic {
+			// ld writes versions into the names of .symtab: read@GLIBC_2.2.5.
+			s.splitVersion()
+		}
+	}
+	return out, nil
+}
+
+func (s *rawSymbol) splitVersion() {
+	name, version, ok := strings.Cut(s.Name, "@")
+	if !ok || name == "" {
+		return
+	}
+	s.Name = name
+	s.Version = strings.TrimPrefix(version, "@")
+	s.Hidden = version == s.Version && s.defined
+}
+
+// nameVersions fills Version and Hidden of dynamic symbols (gABI does not
+// know versions; LSB 5.0 §10.7).
+func (f *file) nameVersions(dyn []rawSymbol) error {
+	h := f.ofType(elf.SHT_GNU_VERSYM)
+	if h == nil {
+		return nil
+	}
+	b, err := f.data(h)
+	if err != nil {
+		return err
+	}
+	if len(b) < 2*len(dyn) {
+		return fmt.Errorf("section %s: %d bytes for %d symbols", h.Name, len(b), len(dyn))
+	}
+	names := map[uint16]string{}
+	if err := f.versionNames(elf.SHT_GNU_VERDEF, names); err != nil {
+		return err
+	}
+	if err := f.versionNames(elf.SHT_GNU_VERNEED, names); err != nil {
+		return err
+	}
+	for i := range dyn {
+		v := le.Uint16(b[2*i:])
+		if v&0x7fff > 1 { // 0 local, 1 global without a version
+			dyn[i].Version = names[v&0x7fff]
+			dyn[i].Hidden = v&0x8000 != 0 && dyn[i].defined
+		}
+	}
+	return nil
+}
+
+// versionNames reads the chains of .gnu.version_d or .gnu.version_r: entries
+// linked by distances, each with a chain of auxiliary entries.
+func (f *file) versionNames(t elf.SectionType, names map[uint16]string) error {
+	h := f.ofType(t)
+	if h == nil {
+		return nil
+	}
+	b, err := f.data(h)
+	if err != nil {
+		return err
+	}
+	str, err := f.linkedStrings(h)
+	if err != nil {
+		return err
+	}
+	// Offsets in Elf64_Verdef: ndx 4, cnt 6, aux 12, next 16; its Verdaux:
+	// name 0. In Elf64_Verneed: cnt 2, aux 8, next 12; its Vernaux: other 6,
+	// name 8, next 12.
+	need := t == elf.SHT_GNU_VERNEED
+	size, auxAt, nextAt, auxSize := uint64(20), uint64(12), uint64(16), uint64(8)
+	if need {
+		size, auxAt, nextAt, auxSize = 16, 8, 12, 16
+	}
+	total := uint64(len(b))
+	bad := func(off uint64) error {
+		return fmt.Errorf("section %s: entry at offset %#x is beyond its end", h.Name, off)
+	}
+	// Distances are not negative, so a chain that moves ends.
+	for off := uint64(0); total > 0; {
+		if off+size > total {
+			return bad(off)
+		}
+		e := b[off:]
+		count := 1
+		if need {
+			count = int(le.Uint16(e[2:]))
+		}
+		aux := off + uint64(le.Uint32(e[auxAt:]))
+		for range count {
+			if aux+auxSize > total {
+				return bad(aux)
+			}
+			a := b[aux:]
+			ndx, nameAt, next := le.Uint16(e[4:]), le.Uint32(a), uint32(0)
+			if need {
+				ndx, nameAt, next = le.Uint16(a[6:]), le.Uint32(a[8:]), le.Uint32(a[12:])
+			}
+			if names[ndx&0x7fff], err = str.at(nameAt); err != nil {
+				return fmt.Errorf("section %s: offset %#x: %w", h.Name, aux, err)
+			}
+			if next == 0 {
+				break
+			}
+			aux += uint64(next)
+		}
+		next := uint64(le.Uint32(e[nextAt:]))
+		if next == 0 {
+			break
+		}
+		off += next
+	}
+	return nil
+}
+
+// SymbolsAt are the symbols with exactly this address. The slice must not be
+// written.
+func (m *Image) SymbolsAt(a Addr) []Symbol {
+	hi := m.symbolIndex.find(a) + 1
+	lo := hi
+	for lo > 0 && m.Symbols[lo-1].Addr == a {
+		lo--
+	}
+	return m.Symbols[lo:hi:hi]
+}
+
+// Dynamic is the exported symbol of that name, if this image defines it: the
+// default version where there are several.
+func (m *Image) Dynamic(name string) (Symbol, bool) {
+	i, ok := m.dynamic[name]
+	if !ok {
+		return Symbol{}, false
+	}
+	return m.Symbols[i], true
+}
