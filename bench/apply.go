@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"debug/elf"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed testdata/victim.c
+var victimSource []byte
+
+// applies measures applying and the pause at each number of threads.
+func (b *bench) applies(ctx context.Context, threads string) error {
+	old, bundle, err := b.makePatch(ctx)
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread() // its priority is inherited by what it starts
+	priority := "at real-time priority (SCHED_FIFO)"
+	if undo, err := realtime(10); err != nil {
+		priority = fmt.Sprintf("at normal priority, so noise of several milliseconds is in them (real-time: %v)", err)
+	} else {
+		defer func() { _ = undo() }()
+	}
+	fmt.Fprintf(b.out, "\n| threads | pause p50 / max | without patching p50 / max | as the tool says p50 / max | whole command p50 / max | revert: pause p50 / max |\n|---|---|---|---|---|---|\n")
+	for word := range strings.SplitSeq(threads, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil || n < 2 {
+			return fmt.Errorf("thread count %q: need a number from 2", word)
+		}
+		m, err := b.measure(ctx, old, bundle, n)
+		if err != nil {
+			return fmt.Errorf("%d threads: %w", n, err)
+		}
+		fmt.Fprintf(b.out, "| %d | %s ms | %s ms | %s ms | %s ms | %s ms |\n", n,
+			span(m.pause), span(m.idle), span(m.told), span(m.whole), span(m.revert))
+	}
+	fmt.Fprintf(b.out, "\n%d times each. Pause: the largest gap that a thread spinning on clock_gettime inside the process saw around one apply; "+
+		"without patching: the same thread in a window of the same length with nothing applied. Whole command: from process start to exit. "+
+		"Tool and process ran %s.\n", b.repeat, priority)
+	return nil
+}
+
+func span(d []time.Duration) string {
+	s := sorted(d)
+	return ms(percentile(s, 50)) + " / " + ms(percentile(s, 100))
+}
+
+// makePatch compiles the victim twice and builds the hotpatch between them.
+func (b *bench) makePatch(ctx context.Context) (old, bundle string, err error) {
+	source := filepath.Join(b.dir, "victim.c")
+	if err := os.WriteFile(source, victimSource, 0o644); err != nil {
+		return "", "", err
+	}
+	old, bundle = filepath.Join(b.dir, "victim-old"), filepath.Join(b.dir, "victim.hotpatch")
+	fixed := filepath.Join(b.dir, "victim-fixed")
+	for _, args := range [][]string{{"-o", old}, {"-DFIXED", "-o", fixed}} {
+		args = append([]string{"-O2", "-g", "-fPIE", "-pie", "-pthread", "-Wl,--build-id", source}, args...)
+		if out, err := exec.CommandContext(ctx, "gcc", args...).CombinedOutput(); err != nil {
+			return "", "", fmt.Errorf("compile the victim: %w: %s", err, out)
+		}
+	}
+	_, err = b.exec(ctx, nil, []int{0}, "build", old, fixed, "-o", bundle, "--accept", "benchmark", "--by", "bench")
+	return old, bundle, err
+}
+
+// measurements are one value per repetition.
+type measurements struct{ pause, idle, told, whole, revert []time.Duration }
+
+func (b *bench) measure(ctx context.Context, program, bundle string, threads int) (m measurements, err error) {
+	v, err := startVictim(program, threads)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, v.stop()) }()
+	before, err := v.ask("call")
+	if err != nil {
+		return m, err
+	}
+	pid := strconv.Itoa(v.cmd.Process.Pid)
+	for range b.repeat {
+		if ctx.Err() != nil {
+			return m, ctx.Err()
+		}
+		gap, r, err := b.gapDuring(ctx, v, "apply", bundle, pid)
+		if err != nil {
+			return m, err
+		}
+		after, err := v.ask("call")
+		if err != nil {
+			return m, err
+		}
+		if after == before {
+			return m, fmt.Errorf("applied, but the answer is still %s", after)
+		}
+		m.pause, m.whole, m.told = append(m.pause, gap), append(m.whole, r.took), append(m.told, r.told)
+
+		idle, err := v.gap(func() error { time.Sleep(r.took); return nil })
+		if err != nil {
+			return m, err
+		}
+		m.idle = append(m.idle, idle)
+
+		if gap, _, err = b.gapDuring(ctx, v, "revert", bundle, pid); err != nil {
+			return m, err
+		}
+		m.revert = append(m.revert, gap)
+		if again, err := v.ask("call"); err != nil || again != before {
+			return m, fmt.Errorf("reverted, but the answer is %s, not %s (%v)", again, before, err)
+		}
+	}
+	return m, nil
+}
+
+// timed is one apply or revert: as we saw it and as the tool reports it.
+type timed struct{ took, told time.Duration }
+
+func (b *bench) gapDuring(ctx context.Context, v *victim, verb, bundle, pid string) (time.Duration, timed, error) {
+	var t timed
+	gap, err := v.gap(func() error {
+		r, err := b.exec(ctx, nil, []int{0}, verb, bundle, "--pid", pid, "--json")
+		if err != nil {
+			return err
+		}
+		var out []struct {
+			PausedUS int64 `json:"paused_us"`
+		}
+		if err := json.Unmarshal(r.stdout, &out); err != nil || len(out) != 1 {
+			return fmt.Errorf("read result of %s: %q (%v)", verb, r.stdout, err)
+		}
+		t = timed{r.took, time.Duration(out[0].PausedUS) * time.Microsecond}
+		return nil
+	})
+	return gap, t, err
+}
+
+// victim is a running victim.c.
+type victim struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func startVictim(program string, threads int) (*victim, error) {
+	v := &victim{cmd: exec.Command(program, strconv.Itoa(threads))}
+	var err error
+	if v.in, err = v.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := v.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	v.out = bufio.NewReader(out)
+	v.cmd.Stderr = os.Stderr
+	return v, v.cmd.Start()
+}
+
+func (v *victim) ask(line string) (string, error) {
+	if _, err := io.WriteString(v.in, line+"\n"); err != nil {
+		return "", fmt.Errorf("ask the victim: %w", err)
+	}
+	text, err := v.out.ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("read the victim's answer: %w", err)
+	}
+	return strings.TrimSpace(text), nil
+}
+
+// gap is the largest gap in the victim's clock while something is done.
+func (v *victim) gap(during func() error) (time.Duration, error) {
+	if _, err := v.ask("spin"); err != nil {
+		return 0, err
+	}
+	time.Sleep(2 * time.Millisecond)
+	if err := during(); err != nil {
+		return 0, err
+	}
+	text, err := v.ask("gap")
+	if err != nil {
+		return 0, err
+	}
+	ns, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read gap: %w", err)
+	}
+	// Time to let the kernel's limit for real-time work recover.
+	time.Sleep(20 * time.Millisecond)
+	return time.Duration(ns), nil
+}
+
+func (v *victim) stop() error {
+	if err := v.in.Close(); err != nil {
+		return err
+	}
+	return v.cmd.Wait()
+}
+
+// textSize is the size of .text.
+func textSize(file string) (uint64, error) {
+	f, err := elf.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if s := f.Section(".text"); s != nil {
+		return s.Size, nil
+	}
+	return 0, fmt.Errorf("%s has no .text", file)
+}
