@@ -104,7 +104,7 @@ func (o *Object) Canonical() *Object {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return compareSymbols(&o.Symbols[a], &o.Symbols[b]) })
-	c.Symbols = make([]Symbol, len(order))
+	c.Symbols = slices.Clone(o.Symbols)
 	place := make([]int, len(order))
 	for to, from := range order {
 		c.Symbols[to] = o.Symbols[from]
