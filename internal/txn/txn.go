@@ -1,30 +1,64 @@
 // Package txn applies or reverts one hotpatch in one process, atomically: the
 // process is wholly old or wholly new, whatever happens to us. It decides when
 // it is safe; the stopping and writing is done by ptrace, the reading by proc.
+//
+// A transaction has three phases. While the process runs: look at it, verify
+// the bytes to be replaced, link the new code (plan.go). With one thread
+// borrowed for a moment: map room for it and fill it (load.go). With all
+// threads stopped: check every stack, write the entries, verify (swap.go).
+// A journal inside the new mapping (journal.go) makes every state between
+// recoverable by whoever comes next (recover.go).
 package txn
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
 	"hotpatch/internal/patch"
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
 )
-
-var errTODO = errors.New("not built yet")
 
 // Options are the choices of one transaction. The zero value is the default.
 type Options struct {
-	Wait time.Duration // how long to go on trying while the process is busy; 0: a short default
-	Log  *slog.Logger  // nil: silent
+	Wait   time.Duration // how long to go on trying while the process is busy; 0: one second
+	Log    *slog.Logger  // nil: silent
+	Tables *Tables       // unwind data shared between calls; nil: none
+
+	step func(point string) // a test may kill us at each named point
+	fail func(point string) error
+}
+
+const defaultWait = time.Second
+
+func (o Options) filled() Options {
+	if o.Wait <= 0 {
+		o.Wait = defaultWait
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Tables == nil {
+		o.Tables = &Tables{}
+	}
+	if o.step == nil {
+		o.step = func(string) {}
+	}
+	if o.fail == nil {
+		o.fail = func(string) error { return nil }
+	}
+	return o
 }
 
 // Outcome is how one process fared.
 type Outcome string
 
 const (
-	Applied  Outcome = "applied"  // verified in memory (revert: "reverted")
+	Applied  Outcome = "applied"  // verified in memory
 	Reverted Outcome = "reverted" // verified in memory
 	Already  Outcome = "already"  // nothing to do
 	Skipped  Outcome = "skipped"  // does not map a base image; not ours to judge
@@ -42,40 +76,97 @@ type Result struct {
 	Reason   string  `json:"reason"`
 	Attempts int     `json:"attempts"`
 	PausedUS int64   `json:"paused_us"` // total over all attempts
-	Threads  int     `json:"threads"`
+	Threads  int     `json:"threads"`   // stopped in the last attempt
 }
+
+// Refusal is why a process is left alone: it is not safe, or not allowed.
+type Refusal struct{ Reason string }
+
+func (r *Refusal) Error() string { return r.Reason }
+
+func refuse(format string, args ...any) error {
+	return &Refusal{fmt.Sprintf(format, args...)}
+}
+
+// skip is a process that the bundle has nothing to do with.
+type skip struct{ reason string }
+
+func (s *skip) Error() string { return s.reason }
+
+// busy says that a stack kept the process from being changed.
+type busy struct{ reason string }
+
+func (b *busy) Error() string { return b.reason }
+
+// errAlready: the process is as it was asked to be.
+var errAlready = errors.New("already")
 
 // Apply puts the bundle into the process. It never returns with the process
-// stopped or half patched.
-func Apply(ctx context.Context, pid int, b *patch.Bundle, o Options) Result { panic(errTODO) }
-
-// Revert takes the hotpatch out of the process.
-func Revert(ctx context.Context, pid int, id patch.ID, o Options) Result { panic(errTODO) }
-
-// State is one hotpatch found in a process, read from its tagged mapping only.
-type State struct {
-	ID      patch.ID     `json:"id"`
-	Package string       `json:"package"` // "redis-server 5:7.0.15-1~deb12u10"
-	Since   time.Time    `json:"since"`
-	Seq     uint64       `json:"seq"`   // order of application in this process
-	State   string       `json:"state"` // applied, reverted, interrupted
-	Images  []StateImage `json:"images"`
+// stopped or half patched; ctx and Options.Wait bound how long it tries.
+func Apply(ctx context.Context, pid int, b *patch.Bundle, o Options) Result {
+	return carryOut(ctx, pid, Applied, o, func(r *run) error { return r.apply(b) })
 }
 
-// StateImage is one patched image.
-type StateImage struct {
-	BuildID   string `json:"build_id"`
-	Path      string `json:"path"`
-	Functions int    `json:"functions"`
-	Addr      uint64 `json:"addr"` // of the tagged mapping
-	Size      uint64 `json:"size"`
+// Revert takes the hotpatch out of the process. The mapping with its code
+// stays (something may point to its constants) and is used again by the next
+// Apply of the same hotpatch.
+func Revert(ctx context.Context, pid int, id patch.ID, o Options) Result {
+	return carryOut(ctx, pid, Reverted, o, func(r *run) error { return r.revert(id) })
 }
 
-// Status reads which hotpatches a process carries, without ptrace.
-func Status(pid int) ([]State, error) { return nil, errTODO }
+// run is one call of Apply or Revert.
+type run struct {
+	*target
+	ctx      context.Context
+	o        Options
+	deadline time.Time
+	attempts int
+	paused   time.Duration
+	stopped  int
+}
 
-// Targets finds the processes on the host that map a base image of b.
-func Targets(b *patch.Bundle) (pids []int, denied map[int]error, err error) { return nil, nil, errTODO }
+func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*run) error) Result {
+	o = o.filled()
+	res := Result{PID: pid, Outcome: done}
+	t, err := openTarget(pid, o.Tables)
+	if err == nil {
+		defer t.close()
+		res.Comm = t.info.Comm
+		r := &run{target: t, ctx: ctx, o: o, deadline: time.Now().Add(o.Wait)}
+		err = do(r)
+		res.Attempts, res.PausedUS, res.Threads = r.attempts, r.paused.Microseconds(), r.stopped
+		if err != nil && !errors.Is(err, errAlready) && t.changed() {
+			err = fmt.Errorf("%w: %w", proc.ErrGone, err)
+		}
+	} else if info, rerr := proc.Read(pid); rerr == nil {
+		res.Comm = info.Comm
+	}
+	if err != nil {
+		res.Outcome, res.Reason = judge(err)
+	}
+	return res
+}
 
-// Patched finds all processes that carry a hotpatch (id "" for any).
-func Patched(id patch.ID) (pids []int, denied map[int]error, err error) { return nil, nil, errTODO }
+// judge turns an error into an outcome.
+func judge(err error) (Outcome, string) {
+	var (
+		r *Refusal
+		s *skip
+		b *busy
+	)
+	switch {
+	case errors.Is(err, errAlready):
+		return Already, ""
+	case errors.As(err, &s):
+		return Skipped, s.reason
+	case errors.As(err, &r):
+		return Denied, r.Reason
+	case errors.Is(err, proc.ErrGone), errors.Is(err, ptrace.ErrGone):
+		return Died, "the process ended (" + err.Error() + ")"
+	case errors.As(err, &b):
+		return Busy, b.reason
+	case errors.Is(err, ptrace.ErrDenied), errors.Is(err, fs.ErrPermission):
+		return Denied, fmt.Sprintf("not permitted to trace this process (%v): it may belong to another user, be non-dumpable or set-uid, or Yama (kernel.yama.ptrace_scope) or a security module forbids it", err)
+	}
+	return Failed, err.Error()
+}

@@ -1,0 +1,170 @@
+package ptrace
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lister lists the thread ids of the process. Package proc has one; it is
+// passed in because the two packages do not know each other.
+type Lister func() ([]int, error)
+
+// Thread is one stopped thread.
+type Thread struct {
+	TID  int
+	Regs Regs
+	Stop Stop
+}
+
+// Group is all threads of a process, traced by us.
+type Group struct {
+	t       *Tracer
+	list    Lister
+	state   map[int]threadState
+	Threads []Thread // the stopped ones, in the order they stopped
+}
+
+type threadState uint8
+
+const (
+	running threadState = iota // seized, not stopped yet
+	stopped
+	gone
+)
+
+// Seize begins to trace every thread. Nothing stops yet. Threads that are
+// created meanwhile by a seized thread are traced from their first
+// instruction on. On an error the caller still calls Release.
+func (t *Tracer) Seize(list Lister) (*Group, error) {
+	g := &Group{t: t, list: list, state: map[int]threadState{}}
+	return g, g.seizeNew()
+}
+
+// seizeNew seizes the threads that it has not seen, until a listing shows none.
+func (g *Group) seizeNew() error {
+	for {
+		tids, err := g.list()
+		if err != nil {
+			return fmt.Errorf("list threads: %w", err)
+		}
+		added := false
+		for _, tid := range tids {
+			if _, known := g.state[tid]; known {
+				continue
+			}
+			err := g.t.seize(tid, unix.PTRACE_O_TRACECLONE)
+			switch {
+			case err == nil:
+				g.state[tid] = running
+				added = true
+			case errors.Is(err, ErrGone):
+			case errors.Is(err, ErrDenied):
+				// Either the kernel attached it to us when it was cloned, it
+				// is a zombie, or it is not ours to trace.
+				mine, dead := g.t.tracedByUs(tid)
+				if mine {
+					g.state[tid] = running
+					added = true
+				} else if dead {
+					g.state[tid] = gone
+				} else {
+					return fmt.Errorf("seize thread %d: %w", tid, err)
+				}
+			default:
+				return fmt.Errorf("seize thread %d: %w", tid, err)
+			}
+		}
+		if !added {
+			return nil
+		}
+	}
+}
+
+// Stop halts every thread, repeating until a listing shows no new one: a
+// thread may clone between our reading of the list and its own stop.
+// On an error the caller still calls Release.
+func (g *Group) Stop(deadline time.Time) error {
+	for {
+		var batch []int
+		for tid, s := range g.state {
+			if s == running {
+				batch = append(batch, tid)
+			}
+		}
+		for _, tid := range batch {
+			if err := g.t.interrupt(tid); errors.Is(err, ErrGone) {
+				continue // wait tells: exited, or it stands in its first stop already
+			} else if err != nil {
+				return fmt.Errorf("interrupt thread %d: %w", tid, err)
+			}
+		}
+		for _, tid := range batch {
+			if err := g.await(tid, deadline); err != nil {
+				return err
+			}
+		}
+		before := len(g.state)
+		if err := g.seizeNew(); err != nil {
+			return err
+		}
+		if len(g.state) == before {
+			break
+		}
+	}
+	if len(g.Threads) == 0 {
+		return ErrGone
+	}
+	return nil
+}
+
+func (g *Group) await(tid int, deadline time.Time) error {
+	s, err := g.t.wait(tid, deadline)
+	if errors.Is(err, ErrGone) {
+		g.state[tid] = gone
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("stop thread %d: %w", tid, err)
+	}
+	g.state[tid] = stopped
+	regs, err := g.t.regs(tid)
+	if errors.Is(err, ErrGone) { // killed in its stop
+		g.state[tid] = gone
+		return nil
+	}
+	if err != nil {
+		g.Threads = append(g.Threads, Thread{TID: tid, Stop: s})
+		return fmt.Errorf("read registers of thread %d: %w", tid, err)
+	}
+	g.Threads = append(g.Threads, Thread{TID: tid, Regs: regs, Stop: s})
+	return nil
+}
+
+// Release lets every thread go on as if it had never stopped. What cannot be
+// released here (a thread that did not stop) is released when Run returns.
+func (g *Group) Release() {
+	for i := len(g.Threads) - 1; i >= 0; i-- {
+		th := &g.Threads[i]
+		r := th.Regs
+		if hideStop(&r, th.Stop) {
+			// If this fails the thread is dying, or sees one spurious EINTR.
+			_ = g.t.setRegs(th.TID, &r)
+		}
+		sig := unix.Signal(0)
+		if th.Stop.Kind == Delivery {
+			sig = th.Stop.Signal
+		}
+		if err := g.t.detach(th.TID, sig); err != nil && !errors.Is(err, ErrGone) {
+			g.t.abandoned = true
+		}
+	}
+	for _, s := range g.state {
+		if s == running {
+			g.t.abandoned = true
+		}
+	}
+	g.Threads, g.state = nil, nil
+}

@@ -1,0 +1,153 @@
+// Package ptrace is the only door to ptrace(2) and to writing another
+// process's memory. It stops threads, lets one of them make system calls that
+// survive our own death, and lets go again. It does not decide whether any of
+// that is safe: that is txn.
+//
+// Every ptrace request must come from the OS thread that seized the tracee, so
+// everything here hangs off a Tracer, which exists only inside Run.
+//
+// Three rules keep the target alive when we are killed at any instant:
+// never single-step, never set hardware breakpoints (tracer death in such a
+// stop is a SIGTRAP for the target); never leave a thread with registers that
+// do not lead back to its own work (see Inject).
+//
+// ptrace(2); kernel/ptrace.c and kernel/signal.c of Linux 6.1.
+package ptrace
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrGone: the thread or process ended.
+	ErrGone = errors.New("thread is gone")
+	// ErrTimeout: a thread did not stop in time (vfork, uninterruptible sleep).
+	ErrTimeout = errors.New("thread did not stop in time")
+	// ErrDenied: the kernel refuses to let us trace the thread.
+	ErrDenied = errors.New("tracing not permitted")
+)
+
+// Requests and options that x/sys/unix does not name.
+const (
+	reqGetSigMask = 0x420a
+	reqSetSigMask = 0x420b
+
+	optSuspendSeccomp = 1 << 21
+)
+
+// Tracer is one OS thread that may trace. It is valid only inside Run and must
+// not be used from another goroutine.
+type Tracer struct {
+	tid       int
+	abandoned bool // a tracee could not be detached: the thread's end must do it
+}
+
+// Run calls fn on an OS thread of its own and ends that thread afterwards. The
+// kernel then lets go of every tracee that fn could not detach, for instance
+// one that never stopped.
+func Run(fn func(*Tracer) error) error {
+	type result struct {
+		t   *Tracer
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		t := &Tracer{tid: unix.Gettid()}
+		if t.tid == os.Getpid() {
+			// The runtime never ends the main thread, so it must not trace.
+			// While we hold it locked, another goroutine gets another thread.
+			var err error
+			inner := make(chan struct{})
+			go func() { err = Run(fn); close(inner) }()
+			<-inner
+			runtime.UnlockOSThread()
+			done <- result{nil, err}
+			return
+		}
+		done <- result{t, fn(t)}
+	}()
+	r := <-done
+	if r.t != nil && r.t.abandoned {
+		awaitThreadEnd(r.t.tid)
+	}
+	return r.err
+}
+
+// awaitThreadEnd waits until the kernel has let go of what a tracer thread
+// still traced, so that the next attempt does not find its own predecessor.
+func awaitThreadEnd(tid int) {
+	path := fmt.Sprintf("/proc/self/task/%d", tid)
+	for range 200 {
+		if _, err := os.Stat(path); err != nil {
+			return
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
+}
+
+// request is the raw system call. It is not announced to the Go scheduler:
+// every request here returns at once.
+func request(req, tid int, addr, data uintptr) error {
+	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
+	switch e {
+	case 0:
+		return nil
+	case unix.ESRCH:
+		return ErrGone
+	case unix.EPERM:
+		return ErrDenied
+	}
+	return e
+}
+
+// seize begins to trace a thread without stopping it.
+func (t *Tracer) seize(tid int, opts uintptr) error {
+	return request(unix.PTRACE_SEIZE, tid, 0, opts)
+}
+
+// interrupt asks a seized thread to stop; wait for it with wait.
+func (t *Tracer) interrupt(tid int) error {
+	return request(unix.PTRACE_INTERRUPT, tid, 0, 0)
+}
+
+// resume lets a stopped thread run to its next system call or its exit from one.
+func (t *Tracer) resumeToSyscall(tid int, sig unix.Signal) error {
+	return request(unix.PTRACE_SYSCALL, tid, 0, uintptr(sig))
+}
+
+// detach lets a stopped thread go, delivering sig (0: none). Where the thread
+// was interrupted in a system call, the kernel now restarts it.
+func (t *Tracer) detach(tid int, sig unix.Signal) error {
+	return request(unix.PTRACE_DETACH, tid, 0, uintptr(sig))
+}
+
+// Regs are the general registers of a stopped thread.
+type Regs = unix.PtraceRegs
+
+func (t *Tracer) regs(tid int) (Regs, error) {
+	var r Regs
+	err := request(unix.PTRACE_GETREGS, tid, 0, uintptr(unsafe.Pointer(&r)))
+	return r, err
+}
+
+func (t *Tracer) setRegs(tid int, r *Regs) error {
+	return request(unix.PTRACE_SETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
+}
+
+func (t *Tracer) sigMask(tid int) (uint64, error) {
+	var m uint64
+	err := request(reqGetSigMask, tid, 8, uintptr(unsafe.Pointer(&m)))
+	return m, err
+}
+
+func (t *Tracer) setSigMask(tid int, m uint64) error {
+	return request(reqSetSigMask, tid, 8, uintptr(unsafe.Pointer(&m)))
+}

@@ -1,0 +1,132 @@
+package ptrace
+
+import (
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// StopKind says why a thread stands still.
+type StopKind uint8
+
+const (
+	Interrupted StopKind = iota // our PTRACE_INTERRUPT
+	GroupStop                   // it is stopped by job control (SIGSTOP and kin)
+	Delivery                    // a signal is about to be delivered: Stop.Signal
+	Syscall                     // entry to or exit from a system call
+	Event                       // clone, fork, exec or exit notification
+)
+
+// Stop is one ptrace stop.
+type Stop struct {
+	Kind   StopKind
+	Signal unix.Signal // Delivery: must be passed on; GroupStop: what stopped it
+}
+
+const eventStop = 128 // PTRACE_EVENT_STOP
+
+func decodeStop(ws unix.WaitStatus) Stop {
+	sig, event := ws.StopSignal(), int(ws)>>16
+	switch {
+	case event == eventStop && sig == unix.SIGTRAP:
+		return Stop{Kind: Interrupted}
+	case event == eventStop:
+		return Stop{Kind: GroupStop, Signal: sig}
+	case event != 0:
+		return Stop{Kind: Event}
+	case int(ws)>>8&0xff == int(unix.SIGTRAP)|0x80:
+		return Stop{Kind: Syscall}
+	}
+	return Stop{Kind: Delivery, Signal: sig}
+}
+
+// wait waits for one thread's next stop. It polls: a blocking wait4 cannot be
+// bounded, and the first answer usually comes within 30 µs.
+func (t *Tracer) wait(tid int, deadline time.Time) (Stop, error) {
+	for i := 0; ; i++ {
+		var ws int32
+		r, _, e := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&ws)), unix.WNOHANG|unix.WALL, 0, 0, 0)
+		switch {
+		case e == unix.ECHILD:
+			return Stop{}, ErrGone
+		case e != 0 && e != unix.EINTR:
+			return Stop{}, e
+		case e == 0 && int(r) == tid:
+			s := unix.WaitStatus(ws)
+			if s.Exited() || s.Signaled() {
+				return Stop{}, ErrGone
+			}
+			return decodeStop(s), nil
+		}
+		if i >= 4 {
+			ts := unix.Timespec{Nsec: 15_000}
+			unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+		}
+		if i%16 == 15 && time.Now().After(deadline) {
+			return Stop{}, ErrTimeout
+		}
+	}
+}
+
+// Errors a system call leaves in rax for the kernel's own use (linux/errno.h).
+const (
+	errIntr                = ^uint64(4) + 1   // -EINTR
+	errRestartSys          = ^uint64(512) + 1 // restart, unless a handler without SA_RESTART runs
+	errRestartNoIntr       = ^uint64(513) + 1 // restart always
+	errRestartNoHand       = ^uint64(514) + 1 // restart, unless a handler runs
+	errRestartRestartBlock = ^uint64(516) + 1 // restart through restart_syscall(2)
+
+	nrRestartSyscall = 219
+	noSyscall        = ^uint64(0)
+)
+
+// endsWithEINTR are the system calls that any stop of the thread makes return
+// EINTR, because they are not written to be restarted: epoll_wait and kin,
+// sigtimedwait, semop, asynchronous I/O, and socket calls with a time-out.
+var endsWithEINTR = map[uint64]bool{
+	unix.SYS_EPOLL_WAIT: true, unix.SYS_EPOLL_PWAIT: true, unix.SYS_EPOLL_PWAIT2: true,
+	unix.SYS_RT_SIGTIMEDWAIT: true, unix.SYS_SEMOP: true, unix.SYS_SEMTIMEDOP: true,
+	unix.SYS_IO_GETEVENTS: true, unix.SYS_IO_PGETEVENTS: true,
+	unix.SYS_READ: true, unix.SYS_READV: true, unix.SYS_WRITE: true, unix.SYS_WRITEV: true,
+	unix.SYS_RECVFROM: true, unix.SYS_RECVMSG: true, unix.SYS_RECVMMSG: true,
+	unix.SYS_SENDTO: true, unix.SYS_SENDMSG: true, unix.SYS_SENDMMSG: true,
+	unix.SYS_ACCEPT: true, unix.SYS_ACCEPT4: true, unix.SYS_CONNECT: true,
+}
+
+// hideStop makes our stop invisible to a thread that it woke from a system
+// call with EINTR: it turns that into ERESTARTNOHAND, on which the kernel
+// itself decides, when the thread goes on, between EINTR (a handler runs) and
+// a restart (none does). So no signal that arrives meanwhile is missed.
+// It reports whether r changed.
+func hideStop(r *Regs, s Stop) bool {
+	inSignalCode := s.Kind == Interrupted || s.Kind == GroupStop || s.Kind == Delivery
+	if !inSignalCode || int64(r.Orig_rax) < 0 || r.Rax != errIntr || !endsWithEINTR[r.Orig_rax] {
+		return false
+	}
+	r.Rax = errRestartNoHand
+	return true
+}
+
+// userResume are the registers with which the thread can go on from user mode
+// alone, without the kernel's restart logic: what the stub of Inject leads back to
+// when we are gone. An interrupted system call is issued again.
+func userResume(r Regs) Regs {
+	if int64(r.Orig_rax) >= 0 {
+		switch r.Rax {
+		case errRestartSys, errRestartNoIntr, errRestartNoHand:
+			r.Rip -= 2 // the length of the syscall instruction
+			r.Rax = r.Orig_rax
+		case errRestartRestartBlock:
+			r.Rip -= 2
+			r.Rax = nrRestartSyscall
+		case errIntr:
+			if endsWithEINTR[r.Orig_rax] {
+				r.Rip -= 2
+				r.Rax = r.Orig_rax
+			}
+		}
+	}
+	r.Orig_rax = noSyscall
+	return r
+}

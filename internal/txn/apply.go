@@ -1,0 +1,117 @@
+package txn
+
+import (
+	"errors"
+
+	"hotpatch/internal/patch"
+)
+
+// apply is the whole way of one bundle into one process.
+func (r *run) apply(b *patch.Bundle) error {
+	if err := b.Applicable(); err != nil {
+		return refuse("%v", err)
+	}
+	id, err := b.ID()
+	if err != nil {
+		return err
+	}
+	if err := r.recoverAll(); err != nil {
+		return err
+	}
+	p, err := r.plan(b, id)
+	if err != nil {
+		return err
+	}
+	r.o.step("planned")
+	if err := r.load(p); err != nil {
+		return err
+	}
+	if err := r.refresh(); err != nil { // the stack check must know the new code
+		r.discard(p)
+		return err
+	}
+	if err := r.swap(p.journal.redirect()); err != nil {
+		r.discard(p)
+		return err
+	}
+	r.o.step("applied")
+	return r.confirm(p.journal.Addr, allNew)
+}
+
+// revert is the way back.
+func (r *run) revert(id patch.ID) error {
+	if err := r.recoverAll(); err != nil {
+		return err
+	}
+	active := byID(r.journals, id, func(p phase) bool { return p == applied })
+	if len(active) == 0 {
+		if len(byID(r.journals, id, func(phase) bool { return true })) > 0 {
+			return errAlready
+		}
+		return &skip{"it does not carry this hotpatch"}
+	}
+	for i := len(active) - 1; i >= 0; i-- {
+		j := active[i]
+		st, err := j.stands(r.mem)
+		if err != nil {
+			return err
+		}
+		if st != allNew {
+			return refuse("the entries of hotpatch %s are not as it left them: its image was unloaded, or something else changed them", id.Short())
+		}
+		if err := r.swap(j.restore()); err != nil {
+			return err
+		}
+		r.o.step("reverted")
+		if err := r.confirm(j.Addr, allOld); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirm reads the result back from the running process.
+func (r *run) confirm(journal uint64, want standing) error {
+	if err := r.refresh(); err != nil {
+		return err
+	}
+	for _, j := range r.journals {
+		if j.Addr != journal {
+			continue
+		}
+		st, err := j.stands(r.mem)
+		if err != nil {
+			return err
+		}
+		if st == want {
+			return nil
+		}
+	}
+	return errors.New("the process does not hold what was written")
+}
+
+// redirect leads all entries to the new code. No replaced function may be on a
+// stack.
+func (j *journal) redirect() change {
+	c := change{journal: j.Addr, before: prepared, after: applied}
+	for _, s := range j.Sites {
+		c.edits = append(c.edits, edit{s.Addr, s.Old, s.New})
+		for _, rg := range s.Ranges {
+			c.guards = append(c.guards, guard{rg[0], rg[1], s.Name})
+		}
+	}
+	return c
+}
+
+// restore sets all entries back. No carried code may be on a stack.
+func (j *journal) restore() change {
+	c := change{journal: j.Addr, before: undoing, after: reverted}
+	for _, s := range j.Sites {
+		c.edits = append(c.edits, edit{s.Addr, s.New, s.Old})
+	}
+	for _, g := range j.Regions {
+		lo, hi := g.code()
+		c.guards = append(c.guards, guard{lo, hi, "code of hotpatch " + j.ID.Short()})
+	}
+	return c
+}

@@ -1,0 +1,235 @@
+package txn
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
+)
+
+// load maps the regions in the process and fills them. No entry leads there
+// yet. On an error the regions are unmapped again where possible.
+func (r *run) load(p *plan) (err error) {
+	if !p.reuse {
+		for i, pt := range p.parts {
+			if err := r.mapRegion(pt.region); err != nil {
+				for _, done := range p.parts[:i] {
+					r.unmap(done.region)
+				}
+				return err
+			}
+		}
+	}
+	defer func() {
+		if err != nil {
+			r.discard(p)
+		}
+	}()
+	body, err := p.journal.encodeBody()
+	if err != nil {
+		return err
+	}
+	if p.reuse {
+		// While the content is replaced the mapping must not look valid.
+		if err := r.writePhase(p.journal.Addr, reverted); err != nil {
+			return err
+		}
+		if err := r.clearData(p); err != nil {
+			return err
+		}
+	}
+	for i, pt := range p.parts {
+		for _, w := range pt.writes {
+			if _, err := r.mem.WriteAt(w.Data, int64(w.Addr)); err != nil {
+				return fmt.Errorf("fill the new mapping: %w", err)
+			}
+		}
+		r.o.step("region-filled")
+		var head []byte
+		if i == 0 {
+			head = p.journal.header(pt.region, body)
+			if uint64(len(head)) > pt.region.Header {
+				return fmt.Errorf("journal of %d bytes does not fit its %d", len(head), pt.region.Header)
+			}
+			// Body before header: what has the magic is complete.
+			if _, err := r.mem.WriteAt(head[headerSize:], int64(pt.region.Addr+headerSize)); err != nil {
+				return fmt.Errorf("write the journal: %w", err)
+			}
+			head = head[:headerSize]
+		} else {
+			head = p.journal.header(pt.region, nil)
+		}
+		if _, err := r.mem.WriteAt(head, int64(pt.region.Addr)); err != nil {
+			return fmt.Errorf("write the journal: %w", err)
+		}
+	}
+	r.o.step("journal-written")
+	return r.o.fail("journal-written")
+}
+
+// clearData zeroes the read-write parts, so that new variables start afresh.
+func (r *run) clearData(p *plan) error {
+	zero := make([]byte, pageSize)
+	for _, pt := range p.parts {
+		for at := pt.region.Addr + pt.region.RX; at < pt.region.Addr+pt.region.RX+pt.region.RW; at += pageSize {
+			if _, err := r.mem.WriteAt(zero, int64(at)); err != nil {
+				return fmt.Errorf("clear the new variables: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+const (
+	mapFlags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE | unix.MAP_FIXED_NOREPLACE
+	noFD     = ^uint64(0)
+)
+
+// mapRegion reserves a region: read-execute, and behind it read-write. Nothing
+// is ever writable and executable.
+func (r *run) mapRegion(g region) error {
+	calls := []ptrace.Call{{NR: unix.SYS_MMAP, Args: [6]uint64{g.Addr, g.RX, unix.PROT_READ | unix.PROT_EXEC, mapFlags, noFD, 0}}}
+	want := []uint64{g.Addr}
+	if g.RW > 0 {
+		calls = append(calls, ptrace.Call{NR: unix.SYS_MMAP, Args: [6]uint64{g.Addr + g.RX, g.RW, unix.PROT_READ | unix.PROT_WRITE, mapFlags, noFD, 0}})
+		want = append(want, g.Addr+g.RX)
+	}
+	got, err := r.inject(calls)
+	if err != nil {
+		return err
+	}
+	for i := range want {
+		if i < len(got) && got[i] == want[i] {
+			continue
+		}
+		if i > 0 {
+			r.unmap(g)
+		}
+		if i >= len(got) {
+			return fmt.Errorf("map %d KiB: the call was not made", g.RX>>10)
+		}
+		return mapError(g, int64(got[i]))
+	}
+	r.o.step("mapped")
+	return nil
+}
+
+func mapError(g region, ret int64) error {
+	kb := (g.RX + g.RW) >> 10
+	switch e := unix.Errno(-ret); {
+	case ret >= 0:
+		return fmt.Errorf("map %d KiB: the kernel chose %#x; it does not know MAP_FIXED_NOREPLACE (Linux 4.17)", kb, ret)
+	case e == unix.ENOMEM:
+		return refuse("the process may not map %d KiB more: its address-space limit (RLIMIT_AS) or vm.max_map_count is reached", kb)
+	case e == unix.EACCES, e == unix.EPERM:
+		return refuse("the process may not map executable memory (%v): SELinux (execmem) or a seccomp filter forbids it", e)
+	case e == unix.EAGAIN:
+		return refuse("the process locks its memory and may not lock %d KiB more (RLIMIT_MEMLOCK)", kb)
+	default:
+		return fmt.Errorf("map %d KiB at %#x: %w", kb, g.Addr, e)
+	}
+}
+
+// unmap gives a region back that no thread has ever executed. It is best
+// effort: what stays is unused address space.
+func (r *run) unmap(g region) {
+	if _, err := r.inject([]ptrace.Call{{NR: unix.SYS_MUNMAP, Args: [6]uint64{g.Addr, g.RX + g.RW}}}); err != nil {
+		r.o.Log.Warn("left an unused mapping", "pid", r.info.PID, "addr", g.Addr, "err", err)
+	}
+}
+
+// discard takes back regions that were loaded but never entered.
+func (r *run) discard(p *plan) {
+	if p.reuse {
+		// Old code may have run there before: keep it, for the next time.
+		if err := r.writePhase(p.journal.Addr, reverted); err != nil {
+			r.o.Log.Warn("left a prepared journal", "pid", r.info.PID, "err", err)
+		}
+		return
+	}
+	for _, pt := range p.parts {
+		r.unmap(pt.region)
+	}
+}
+
+// inject borrows a thread, a sleeping one if there is any, to make the calls.
+func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
+	room, err := r.findRoom()
+	if err != nil {
+		return nil, err
+	}
+	until := time.Now().Add(max(time.Until(r.deadline), 200*time.Millisecond))
+	for {
+		tids, err := r.sleepersFirst()
+		if err != nil {
+			return nil, err
+		}
+		var got []uint64
+		for _, tid := range tids {
+			err = ptrace.Run(func(tr *ptrace.Tracer) error {
+				var err error
+				got, err = tr.Inject(r.mem, ptrace.Injection{
+					TID: tid, Room: room, Calls: calls, SuspendSeccomp: r.info.Seccomp != 0, Step: r.o.step,
+				})
+				return err
+			})
+			if err == nil {
+				return got, nil
+			}
+			if !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone) {
+				break
+			}
+		}
+		switch {
+		case errors.Is(err, ptrace.ErrDenied) && r.info.Seccomp != 0:
+			return nil, refuse("the process runs under a seccomp filter; passing it for a moment needs CAP_SYS_ADMIN besides CAP_SYS_PTRACE")
+		case err != nil && !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone):
+			return nil, err
+		case r.changed():
+			return nil, proc.ErrGone
+		case time.Now().After(until):
+			return nil, &busy{"no thread could be borrowed to map the new code: all are in uninterruptible sleep (vfork?) or flooded with signals"}
+		}
+		if err := r.pause(time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// sleepersFirst lists the threads that can be borrowed.
+func (r *run) sleepersFirst() ([]int, error) {
+	tids, err := r.threads()
+	if err != nil {
+		return nil, err
+	}
+	order := map[byte]int{'S': 0, 'T': 1, 't': 1, 'R': 2, 'D': 3}
+	rank := map[int]int{}
+	usable := tids[:0]
+	for _, tid := range tids {
+		s, err := proc.ThreadState(r.info.PID, tid)
+		if n, ok := order[s]; err == nil && ok {
+			rank[tid] = n
+			usable = append(usable, tid)
+		}
+	}
+	if len(usable) == 0 {
+		return nil, proc.ErrGone
+	}
+	sort.SliceStable(usable, func(a, b int) bool { return rank[usable[a]] < rank[usable[b]] })
+	return usable, nil
+}
+
+// pause sleeps unless the caller gave up.
+func (r *run) pause(d time.Duration) error {
+	select {
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

@@ -1,0 +1,270 @@
+package txn
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"hotpatch/internal/link"
+	"hotpatch/internal/patch"
+	"hotpatch/internal/proc"
+)
+
+// part is one loaded base image and what will fix it.
+type part struct {
+	image  *patch.Image
+	object *patch.Object
+	module proc.Module
+
+	region region
+	writes []link.Write
+	sites  []site
+}
+
+// plan is everything about a transaction that is decided while the process runs.
+type plan struct {
+	journal journal
+	parts   []*part
+	reuse   bool // the mappings are there already, from a reverted transaction
+}
+
+// parts matches the images of a bundle with the modules of the process,
+// leaving out those that this bundle has patched already.
+func (t *target) parts(b *patch.Bundle, id patch.ID) ([]*part, error) {
+	var ps []*part
+	mapped, fixed := 0, ""
+	for i := range b.Manifest.Images {
+		img := &b.Manifest.Images[i]
+		for _, m := range t.modules {
+			if m.BuildID == img.BuildIDFixed {
+				fixed = m.Path
+			}
+			if m.BuildID != img.BuildIDBase {
+				continue
+			}
+			mapped++
+			if !t.covered(id, m) {
+				ps = append(ps, &part{image: img, object: b.Objects[i], module: m})
+			}
+		}
+	}
+	switch {
+	case len(ps) > 0:
+		return ps, nil
+	case mapped > 0:
+		return nil, errAlready
+	case fixed != "":
+		return nil, &skip{"it runs the fixed image already (" + fixed + ")"}
+	}
+	return nil, &skip{"it maps no base image of this hotpatch"}
+}
+
+// covered says whether an applied transaction of this bundle includes the module.
+func (t *target) covered(id patch.ID, m proc.Module) bool {
+	for _, j := range byID(t.journals, id, func(p phase) bool { return p == applied }) {
+		for _, r := range j.Regions {
+			if r.Bias == m.Bias && r.BuildID == m.BuildID {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// plan verifies that the process is what the bundle was made for and computes
+// all bytes to write. Nothing is changed.
+func (t *target) plan(b *patch.Bundle, id patch.ID) (*plan, error) {
+	parts, err := t.parts(b, id)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{parts: parts, journal: journal{
+		Phase: prepared, ID: id, Seq: 1, Since: time.Now().UTC(), UID: uint32(os.Getuid()),
+		Package: packageName(&b.Manifest),
+	}}
+	for _, j := range t.journals {
+		p.journal.Seq = max(p.journal.Seq, j.Seq+1)
+	}
+	for _, pt := range parts {
+		if err := t.verify(pt); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.arrange(p); err != nil {
+		return nil, err
+	}
+	im, err := t.imports()
+	if err != nil {
+		return nil, err
+	}
+	for _, pt := range parts {
+		if err := pt.link(im.lookup); err != nil {
+			return nil, err
+		}
+		p.journal.Sites = append(p.journal.Sites, pt.sites...)
+	}
+	return p, nil
+}
+
+func packageName(m *patch.Manifest) string {
+	if m.Package == "" {
+		if len(m.Images) > 0 {
+			return m.Images[0].Path
+		}
+		return ""
+	}
+	return m.Package + " " + m.FixedVersion
+}
+
+// verify compares the functions in memory with those the bundle was made from.
+func (t *target) verify(pt *part) error {
+	bias := pt.module.Bias
+	for i := range pt.image.Sites {
+		s := &pt.image.Sites[i]
+		at := bias + s.Base + s.Jump
+		if j, _ := redirects(t.journals, at); j != nil {
+			return refuse("%s is already redirected by hotpatch %s (%s); revert that one first", s.Name, j.ID.Short(), j.Package)
+		}
+		sum := sha256.New()
+		for _, r := range s.Ranges {
+			b := make([]byte, r[1]-r[0])
+			if _, err := t.mem.ReadAt(b, int64(bias+r[0])); err != nil {
+				return fmt.Errorf("read %s: %w", s.Name, err)
+			}
+			sum.Write(b)
+		}
+		if hex.EncodeToString(sum.Sum(nil)) != s.PreImage {
+			return refuse("%s in memory is not the code of %s that this hotpatch was made for: something else (a debugger, another patcher) changed it", s.Name, pt.image.Path)
+		}
+	}
+	return nil
+}
+
+// journalRoom is how much a journal of these parts takes, in whole pages. It
+// must not depend on addresses.
+func journalRoom(p *plan) (uint64, error) {
+	j := p.journal
+	for _, pt := range p.parts {
+		j.Regions = append(j.Regions, region{BuildID: pt.module.BuildID, Path: pt.module.Path})
+		for _, s := range pt.image.Sites {
+			j.Sites = append(j.Sites, site{Name: siteName(s.Name), Ranges: s.Ranges})
+		}
+	}
+	b, err := j.encodeBody()
+	return pages(headerSize + uint64(len(b))), err
+}
+
+func pages(n uint64) uint64 { return (n + pageSize - 1) &^ (pageSize - 1) }
+
+// siteName bounds what a journal keeps of a name (C++ names can be kilobytes).
+func siteName(n string) string {
+	if len(n) > 120 {
+		n = n[:117] + "..."
+	}
+	return n
+}
+
+// arrange decides where each region goes: where a reverted transaction of the
+// same bundle left its own, or in free space near the image.
+func (t *target) arrange(p *plan) error {
+	room, err := journalRoom(p)
+	if err != nil {
+		return err
+	}
+	for i, pt := range p.parts {
+		o, r := pt.object, &pt.region
+		r.Header = pageSize
+		if i == 0 {
+			r.Header = room
+		}
+		r.RX = r.Header + o.Hi - o.Lo
+		r.RW = o.RWEnd - o.Hi
+		r.Bias, r.BuildID, r.Path = pt.module.Bias, pt.module.BuildID, pt.module.Path
+	}
+	if t.arrangeAgain(p) {
+		p.reuse = true
+	} else {
+		var taken [][2]uint64
+		for _, pt := range p.parts {
+			r := &pt.region
+			at, err := place(t.maps, pt.module.Lo(), pt.module.Hi(), r.RX+r.RW, taken)
+			if errors.Is(err, errNoRoom) {
+				return refuse("%v: %s", err, pt.module.Path)
+			}
+			if err != nil {
+				return err
+			}
+			r.Addr = at
+			taken = append(taken, [2]uint64{at, at + r.RX + r.RW})
+		}
+	}
+	for _, pt := range p.parts {
+		r := &pt.region
+		if eh := pt.object.EHFrame; eh != 0 {
+			r.EHFrame = r.Addr + r.Header + eh - pt.object.Lo
+			r.EHSize = ehSize(pt.object)
+		}
+		p.journal.Regions = append(p.journal.Regions, *r)
+	}
+	p.journal.Addr = p.parts[0].region.Addr
+	return nil
+}
+
+// arrangeAgain takes over the mappings of a reverted transaction of the same
+// bundle and the same modules.
+func (t *target) arrangeAgain(p *plan) bool {
+	for _, j := range byID(t.journals, p.journal.ID, func(ph phase) bool { return ph == reverted }) {
+		if len(j.Regions) != len(p.parts) {
+			continue
+		}
+		fits := true
+		for i, r := range j.Regions {
+			want := p.parts[i].region
+			fits = fits && r.Header == want.Header && r.RX == want.RX && r.RW == want.RW && r.Bias == want.Bias && r.BuildID == want.BuildID
+		}
+		if !fits {
+			continue
+		}
+		for i, r := range j.Regions {
+			p.parts[i].region.Addr = r.Addr
+		}
+		return true
+	}
+	return false
+}
+
+func ehSize(o *patch.Object) uint64 {
+	for _, c := range o.Chunks {
+		if c.Kind == patch.Unwind && c.Addr == o.EHFrame {
+			return uint64(len(c.Data))
+		}
+	}
+	return 0
+}
+
+// link computes the bytes of the region and the jumps that lead there.
+func (pt *part) link(imports link.Lookup) error {
+	r := &pt.region
+	at := link.Place{Bias: pt.module.Bias, Span: r.Addr + r.Header}
+	writes, err := link.Link(pt.object, at, imports)
+	if err != nil {
+		return refuse("%s: %v", pt.image.Path, err)
+	}
+	entries, err := link.Entries(pt.image, pt.object, at)
+	if err != nil {
+		return refuse("%s: %v", pt.image.Path, err)
+	}
+	pt.writes = writes
+	for _, e := range entries {
+		s := &pt.image.Sites[e.Site]
+		out := site{Addr: e.Addr, Old: e.Old, New: e.New, Name: siteName(s.Name)}
+		for _, rg := range s.Ranges {
+			out.Ranges = append(out.Ranges, [2]uint64{rg[0] + r.Bias, rg[1] + r.Bias})
+		}
+		pt.sites = append(pt.sites, out)
+	}
+	return nil
+}

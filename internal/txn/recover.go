@@ -1,0 +1,52 @@
+package txn
+
+// recoverAll finishes what an interrupted tool left in the process: a
+// transaction is wholly done or wholly undone before anything else happens.
+func (r *run) recoverAll() error {
+	for _, j := range r.journals {
+		if j.Phase != prepared && j.Phase != undoing {
+			continue
+		}
+		st, err := j.stands(r.mem)
+		if err != nil {
+			return err
+		}
+		was := j.Phase
+		switch st {
+		case allNew:
+			// Every entry is written: the change was complete but for the note.
+			// An undo that has not begun is as good as none.
+			err = r.writePhase(j.Addr, applied)
+		case allOld:
+			err = r.writePhase(j.Addr, reverted)
+		case mixed:
+			err = r.rollBack(j)
+		case foreign:
+			err = refuse("an interrupted transaction of hotpatch %s left entries that something else has changed since; restart the process", j.ID.Short())
+		}
+		if err != nil {
+			return err
+		}
+		r.o.Log.Info("recovered an interrupted transaction", "pid", r.info.PID, "patch", j.ID.Short(), "phase", was, "entries", st)
+	}
+	return r.refresh()
+}
+
+// rollBack undoes a transaction of which some entries are written. Both old
+// and new code may have run since, so neither may be on a stack.
+func (r *run) rollBack(j *journal) error {
+	c := j.restore()
+	c.guards = append(c.guards, j.redirect().guards...)
+	edits := c.edits[:0]
+	for _, e := range c.edits {
+		var now [5]byte
+		if _, err := r.mem.ReadAt(now[:], int64(e.addr)); err != nil {
+			return err
+		}
+		if now == e.from {
+			edits = append(edits, e)
+		}
+	}
+	c.edits = edits
+	return r.swap(c)
+}

@@ -1,0 +1,145 @@
+package txn
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"hotpatch/internal/patch"
+	"hotpatch/internal/proc"
+)
+
+// State is one hotpatch found in a process, read from its tagged mapping and
+// checked against the entries in memory.
+type State struct {
+	ID      patch.ID     `json:"id"`
+	Package string       `json:"package"` // "redis-tools 5:7.0.15-1~deb12u10"
+	Since   time.Time    `json:"since"`
+	UID     uint32       `json:"uid"`   // who applied it
+	Seq     uint64       `json:"seq"`   // order of application in this process
+	State   string       `json:"state"` // see the constants
+	Images  []StateImage `json:"images"`
+	Names   []string     `json:"functions"` // redirected functions
+}
+
+// What State.State can be. Only InForce means that the new code runs.
+const (
+	InForce     = "applied"     // every entry leads to the new code
+	Interrupted = "interrupted" // a tool was killed half way: apply or revert again
+	Damaged     = "damaged"     // entries hold something else, or the image was unloaded
+)
+
+// StateImage is one patched image.
+type StateImage struct {
+	BuildID   string `json:"build_id"`
+	Path      string `json:"path"`
+	Functions int    `json:"functions"`
+	Addr      uint64 `json:"addr"` // of the tagged mapping
+	Size      uint64 `json:"size"`
+}
+
+// Status reads which hotpatches a process carries. It does not stop it: no
+// ptrace, only reads. Reverted ones are not listed.
+func Status(pid int) ([]State, error) {
+	info, err := proc.Read(pid)
+	if err != nil {
+		return nil, err
+	}
+	if info.Kernel {
+		return nil, nil
+	}
+	if info.Live == 0 {
+		return nil, fmt.Errorf("process %d is a zombie: %w", pid, proc.ErrGone)
+	}
+	maps, err := proc.Maps(pid)
+	if err != nil {
+		return nil, err
+	}
+	mem, err := proc.OpenMem(info.Live)
+	if err != nil {
+		return nil, err
+	}
+	defer mem.Close()
+	js, err := findJournals(maps, mem)
+	if err != nil {
+		return nil, err
+	}
+	var out []State
+	for _, j := range js {
+		st, err := j.stands(mem)
+		if err != nil {
+			return nil, err
+		}
+		if s, listed := j.state(st); listed {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+func (j *journal) state(st standing) (State, bool) {
+	s := State{ID: j.ID, Package: j.Package, Since: j.Since, UID: j.UID, Seq: j.Seq}
+	switch {
+	case st == allOld && j.Phase != applied:
+		return s, false // nothing of it is in force
+	case st == allNew && (j.Phase == applied || j.Phase == prepared):
+		s.State = InForce
+	case st == mixed || st == allNew:
+		s.State = Interrupted
+	default:
+		s.State = Damaged
+	}
+	for _, r := range j.Regions {
+		s.Images = append(s.Images, StateImage{BuildID: r.BuildID, Path: r.Path, Addr: r.Addr, Size: r.RX + r.RW})
+	}
+	for _, e := range j.Sites {
+		s.Names = append(s.Names, e.Name)
+		for i, r := range j.Regions {
+			// The entry's jump says which region it leads to.
+			to := e.Addr + 5 + uint64(int64(int32(uint32(e.New[1])|uint32(e.New[2])<<8|uint32(e.New[3])<<16|uint32(e.New[4])<<24)))
+			if lo, hi := r.code(); to >= lo && to < hi {
+				s.Images[i].Functions++
+			}
+		}
+	}
+	return s, true
+}
+
+// Targets finds the processes on the host that map a base image of b.
+func Targets(b *patch.Bundle) (pids []int, denied map[int]error, err error) {
+	var ids []string
+	for _, img := range b.Manifest.Images {
+		ids = append(ids, img.BuildIDBase)
+	}
+	return proc.Mapping(ids)
+}
+
+// Patched finds all processes that carry a hotpatch (id "" for any).
+func Patched(id patch.ID) (pids []int, denied map[int]error, err error) {
+	all, err := proc.PIDs()
+	if err != nil {
+		return nil, nil, err
+	}
+	denied = map[int]error{}
+	for _, pid := range all {
+		ss, err := Status(pid)
+		switch {
+		case errors.Is(err, proc.ErrGone):
+			continue
+		case errors.Is(err, fs.ErrPermission):
+			denied[pid] = err
+			continue
+		case err != nil:
+			denied[pid] = err
+			continue
+		}
+		for _, s := range ss {
+			if id == "" || s.ID == id {
+				pids = append(pids, pid)
+				break
+			}
+		}
+	}
+	return pids, denied, nil
+}

@@ -1,0 +1,302 @@
+package txn
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
+	"hotpatch/internal/unwind"
+)
+
+// edit replaces five bytes of an entry.
+type edit struct {
+	addr     uint64
+	from, to [5]byte
+}
+
+// guard is code that must not be running, nor waited for by any stack, while
+// the entries change.
+type guard struct {
+	lo, hi uint64
+	name   string
+}
+
+// change is what one stop of the process does. before and after are the
+// journal's phases around the writes.
+type change struct {
+	journal       uint64
+	before, after phase
+	edits         []edit
+	guards        []guard
+}
+
+const (
+	// stopBudget bounds one attempt to stop all threads. A thread in vfork
+	// cannot stop; a longer wait would hold up all the others.
+	stopBudget = 10 * time.Millisecond
+
+	firstBackoff = time.Millisecond
+	lastBackoff  = 50 * time.Millisecond
+)
+
+// swap carries out c as soon as no thread is in its guards, or fails when the
+// deadline has passed. The process runs on between attempts.
+func (r *run) swap(c change) error {
+	if err := r.touch(c.edits); err != nil {
+		return err
+	}
+	for backoff := firstBackoff; ; backoff = min(2*backoff, lastBackoff) {
+		space, trampolines, err := r.space()
+		if err != nil {
+			return err
+		}
+		k := newChecker(r.mem, r.maps, space, c.guards, trampolines)
+		err = ptrace.Run(func(t *ptrace.Tracer) error { return r.attempt(t, c, k) })
+		var b *busy
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ptrace.ErrTimeout):
+			err = &busy{fmt.Sprintf("%v: it is in uninterruptible sleep, or waits for a vfork child", err)}
+		case !errors.As(err, &b):
+			return err
+		}
+		if time.Now().Add(backoff).After(r.deadline) {
+			return err
+		}
+		if perr := r.pause(backoff); perr != nil {
+			return err // the reason why it is busy says more than "cancelled"
+		}
+		if err := r.refresh(); err != nil {
+			return err
+		}
+	}
+}
+
+// touch writes the bytes that are there already, so that the kernel makes the
+// private copies of the pages now and not during the stop.
+func (r *run) touch(edits []edit) error {
+	for _, e := range edits {
+		if err := r.expect(e.addr, e.from); err != nil {
+			return err
+		}
+		if _, err := r.mem.WriteAt(e.from[:], int64(e.addr)); err != nil {
+			return fmt.Errorf("make code writable (does the kernel set proc_mem.force_override?): %w", err)
+		}
+	}
+	return nil
+}
+
+func (r *run) expect(addr uint64, want [5]byte) error {
+	var now [5]byte
+	if _, err := r.mem.ReadAt(now[:], int64(addr)); err != nil {
+		return err
+	}
+	if now != want {
+		return refuse("the entry at %#x holds % x instead of % x: something else changes this process's code", addr, now, want)
+	}
+	return nil
+}
+
+// attempt is one stop of the whole process.
+func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) (err error) {
+	r.attempts++
+	g, err := t.Seize(r.threads)
+	defer func() {
+		if err == nil {
+			return
+		}
+		// A process that ends while we look at it fails in many ways.
+		if r.changed() {
+			err = fmt.Errorf("%w: %w", proc.ErrGone, err)
+		}
+	}()
+	defer g.Release()
+	if err != nil {
+		return err
+	}
+	r.o.step("seized")
+	begin := time.Now()
+	defer func() { r.paused += time.Since(begin) }()
+	defer g.Release() // within the measured time; a second call does nothing
+	if err := g.Stop(time.Now().Add(stopBudget)); err != nil {
+		return err
+	}
+	r.stopped = len(g.Threads)
+	r.o.step("stopped")
+	if err := k.check(g.Threads); err != nil {
+		return err
+	}
+	return r.write(c)
+}
+
+// write is called with every thread stopped and every stack checked. It leaves
+// the process wholly changed or wholly as it was.
+func (r *run) write(c change) (err error) {
+	if err := r.writePhase(c.journal, c.before); err != nil {
+		return err
+	}
+	written := 0
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, e := range c.edits[:written] {
+			if _, uerr := r.mem.WriteAt(e.from[:], int64(e.addr)); uerr != nil {
+				err = fmt.Errorf("%w; setting the entry at %#x back: %w", err, e.addr, uerr)
+			}
+		}
+	}()
+	for _, e := range c.edits {
+		written++
+		if _, err := r.mem.WriteAt(e.to[:], int64(e.addr)); err != nil {
+			return err
+		}
+		r.o.step("entry-written")
+		if err := r.o.fail("entry-written"); err != nil {
+			return err
+		}
+	}
+	for _, e := range c.edits {
+		if err := r.expect(e.addr, e.to); err != nil {
+			return err
+		}
+	}
+	r.o.step("entries-verified")
+	return r.writePhase(c.journal, c.after)
+}
+
+func (r *run) writePhase(journal uint64, p phase) error {
+	b := []byte{byte(p), 0, 0, 0}
+	if _, err := r.mem.WriteAt(b, int64(journal+phaseAt)); err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
+
+// checker decides whether stopped threads are clear of the guards. Everything
+// that can be looked up is looked up before the stop.
+type checker struct {
+	mem    *ptrace.Mem
+	maps   []proc.Map
+	space  *unwind.Space
+	guards []guard
+	ranges []unwind.Range // guards and signal trampolines
+	stack  []byte
+}
+
+func newChecker(mem *ptrace.Mem, maps []proc.Map, space *unwind.Space, guards []guard, trampolines []unwind.Range) *checker {
+	k := &checker{mem: mem, maps: maps, space: space, guards: guards, stack: make([]byte, 64<<10)}
+	for _, g := range guards {
+		k.ranges = append(k.ranges, unwind.Range{Lo: g.lo, Hi: g.hi})
+	}
+	k.ranges = merged(append(k.ranges, trampolines...))
+	return k
+}
+
+// merged sorts ranges and joins those that touch, as Scan wants them.
+func merged(rs []unwind.Range) []unwind.Range {
+	slices.SortFunc(rs, func(a, b unwind.Range) int { return cmp.Compare(a.Lo, b.Lo) })
+	out := rs[:0]
+	for _, r := range rs {
+		if n := len(out); n > 0 && r.Lo <= out[n-1].Hi {
+			out[n-1].Hi = max(out[n-1].Hi, r.Hi)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func (k *checker) guardAt(pc uint64) (string, bool) {
+	for _, g := range k.guards {
+		if pc >= g.lo && pc < g.hi {
+			return g.name, true
+		}
+	}
+	return "", false
+}
+
+// maxScan bounds how much stack is read while the process stands still. A
+// stack deeper than that is unwound instead.
+const maxScan = 1 << 20
+
+// check fails with *busy unless every thread is clear.
+//
+// Scanning the words of a stack is quick and misses nothing that is on it, but
+// stale slots can keep a thread busy for ever, and it does not see the frames
+// below a signal handler on an alternate stack. So a hit, a signal
+// trampoline, or a stack that is too large or oddly aligned to scan is
+// answered by unwinding; a stack that cannot be unwound is not safe.
+func (k *checker) check(threads []ptrace.Thread) error {
+	for i := range threads {
+		th := &threads[i]
+		if name, in := k.guardAt(th.Regs.Rip); in {
+			return &busy{fmt.Sprintf("%s is running in thread %d", name, th.TID)}
+		}
+		clear, stack, err := k.scan(th)
+		if err != nil {
+			return err
+		}
+		if clear {
+			continue
+		}
+		if err := k.unwind(th, stack); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan reads the stack of a thread, up to the end of its mapping, and says
+// whether nothing on it leads into the ranges. The bytes are valid until the
+// next call.
+func (k *checker) scan(th *ptrace.Thread) (clear bool, stack []byte, err error) {
+	sp := th.Regs.Rsp
+	m, ok := proc.Find(k.maps, sp)
+	if !ok || sp%8 != 0 || m.End-sp > maxScan {
+		return false, nil, nil
+	}
+	n := int(m.End - sp)
+	if n > len(k.stack) {
+		k.stack = make([]byte, n)
+	}
+	b := k.stack[:n]
+	if _, err := k.mem.ReadAt(b, int64(sp)); err != nil {
+		return false, nil, fmt.Errorf("read the stack of thread %d: %w", th.TID, err)
+	}
+	hit, _ := unwind.Scan(b, sp, k.ranges)
+	return !hit, b, nil
+}
+
+func (k *checker) unwind(th *ptrace.Thread, stack []byte) error {
+	mem := &unwind.Window{Base: th.Regs.Rsp, Bytes: stack, Else: k.mem}
+	pcs, err := k.space.Stack(dwarfRegs(&th.Regs), mem)
+	if err != nil {
+		return &busy{fmt.Sprintf("the stack of thread %d may hold replaced code and cannot be unwound: %v", th.TID, err)}
+	}
+	for i, pc := range pcs {
+		name, in := k.guardAt(pc)
+		if !in && i > 0 {
+			// The return address of a call that never returns can lie behind
+			// the end of its function.
+			name, in = k.guardAt(pc - 1)
+		}
+		if in {
+			return &busy{fmt.Sprintf("%s is on the stack of thread %d", name, th.TID)}
+		}
+	}
+	return nil
+}
+
+// dwarfRegs reorders the registers (psABI figure 3.36).
+func dwarfRegs(r *ptrace.Regs) unwind.Regs {
+	return unwind.Regs{
+		r.Rax, r.Rdx, r.Rcx, r.Rbx, r.Rsi, r.Rdi, r.Rbp, r.Rsp,
+		r.R8, r.R9, r.R10, r.R11, r.R12, r.R13, r.R14, r.R15, r.Rip,
+	}
+}

@@ -1,0 +1,273 @@
+package txn
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+
+	"hotpatch/internal/image"
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
+	"hotpatch/internal/unwind"
+)
+
+// target is one process as we see it while it runs. What may change under us
+// (maps, modules) is read again before every attempt.
+type target struct {
+	info     proc.Info
+	mem      *ptrace.Mem
+	maps     []proc.Map
+	modules  []proc.Module
+	journals []*journal // by Seq
+	tables   *Tables
+}
+
+// openTarget looks at a process that is to be changed. It refuses those that
+// must not or cannot be.
+func openTarget(pid int, tables *Tables) (*target, error) {
+	if pid == os.Getpid() {
+		return nil, refuse("this is hotpatch itself; it cannot stop and patch its own threads")
+	}
+	info, err := proc.Read(pid)
+	switch {
+	case errors.Is(err, proc.ErrGone):
+		return nil, err
+	case errors.Is(err, fs.ErrPermission):
+		return nil, refuse("not permitted to look at this process: run as root or as its user")
+	case err != nil:
+		return nil, err
+	case info.Kernel:
+		return nil, refuse("this is a kernel thread; it has no user memory")
+	case info.Live == 0:
+		return nil, fmt.Errorf("it is a zombie: %w", proc.ErrGone)
+	case info.PPID == os.Getpid():
+		return nil, refuse("it is a child of this very process, whose own waiting would take the stops that a tracer waits for; start it through another process")
+	case info.TracerPID != 0:
+		return nil, refuse("thread %d is being traced by process %d (a debugger or strace?); a process has one tracer", info.Live, info.TracerPID)
+	}
+	t := &target{info: info, tables: tables}
+	if t.mem, err = ptrace.OpenMem(info.Live); err != nil {
+		if errors.Is(err, ptrace.ErrDenied) {
+			return nil, refuse("not permitted to write this process's memory: it belongs to uid %d, or is not dumpable, or a security module forbids it; run as root (CAP_SYS_PTRACE)", info.UID)
+		}
+		return nil, err
+	}
+	if err := t.refresh(); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *target) close() { _ = t.mem.Close() } // nothing is buffered
+
+// refresh reads mappings, modules and journals anew.
+func (t *target) refresh() error {
+	maps, err := proc.Maps(t.info.PID)
+	if err != nil {
+		return err
+	}
+	if t.modules, err = proc.ModulesIn(maps, t.mem); err != nil {
+		return fmt.Errorf("read loaded images: %w", err)
+	}
+	if t.journals, err = findJournals(maps, t.mem); err != nil {
+		return err
+	}
+	t.maps = maps
+	return nil
+}
+
+// changed says whether the pid names another process than before.
+func (t *target) changed() bool {
+	now, err := proc.Read(t.info.PID)
+	return err != nil || now.Start != t.info.Start || now.Live == 0
+}
+
+func (t *target) threads() ([]int, error) { return proc.Threads(t.info.PID) }
+
+// Tables keeps the unwind data of images between processes: hundreds of
+// processes share a libc. The zero value is empty and ready; safe for
+// concurrent use.
+type Tables struct {
+	mu   sync.Mutex
+	byID map[string]*unwind.Table
+}
+
+func (c *Tables) load(id string, read func() (*unwind.Table, error)) (*unwind.Table, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t, ok := c.byID[id]; ok && id != "" {
+		return t, nil
+	}
+	t, err := read()
+	if err == nil && id != "" {
+		if c.byID == nil {
+			c.byID = map[string]*unwind.Table{}
+		}
+		c.byID[id] = t
+	}
+	return t, err
+}
+
+// space collects the unwind data of everything executable in the process:
+// images, vdso, and the code that we brought. An image whose data cannot be
+// read is left out: a stack through it is then unreadable, hence unsafe.
+func (t *target) space() (*unwind.Space, []unwind.Range, error) {
+	var ms []unwind.Module
+	var trampolines []unwind.Range
+	for _, m := range t.modules {
+		table, err := t.tables.load(m.BuildID, func() (*unwind.Table, error) { return t.table(m) })
+		if err != nil {
+			continue
+		}
+		lo, hi := m.Code()
+		ms = append(ms, unwind.Module{Name: m.Path, Lo: lo, Hi: hi, Bias: m.Bias, Table: table})
+		for _, f := range table.FDEs {
+			if f.CIE.SignalFrame {
+				trampolines = append(trampolines, unwind.Range{Lo: uint64(f.Lo) + m.Bias, Hi: uint64(f.Hi) + m.Bias})
+			}
+		}
+	}
+	for _, j := range t.journals {
+		for _, r := range j.Regions {
+			if r.EHFrame == 0 || j.Phase == reverted {
+				continue
+			}
+			data := make([]byte, r.EHSize)
+			if _, err := t.mem.ReadAt(data, int64(r.EHFrame)); err != nil {
+				return nil, nil, fmt.Errorf("read carried unwind data: %w", err)
+			}
+			table, err := unwind.TableFrom(data, image.Addr(r.EHFrame))
+			if err != nil {
+				return nil, nil, fmt.Errorf("carried unwind data at %#x: %w", r.EHFrame, err)
+			}
+			lo, hi := r.code()
+			ms = append(ms, unwind.Module{Name: "hotpatch " + j.ID.Short(), Lo: lo, Hi: hi, Table: table})
+		}
+	}
+	s, err := unwind.NewSpace(ms)
+	return s, trampolines, err
+}
+
+// table reads a module's .eh_frame from its file, which may be deleted or in
+// another mount namespace; the vdso is only in memory.
+func (t *target) table(m proc.Module) (*unwind.Table, error) {
+	var r io.ReaderAt
+	if m.Path == "[vdso]" {
+		b := make([]byte, m.Hi()-m.Lo())
+		if _, err := t.mem.ReadAt(b, int64(m.Lo())); err != nil {
+			return nil, err
+		}
+		r = bytes.NewReader(b)
+	} else {
+		f, _, c, err := proc.Open(t.info.PID, m)
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		r = f
+	}
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", m.Path, err)
+	}
+	s := f.Section(".eh_frame")
+	if s == nil {
+		return nil, fmt.Errorf("%s has no .eh_frame", m.Path)
+	}
+	data, err := s.Data()
+	if err != nil {
+		return nil, fmt.Errorf("read .eh_frame of %s: %w", m.Path, err)
+	}
+	return unwind.TableFrom(data, image.Addr(s.Addr))
+}
+
+// findRoom finds StubRoom bytes of padding behind the code of some module: the
+// rest of the last page of an executable segment, which no address in any
+// table refers to. A stub that a killed tool left there may be overwritten
+// when no thread is in it.
+func (t *target) findRoom() (uint64, error) {
+	for _, m := range t.modules {
+		if m.Path == "[vdso]" {
+			continue
+		}
+		end, limit, err := t.codeEnd(m)
+		if err != nil {
+			continue // another module will do
+		}
+		for at := (end + 15) &^ 15; at+ptrace.StubRoom <= limit; at += ptrace.StubRoom {
+			room := make([]byte, ptrace.StubRoom)
+			if _, err := t.mem.ReadAt(room, int64(at)); err != nil {
+				break
+			}
+			if allZero(room) || ptrace.IsStub(room) && t.roomIdle(at) {
+				return at, nil
+			}
+		}
+	}
+	return 0, refuse("no loaded image has %d unused bytes behind its code for the stub that maps the new code", ptrace.StubRoom)
+}
+
+// codeEnd is where the executable segment of a module really ends, and where
+// its last page does.
+func (t *target) codeEnd(m proc.Module) (end, limit uint64, err error) {
+	var h [64]byte
+	if _, err := t.mem.ReadAt(h[:], int64(m.Lo())); err != nil {
+		return 0, 0, err
+	}
+	le := binary.LittleEndian
+	off, n := le.Uint64(h[32:]), int(le.Uint16(h[56:]))
+	if string(h[:4]) != elf.ELFMAG || off > pageSize || n > 64 {
+		return 0, 0, fmt.Errorf("%s: unusual program headers", m.Path)
+	}
+	ph := make([]byte, n*56)
+	if _, err := t.mem.ReadAt(ph, int64(m.Lo()+off)); err != nil {
+		return 0, 0, err
+	}
+	for ; len(ph) > 0; ph = ph[56:] {
+		if elf.ProgType(le.Uint32(ph)) != elf.PT_LOAD || elf.ProgFlag(le.Uint32(ph[4:]))&elf.PF_X == 0 {
+			continue
+		}
+		end = m.Bias + le.Uint64(ph[16:]) + le.Uint64(ph[40:]) // vaddr + memsz
+		limit = (end + pageSize - 1) &^ (pageSize - 1)
+		if at, ok := proc.Find(t.maps, end-1); !ok || !at.Exec || at.Write || limit > at.End {
+			return 0, 0, fmt.Errorf("%s: code is not mapped as its headers say", m.Path)
+		}
+		return end, limit, nil
+	}
+	return 0, 0, fmt.Errorf("%s: no executable segment", m.Path)
+}
+
+// roomIdle says that no thread sleeps inside a left-over stub. A thread that
+// is running, or whose state cannot be read, counts as inside.
+func (t *target) roomIdle(at uint64) bool {
+	tids, err := t.threads()
+	if err != nil {
+		return false
+	}
+	for _, tid := range tids {
+		s, err := proc.ReadSyscall(t.info.PID, tid)
+		if errors.Is(err, proc.ErrGone) {
+			continue
+		}
+		if err != nil || s.Running || s.PC >= at && s.PC < at+ptrace.StubRoom {
+			return false
+		}
+	}
+	return true
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,40 @@
+// What every victim shares: it answers questions read from standard input,
+// one line each, until end of file. Compiled twice: as it is, and with -DFIXED.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef FIXED
+#define OLD_NEW(o, n) n
+#else
+#define OLD_NEW(o, n) o
+#endif
+
+#define NOINLINE __attribute__((noinline, noclone))
+// ROOM makes a small function large enough for a jump.
+#define ROOM __asm__ volatile("nop\n\tnop\n\tnop\n\tnop")
+
+static char line_[256];
+// next reads a question without stdio: no lock is held while it blocks.
+static const char *next(void) {
+	size_t n = 0;
+	while (n + 1 < sizeof line_) {
+		ssize_t r = read(0, line_ + n, 1);
+		if (r < 0 && errno == EINTR) continue;
+		if (r <= 0) return NULL;
+		if (line_[n] == '\n') break;
+		n++;
+	}
+	line_[n] = 0;
+	return line_;
+}
+#define answer(...) (dprintf(1, __VA_ARGS__), dprintf(1, "\n"))

@@ -1,0 +1,231 @@
+package txn_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hotpatch/internal/arch"
+	"hotpatch/internal/image"
+	"hotpatch/internal/patch"
+)
+
+// compile builds a victim twice, as it is and with -DFIXED.
+func compile(t *testing.T, name string, flags ...string) (base, fixed string) {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		skip(t, "gcc is missing")
+	}
+	dir := t.TempDir()
+	build := func(out string, extra ...string) string {
+		path := filepath.Join(dir, out)
+		args := append([]string{"-O2", "-Wall", "-Wno-return-type", "-pthread", "-o", path, filepath.Join("testdata", "victims", name+".c")}, extra...)
+		if b, err := exec.Command("gcc", append(args, flags...)...).CombinedOutput(); err != nil {
+			t.Fatalf("compile %s: %v\n%s", name, err, b)
+		}
+		return path
+	}
+	return build(name), build(name+".fixed", "-DFIXED")
+}
+
+// skip skips, unless everything must run.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("HOTPATCH_TEST_FULL") != "" {
+		t.Fatalf("cannot run: %s", why)
+	}
+	t.Skip(why)
+}
+
+// byHand makes a bundle that replaces functions without references of their
+// own: no builder is needed, so a failure here is the engine's.
+func byHand(t *testing.T, base, fixed string, names ...string) *patch.Bundle {
+	t.Helper()
+	b, f := openImage(t, base), openImage(t, fixed)
+	o := &patch.Object{BaseBuildID: string(b.BuildID)}
+	img := patch.Image{
+		Path: filepath.Base(base), BuildIDBase: string(b.BuildID), BuildIDFixed: string(f.BuildID),
+		Counts: patch.Counts{Same: len(b.Funcs) - len(names), Changed: len(names)},
+	}
+	o.Lo = ^uint64(0)
+	for _, n := range names {
+		was, is := function(t, b, n), function(t, f, n)
+		code := f.Bytes(is.Lo, int(is.Hi-is.Lo))
+		o.Chunks = append(o.Chunks, patch.Chunk{Kind: patch.Code, Addr: uint64(is.Lo), Data: code})
+		o.Symbols = append(o.Symbols, patch.Symbol{Name: n, Value: uint64(is.Lo), Size: uint64(len(code)), Func: true})
+		o.Lo = min(o.Lo, uint64(is.Lo)&^4095)
+		o.Hi = max(o.Hi, (uint64(is.Hi)+4095)&^4095)
+		old := b.Bytes(was.Lo, int(was.Hi-was.Lo))
+		sum := sha256.Sum256(old)
+		jump := arch.EntryOffset(old)
+		img.Sites = append(img.Sites, patch.Site{
+			Name: n, Base: uint64(was.Lo), Jump: uint64(jump), To: uint64(is.Lo),
+			Ranges:   [][2]uint64{{uint64(was.Lo), uint64(was.Lo) + uint64(len(old))}},
+			PreImage: hex.EncodeToString(sum[:]), Old: hex.EncodeToString(old[jump : jump+5]),
+		})
+		img.Functions = append(img.Functions, patch.Function{
+			Name: n, State: "changed", BaseAddr: uint64(was.Lo), FixedAddr: uint64(is.Lo), Size: uint64(len(code)), Why: "by hand",
+		})
+	}
+	o.RWEnd = o.Hi
+	return &patch.Bundle{
+		Manifest: patch.Manifest{
+			Format: 1, Arch: "amd64", Verdict: patch.Clean, Mode: patch.Strict,
+			CVEs: []string{}, Reasons: []patch.Reason{}, Images: []patch.Image{img},
+		},
+		Objects: []*patch.Object{o},
+	}
+}
+
+func openImage(t *testing.T, path string) *image.Image {
+	t.Helper()
+	m, err := image.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func function(t *testing.T, m *image.Image, name string) *image.Func {
+	t.Helper()
+	for _, f := range m.Funcs {
+		for _, n := range f.Names {
+			if n == name {
+				return f
+			}
+		}
+	}
+	t.Fatalf("%s has no function %s", m.Path, name)
+	return nil
+}
+
+// victim is a running process that answers questions. It is not a child of the
+// test: a parent's own wait would take the stops that the tracer waits for.
+type victim struct {
+	t   *testing.T
+	pid int
+	in  io.Writer
+	out *bufio.Reader
+}
+
+// start starts a victim and waits until it is ready.
+func start(t *testing.T, path string, args ...string) *victim {
+	t.Helper()
+	cmd := exec.Command("setsid", append([]string{"--fork", path}, args...)...)
+	stdin, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, os.Stderr
+	err = cmd.Run() // setsid forks and ends
+	stdin.Close()
+	stdout.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &victim{t: t, in: in, out: bufio.NewReader(out)}
+	t.Cleanup(func() { in.Close(); out.Close() })
+	ready := v.line()
+	if ready == "unsupported" {
+		skip(t, "the kernel does not know what this victim needs")
+	}
+	if _, err := fmt.Sscanf(ready, "ready %d", &v.pid); err != nil {
+		t.Fatalf("victim says %q", ready)
+	}
+	t.Cleanup(v.kill)
+	return v
+}
+
+// kill ends the victim and waits until it is gone or a zombie.
+func (v *victim) kill() {
+	_ = syscall.Kill(v.pid, syscall.SIGKILL)
+	for range 500 {
+		if s := v.state(); s == 0 || s == 'Z' {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	v.t.Errorf("victim %d does not end", v.pid)
+}
+
+// state is the letter of /proc/PID/stat, 0 when there is no such process.
+func (v *victim) state() byte {
+	b, err := os.ReadFile("/proc/" + itoa(v.pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	return b[bytes.LastIndexByte(b, ')')+2]
+}
+
+func (v *victim) line() string {
+	v.t.Helper()
+	type answer struct {
+		s   string
+		err error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		s, err := v.out.ReadString('\n')
+		got <- answer{strings.TrimSpace(s), err}
+	}()
+	select {
+	case a := <-got:
+		if a.err != nil {
+			v.t.Fatalf("victim %d does not answer: %v", v.pid, a.err)
+		}
+		return a.s
+	case <-time.After(10 * time.Second):
+		v.t.Fatalf("victim %d does not answer within 10 s", v.pid)
+		return ""
+	}
+}
+
+// ask asks a question and returns the answer.
+func (v *victim) ask(q string) string {
+	v.t.Helper()
+	if _, err := io.WriteString(v.in, q+"\n"); err != nil {
+		v.t.Fatalf("ask victim %d: %v", v.pid, err)
+	}
+	return v.line()
+}
+
+func (v *victim) want(q, answer string) {
+	v.t.Helper()
+	if got := v.ask(q); got != answer {
+		v.t.Fatalf("victim %d: %q answers %q, not %q", v.pid, q, got, answer)
+	}
+}
+
+// running fails when a thread is stopped or traced.
+func (v *victim) running() {
+	v.t.Helper()
+	tasks, err := filepath.Glob("/proc/" + itoa(v.pid) + "/task/*/status")
+	if err != nil || len(tasks) == 0 {
+		v.t.Fatalf("victim %d has no threads: %v", v.pid, err)
+	}
+	for _, path := range tasks {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // it ended
+		}
+		for _, l := range strings.Split(string(b), "\n") {
+			if f := strings.Fields(l); len(f) > 1 && (f[0] == "TracerPid:" && f[1] != "0" || f[0] == "State:" && (f[1] == "t" || f[1] == "T")) {
+				v.t.Fatalf("%s: %s", path, l)
+			}
+		}
+	}
+}
