@@ -105,7 +105,7 @@ func (a *app) apply(ctx context.Context, file string, f liveFlags) error {
 			return fmt.Errorf("find processes for %s: %w", file, err)
 		}
 	}
-	o := txn.Options{Wait: f.wait, Log: a.log()}
+	o := txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}}
 	one := func(ctx context.Context, pid int) txn.Result { return txn.Apply(ctx, pid, b, o) }
 	none := fmt.Sprintf("no process maps %s; nothing to do", imagesText(&b.Manifest))
 	return a.each(ctx, pids, denied, f, one, none)
@@ -127,9 +127,12 @@ func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f live
 	results := make([]txn.Result, 0, len(pids))
 	for _, pid := range pids {
 		var r txn.Result
-		if ctx.Err() != nil {
+		switch _, err := proc.Read(pid); {
+		case ctx.Err() != nil:
 			r = txn.Result{PID: pid, Comm: commOf(pid), Outcome: txn.Failed, Reason: "interrupted before it was tried"}
-		} else {
+		case len(f.pids) > 0 && errors.Is(err, proc.ErrGone): // it did not die on us: it never was
+			r = txn.Result{PID: pid, Outcome: txn.Failed, Reason: "no such process"}
+		default:
 			r = one(ctx, pid)
 		}
 		results = append(results, r)
