@@ -63,7 +63,7 @@ func (a *app) revert(ctx context.Context, what string, f liveFlags) error {
 			}
 		}
 	}
-	o := txn.Options{Wait: f.wait, Log: a.log()}
+	o := txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}}
 	one := func(ctx context.Context, pid int) txn.Result { return txn.Revert(ctx, pid, id, o) }
 	none := fmt.Sprintf("no process carries hotpatch %s; nothing to do", what)
 	if id == "" { // a prefix that matches nothing: there is nothing to hand on

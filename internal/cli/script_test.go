@@ -50,6 +50,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"exits":    exits,
 		"mkbundle": mkbundle,
+		"idof":     idOf,
 		"mkelf":    mkelf,
 		"flip":     flip,
 		"start":    start,
@@ -76,6 +77,15 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 // mkbundle FILE VERDICT writes the sample bundle.
 func mkbundle(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(sample(patch.Verdict(args[1])).WriteFile(ts.MkAbs(args[0])))
+}
+
+// idof FILE NAME puts the first digits of a bundle's id into $NAME.
+func idOf(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := patch.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	id, err := b.ID()
+	ts.Check(err)
+	ts.Setenv(args[1], id.Short())
 }
 
 // flip FILE PERCENT inverts one bit that far into the file.

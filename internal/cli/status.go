@@ -24,14 +24,10 @@ type carrier struct {
 	Hotpatches []txn.State `json:"hotpatches"`
 }
 
-// stateReverted is txn.State.State of a hotpatch that was taken out again and
-// has left only its record.
-const stateReverted = "reverted"
-
 // carries says whether the hotpatch is in the process, or may be in part.
 func (c carrier) carries(id patch.ID) bool {
 	for _, h := range c.Hotpatches {
-		if h.ID == id && h.State != stateReverted {
+		if h.ID == id {
 			return true
 		}
 	}

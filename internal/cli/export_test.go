@@ -1,0 +1,9 @@
+package cli
+
+// For the tests in cli_test: decisions that need no process.
+var (
+	OutcomeCode = outcomeCode
+	MeaningOf   = func(code string) (means, todo string) { m := meaningOf(code); return m.means, m.todo }
+	Known       = func(code string) bool { _, ok := meanings()[code]; return ok }
+	Plain       = plain
+)

@@ -1,0 +1,99 @@
+package cli_test
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"hotpatch/internal/cli"
+	"hotpatch/internal/txn"
+)
+
+func TestOutcomesBecomeExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		outcomes string
+		denied   int
+		want     int
+	}{
+		{"", 0, 3},
+		{"", 7, 3},
+		{"applied", 0, 0},
+		{"applied already", 0, 0},
+		{"already", 0, 0},
+		{"reverted", 0, 0},
+		{"applied", 1, 4}, // who knows what that one runs
+		{"applied busy", 0, 4},
+		{"applied skipped", 0, 4},
+		{"already refused", 0, 4},
+		{"applied died", 0, 4},
+		{"applied failed", 0, 4},
+		{"busy", 0, 3},
+		{"refused skipped", 0, 3},
+		{"skipped", 0, 3},
+		{"failed", 0, 1},
+		{"died", 0, 1},
+		{"busy failed", 0, 1},
+		{"something-new", 0, 3},
+	} {
+		var rs []txn.Result
+		for _, o := range strings.Fields(c.outcomes) {
+			rs = append(rs, txn.Result{Outcome: txn.Outcome(o)})
+		}
+		if got := cli.OutcomeCode(rs, c.denied); got != c.want {
+			t.Errorf("%q and %d not examined: exit code %d, want %d", c.outcomes, c.denied, got, c.want)
+		}
+	}
+}
+
+func TestTextFromOutsideCannotControlTheTerminal(t *testing.T) {
+	if got := cli.Plain("a\x1b[31mb\nc\u009bd\xff→"); got != "a?[31mb?c?d?→" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// visible are the commands that --help lists.
+func visible() []*cobra.Command {
+	var cmds []*cobra.Command
+	for _, c := range cli.Root().Commands() {
+		if !c.Hidden && c.Name() != "help" && c.Name() != "completion" {
+			cmds = append(cmds, c)
+		}
+	}
+	return cmds
+}
+
+func TestEveryCommandExplainsItself(t *testing.T) {
+	for _, c := range visible() {
+		if c.Short == "" || c.Example == "" || c.GroupID == "" {
+			t.Errorf("%s: has no summary, no example or no group", c.Name())
+		}
+		if c.Name() != "demo" && c.Flags().Lookup("json") == nil {
+			t.Errorf("%s: has no --json", c.Name())
+		}
+	}
+}
+
+// The README's table of commands is the one people read first.
+func TestReadmeListsTheCommands(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `hotpatch ([a-z]+)").FindAllStringSubmatch(string(text), -1) {
+		listed = append(listed, m[1])
+	}
+	var have []string
+	for _, c := range visible() {
+		have = append(have, c.Name())
+	}
+	slices.Sort(listed)
+	slices.Sort(have)
+	if !slices.Equal(listed, have) {
+		t.Errorf("README.md lists %v, the program has %v", listed, have)
+	}
+}
