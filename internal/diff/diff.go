@@ -1,3 +1,169 @@
 // Package diff pairs the functions and the data of two builds of one image and
 // says what changed, with evidence. It decides nothing about emission.
+//
+// A stable distribution rebuilds a package with the same compiler, so nearly
+// all machine code comes out equal but for addresses. The whole comparison
+// rests on that, in these phases:
+//
+//  1. Decode (code.go). Every function is decoded once. Each PC-relative field
+//     becomes a reference: where it is, what kind, where it leads. The hash of
+//     a function is taken over its bytes with every such field replaced by the
+//     class of its target, so it is the same wherever the linker put things.
+//     .data and .bss count as one class: a variable that gets an initial value
+//     moves from one to the other.
+//
+//  2. Pair (pair.go, order.go). By symbol names; by hashes that occur once on
+//     either side; along the references of pairs with equal code (what the
+//     third call of f calls in one image pairs with what the third call of its
+//     counterpart calls in the other); by the order of functions between
+//     pairs that are in the same order in both images; by slots of tables of
+//     pointers; by the aligned instructions of pairs whose code differs.
+//     Identical twins (getters of two variables have one hash) are paired by
+//     order only if both sides have the same number of them, and such a pair
+//     is soft: it may be a swap, so what it says of data needs a witness.
+//
+//  3. Map data (votes.go, datamap.go). Every reference of a pair with equal
+//     code is a vote: this place of the fixed image is that place of the base
+//     image. Pairs whose code differs are aligned instruction by instruction,
+//     blind to the map, and so are independent witnesses. Code without unwind
+//     data does not vote: crtstuff refers to the ends of sections, which are
+//     the addresses of other things. What nobody voted for is interpolated
+//     between neighbours that agree, and only when the base image refers to
+//     exactly that address; or it is a new variable, when there is provably no
+//     room for it in the base image. Everything else stays unmapped, with the
+//     reason: a wrong binding would corrupt a running program.
+//
+//  4. Compare (compare.go, objects.go). Functions with equal code are the same
+//     only if every reference leads to its counterpart: the constants, strings,
+//     jump tables and tables of pointers behind them are compared too, tables
+//     slot by slot and through what they point to.
+//
+//  5. Join fragments (compare.go). A cold part, or code that another function
+//     jumps into the middle of, changes together with its parent.
+//
+//  6. Recognise noise (noise.go). Functions that differ only through a
+//     version, date or line number inside a string change nothing that a
+//     running process needs.
+//
+//  7. Judge what is not code (layout.go, drift.go, startup.go): types by DWARF,
+//     signs of a changed layout without it, initial values of variables, code
+//     that has already run.
+//
+// Everything is deterministic: maps are only looked up in, never ranged over.
 package diff
+
+import (
+	"sync"
+
+	"hotpatch/internal/image"
+)
+
+// State is what became of a function from the base to the fixed image.
+type State uint8
+
+const (
+	Same    State = iota
+	Changed       // paired, and its code or what it refers to differs
+	New           // only in the fixed image
+	Gone          // only in the base image
+	Noise         // paired; differs only in ways that no process needs
+)
+
+func (s State) String() string {
+	switch s {
+	case Same:
+		return "same"
+	case Changed:
+		return "changed"
+	case New:
+		return "new"
+	case Gone:
+		return "gone"
+	case Noise:
+		return "noise"
+	}
+	return "unknown"
+}
+
+// Options are what the comparison may know besides the two images.
+type Options struct {
+	// Versions of the packages, base and fixed; "" when unknown. A string that
+	// differs only by them is noise.
+	BaseVersion, FixedVersion string
+}
+
+// Diff is the result of Compare. It is not changed afterwards and safe to share.
+type Diff struct {
+	Base, Fixed *Code
+
+	baseOf  []*Func // by index of the fixed function
+	fixedOf []*Func // by index of the base function
+	how     []link  // by index of the fixed function
+	state   []State
+	why     []string
+
+	options Options
+	tokens  map[*Func][]token
+	data    dataMap
+	objects map[objectPair]*objectNode
+	parts   map[*Func][]*Func // fixed functions joined as parent and fragment
+	drift   drift
+	swapped []string
+}
+
+// Compare pairs base with fixed and finds every difference.
+func Compare(base, fixed *image.Image, o Options) *Diff {
+	d := &Diff{
+		options: o,
+		tokens:  map[*Func][]token{},
+		objects: map[objectPair]*objectNode{},
+		parts:   map[*Func][]*Func{},
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { d.Base = decode(base) })
+	d.Fixed = decode(fixed)
+	wg.Wait()
+
+	d.baseOf = make([]*Func, len(d.Fixed.Funcs))
+	d.fixedOf = make([]*Func, len(d.Base.Funcs))
+	d.how = make([]link, len(d.Fixed.Funcs))
+	d.state = make([]State, len(d.Fixed.Funcs))
+	d.why = make([]string, len(d.Fixed.Funcs))
+
+	d.pair()
+	d.compare()
+	d.findNoise()
+	d.tokens = nil
+	return d
+}
+
+// BaseOf is the counterpart of a fixed function, nil for a new one.
+func (d *Diff) BaseOf(f *Func) *Func { return d.baseOf[f.Index] }
+
+// FixedOf is the counterpart of a base function, nil when it is gone.
+func (d *Diff) FixedOf(f *Func) *Func { return d.fixedOf[f.Index] }
+
+// State tells what became of a function of the fixed image, and why.
+func (d *Diff) State(f *Func) (State, string) { return d.state[f.Index], d.why[f.Index] }
+
+// Gone are the base functions without counterpart, by address.
+func (d *Diff) Gone() []*Func {
+	var out []*Func
+	for i, f := range d.Base.Funcs {
+		if d.fixedOf[i] == nil {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Parts are the fixed functions that f is one code with: its fragments, or the
+// parent and siblings of a fragment. f itself is not among them.
+func (d *Diff) Parts(f *Func) []*Func { return d.parts[f] }
+
+// Paired says how firmly f is paired: by a name, a unique hash or a reference
+// of such a pair (firm), or by order and similarity alone.
+func (d *Diff) Paired(f *Func) (firm bool, how string) {
+	l := d.how[f.Index]
+	return l.firm(), l.String()
+}

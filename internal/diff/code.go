@@ -1,0 +1,368 @@
+package diff
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sort"
+
+	"hotpatch/internal/arch"
+	"hotpatch/internal/image"
+)
+
+// Code is an image with every function decoded once.
+type Code struct {
+	*image.Image
+	Funcs []*Func // by Lo; those of the image and code that nothing describes
+
+	lows   []image.Addr // Funcs[i].Lo, for searching
+	starts []image.Addr // known first addresses of objects, sorted
+	exact  map[image.Addr]bool
+}
+
+// Func is one function as the comparison sees it.
+type Func struct {
+	Lo, Hi   image.Addr
+	Names    []string
+	Source   image.Source
+	LSDA     image.Addr
+	Fragment bool
+	Index    int // in Code.Funcs
+
+	Refs  []Ref  // by At
+	Hash  uint64 // over the bytes, every reference replaced by its class
+	Insts int    // instructions
+	Bad   int    // bytes that are no instruction we know
+	TLS   bool   // uses thread-local storage
+	Calls bool   // makes calls
+}
+
+// Name is the first name, or fn_<hex of the address>.
+func (f *Func) Name() string {
+	if len(f.Names) > 0 {
+		return f.Names[0]
+	}
+	return fmt.Sprintf("fn_%x", uint64(f.Lo))
+}
+
+// Size in bytes.
+func (f *Func) Size() uint64 { return uint64(f.Hi - f.Lo) }
+
+// described says whether unwind data bounds the function. Other code is never
+// believed in matters of data.
+func (f *Func) described() bool { return f.Source == image.FromFDE }
+
+// Kind is how an instruction uses its PC-relative field.
+type Kind uint8
+
+const (
+	Call   Kind = iota // call rel32
+	Jump               // jmp, leaving the function
+	Cond               // jcc and its kin, leaving the function
+	Lea                // takes the address
+	Access             // reads or writes memory there, or calls or jumps through it
+)
+
+// Ref is one PC-relative field that leads out of its function (or takes the
+// address of a place in it).
+type Ref struct {
+	At     uint32 // offset of the instruction in the function
+	Field  uint32 // offset of the field
+	Size   uint8  // of the field: 1 or 4 bytes
+	Tail   uint8  // bytes from the field to the end of the instruction
+	Kind   Kind
+	Width  uint8       // Access: at most so many bytes are read or written
+	Class  image.Class // of Target
+	Target image.Addr
+}
+
+// At is the function that holds a, nil when none does.
+func (c *Code) At(a image.Addr) *Func {
+	k := sort.Search(len(c.lows), func(i int) bool { return c.lows[i] > a }) - 1
+	if k >= 0 && a < c.Funcs[k].Hi {
+		return c.Funcs[k]
+	}
+	return nil
+}
+
+// Entry is the function that starts at a, nil when none does.
+func (c *Code) Entry(a image.Addr) *Func {
+	if k, ok := slices.BinarySearch(c.lows, a); ok {
+		return c.Funcs[k]
+	}
+	return nil
+}
+
+// Text is the code of f.
+func (c *Code) Text(f *Func) []byte { return c.Bytes(f.Lo, int(f.Hi-f.Lo)) }
+
+// End is the end of the object at a: the next address in its section that
+// anything refers to, or the end of the section.
+func (c *Code) End(a image.Addr) image.Addr {
+	s := c.SectionAt(a)
+	if s == nil {
+		return a
+	}
+	end := s.Addr + s.Size
+	k, ok := slices.BinarySearch(c.starts, a)
+	if ok {
+		k++
+	}
+	if k < len(c.starts) && c.starts[k] < end {
+		return c.starts[k]
+	}
+	return end
+}
+
+// decode decodes every function of m and the code that nothing describes.
+func decode(m *image.Image) *Code {
+	c := &Code{Image: m}
+	for _, f := range m.Funcs {
+		c.Funcs = append(c.Funcs, &Func{Lo: f.Lo, Hi: f.Hi, Names: f.Names, Source: f.Source, LSDA: f.LSDA, Fragment: f.Fragment})
+	}
+	for _, g := range m.Gaps() {
+		c.Funcs = append(c.Funcs, c.cut(g)...)
+	}
+	slices.SortFunc(c.Funcs, func(a, b *Func) int { return compareAddr(a.Lo, b.Lo) })
+	c.lows = make([]image.Addr, len(c.Funcs))
+	var w workspace
+	for i, f := range c.Funcs {
+		f.Index = i
+		c.lows[i] = f.Lo
+	}
+	for _, f := range c.Funcs {
+		c.normalise(f, &w)
+	}
+	c.findStarts()
+	return c
+}
+
+func compareAddr(a, b image.Addr) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// cut splits a stretch that nothing describes at the padding which ends on a
+// 16-byte boundary, where assemblers and linkers start the next function.
+func (c *Code) cut(g image.Range) []*Func {
+	code := c.Bytes(g.Lo, int(g.Hi-g.Lo))
+	var out []*Func
+	start := arch.Padding(code)
+	add := func(end int) {
+		if start < end {
+			out = append(out, &Func{Lo: g.Lo + image.Addr(start), Hi: g.Lo + image.Addr(end), Source: image.FromGap})
+		}
+	}
+	for o := start; o < len(code); {
+		in, err := arch.Decode(code[o:])
+		if err != nil {
+			o++
+			continue
+		}
+		o += int(in.Len)
+		if in.FallsThrough() {
+			continue
+		}
+		pad := arch.Padding(code[o:])
+		if next := o + pad; next == len(code) || (uint64(g.Lo)+uint64(next))%16 == 0 {
+			add(o)
+			start, o = next, next
+		}
+	}
+	add(len(code))
+	return out
+}
+
+// scan calls fn for every instruction of f with its offset; ref is nil when it
+// refers to nothing outside. A byte that is no instruction has Len 0.
+func (c *Code) scan(f *Func, code []byte, fn func(at int, in *arch.Inst, ref *Ref)) {
+	var ref Ref
+	for at := 0; at < len(code); {
+		in, err := arch.Decode(code[at:])
+		if err != nil {
+			fn(at, &arch.Inst{}, nil)
+			at++
+			continue
+		}
+		var r *Ref
+		if c.refer(f, code[at:], at, &in, &ref) {
+			r = &ref
+		}
+		fn(at, &in, r)
+		at += int(in.Len)
+	}
+}
+
+// refer fills ref with what the instruction at offset at refers to. Branches
+// inside the function are code, not references.
+func (c *Code) refer(f *Func, code []byte, at int, in *arch.Inst, ref *Ref) bool {
+	target, ok := in.Target(uint64(f.Lo)+uint64(at), code)
+	if !ok {
+		return false
+	}
+	t := image.Addr(target)
+	*ref = Ref{At: uint32(at), Target: t}
+	if in.Rel {
+		if !in.IsCall() && t >= f.Lo && t < f.Hi {
+			return false
+		}
+		ref.Field, ref.Size = uint32(at)+uint32(in.ImmOff), in.ImmLen
+		ref.Tail = in.Len - in.ImmOff
+		switch {
+		case in.IsCall():
+			ref.Kind = Call
+		case in.IsJump():
+			ref.Kind = Jump
+		default:
+			ref.Kind = Cond
+		}
+	} else {
+		ref.Field, ref.Size = uint32(at)+uint32(in.DispOff), in.DispLen
+		ref.Tail = in.Len - in.DispOff
+		ref.Kind = Access
+		if in.Map == 0 && in.Op == 0x8d {
+			ref.Kind = Lea
+		} else {
+			ref.Width = accessWidth(in, code)
+		}
+	}
+	ref.Class = c.ClassAt(t)
+	return true
+}
+
+// accessWidth bounds how many bytes a memory operand spans.
+func accessWidth(in *arch.Inst, code []byte) uint8 {
+	if in.Vector {
+		if code[0] == 0x62 {
+			return 64
+		}
+		pp := code[1] & 3
+		if code[0] != 0xc5 && len(code) > 2 {
+			pp = code[2] & 3
+		}
+		if in.Map == 1 && scalar(in.Op) && pp >= 2 {
+			return 8
+		}
+		return 32
+	}
+	switch in.Map {
+	case 0:
+		if in.Op >= 0xd8 && in.Op <= 0xdf { // x87: up to 80 bits
+			return 16
+		}
+		return 8
+	case 1:
+		switch {
+		case in.Op == 0xb6 || in.Op == 0xb7 || in.Op == 0xbe || in.Op == 0xbf: // movzx, movsx
+			return 2
+		case in.Op >= 0x40 && in.Op < 0x50, in.Op >= 0x80 && in.Op < 0xc2, in.Op == 0xc3:
+			return 8 // general registers
+		case scalar(in.Op):
+			for _, b := range code[:in.Len] {
+				if b == 0x0f {
+					break
+				}
+				if b == 0xf2 || b == 0xf3 {
+					return 8
+				}
+			}
+		}
+	}
+	return 16
+}
+
+// scalar says whether F2 or F3 before 0F op makes it work on one float.
+func scalar(op byte) bool {
+	return op == 0x10 || op == 0x11 || op >= 0x2a && op <= 0x2d || op >= 0x51 && op <= 0x5f || op == 0xc2
+}
+
+// workspace is what decoding one function after the other reuses.
+type workspace struct {
+	code []byte
+	refs []Ref
+}
+
+// normalise finds the references of f and its hash.
+func (c *Code) normalise(f *Func, w *workspace) {
+	code := c.Text(f)
+	w.code = append(w.code[:0], code...)
+	w.refs = w.refs[:0]
+	c.scan(f, code, func(at int, in *arch.Inst, r *Ref) {
+		if in.Len == 0 {
+			f.Bad++
+			return
+		}
+		f.Insts++
+		f.Calls = f.Calls || in.IsCall()
+		// fs:0x28 is the stack protector's canary, at the same place everywhere.
+		if in.FS && !(in.DispLen == 4 && in.Base == arch.NoReg && in.Disp(code[at:]) == 0x28) {
+			f.TLS = true
+		}
+		if r == nil {
+			return
+		}
+		mask(w.code[r.Field:r.Field+uint32(r.Size)], r.Class)
+		w.refs = append(w.refs, *r)
+	})
+	f.Refs = slices.Clone(w.refs)
+	f.Hash = hash(w.code)
+}
+
+// mask overwrites a field with the class of its target.
+func mask(field []byte, class image.Class) {
+	if class == image.BSS {
+		class = image.Data
+	}
+	for i := range field {
+		field[i] = byte(class)
+	}
+}
+
+// hash is FNV-1a over 8-byte words with a final mix. It only has to be the
+// same in every run and to spread; sameCode confirms what it suggests.
+func hash(b []byte) uint64 {
+	const prime = 0x9E3779B97F4A7C15
+	h := uint64(len(b)) * prime
+	for len(b) >= 8 {
+		h = (h ^ binary.LittleEndian.Uint64(b)) * prime
+		h ^= h >> 29
+		b = b[8:]
+	}
+	for _, c := range b {
+		h = (h ^ uint64(c)) * prime
+		h ^= h >> 29
+	}
+	return h ^ h>>32
+}
+
+// sameCode compares two functions byte by byte, references masked by class.
+func (d *Diff) sameCode(a, b *Func) bool {
+	if a.Hash != b.Hash || len(a.Refs) != len(b.Refs) || a.Hi-a.Lo != b.Hi-b.Lo {
+		return false
+	}
+	x, y := d.Base.Text(a), d.Fixed.Text(b)
+	if len(x) != len(y) {
+		return false
+	}
+	at := uint32(0)
+	for k := range a.Refs {
+		p, q := &a.Refs[k], &b.Refs[k]
+		if p.Field != q.Field || p.Size != q.Size || !sameClass(p.Class, q.Class) {
+			return false
+		}
+		if string(x[at:p.Field]) != string(y[at:p.Field]) {
+			return false
+		}
+		at = p.Field + uint32(p.Size)
+	}
+	return string(x[at:]) == string(y[at:])
+}
+
+func sameClass(a, b image.Class) bool {
+	return a == b || a.Writable() && b.Writable()
+}

@@ -1,0 +1,305 @@
+package diff
+
+import (
+	"bytes"
+	"cmp"
+	"debug/elf"
+	"fmt"
+	"slices"
+
+	"hotpatch/internal/image"
+)
+
+// compare finds the state of every fixed function.
+func (d *Diff) compare() {
+	d.joinParts()
+	for i, b := range d.Fixed.Funcs {
+		a := d.baseOf[i]
+		switch {
+		case a == nil:
+			d.state[i], d.why[i] = New, "only the fixed image has it"
+		case !d.sameCode(a, b):
+			d.mark(i, "code differs")
+		}
+	}
+	for i, b := range d.Fixed.Funcs {
+		if d.state[i] == Same {
+			d.compareRefs(d.baseOf[i], b)
+		}
+	}
+	d.spreadParts()
+	d.findDrift()
+}
+
+func (d *Diff) mark(i int, why string) {
+	if d.state[i] == Same {
+		d.state[i], d.why[i] = Changed, why
+	}
+}
+
+// compareRefs marks b changed when a reference leads elsewhere than a's.
+func (d *Diff) compareRefs(a, b *Func) {
+	owner := [2]*Func{a, b}
+	for k := range b.Refs {
+		p, q := &a.Refs[k], &b.Refs[k]
+		if !b.described() && (q.Class.Writable() || d.sameField(a, b, q)) {
+			continue // what looks like code may be constants among it
+		}
+		if same, why := d.sameRef(p, q, &owner); !same {
+			d.mark(b.Index, fmt.Sprintf("+%#x: %s", q.At, why))
+			return
+		}
+	}
+}
+
+// sameField compares the bytes of a reference as they are.
+func (d *Diff) sameField(a, b *Func, r *Ref) bool {
+	return bytes.Equal(d.Base.Bytes(a.Lo+image.Addr(r.Field), int(r.Size)), d.Fixed.Bytes(b.Lo+image.Addr(r.Field), int(r.Size)))
+}
+
+func (d *Diff) sameRef(p, q *Ref, owner *[2]*Func) (bool, string) {
+	width := q.Width
+	if q.Kind == Lea {
+		width = 0
+	} else if width == 0 {
+		width = 8
+	}
+	return d.sameTarget(p.Target, q.Target, width, owner, nil)
+}
+
+// sameTarget says whether ta means in the base image what tb means in the
+// fixed one. width and owner are as in sameObject.
+func (d *Diff) sameTarget(ta, tb image.Addr, width uint8, owner *[2]*Func, user *objectNode) (bool, string) {
+	ca, cb := d.Base.ClassAt(ta), d.Fixed.ClassAt(tb)
+	if ca.Writable() && cb.Writable() {
+		return d.sameVariable(ta, tb, owner)
+	}
+	if ca != cb {
+		return false, "refers to another kind of section"
+	}
+	switch ca {
+	case image.Text:
+		if d.sameCodePlace(ta, tb) {
+			return true, ""
+		}
+		return false, "refers to " + d.placeName(tb) + " instead of " + baseName(d.Base, ta)
+	case image.PLT:
+		return d.samePLT(ta, tb)
+	case image.GOT:
+		return d.sameSlot(ta, tb, user)
+	case image.ROData, image.RelRO:
+		return d.sameObject(ta, tb, width, owner, user)
+	case image.None:
+		return ta == tb, "refers to an address outside the image"
+	}
+	sa, sb := d.Base.SectionAt(ta), d.Fixed.SectionAt(tb)
+	ends := ta == sa.Addr+sa.Size && tb == sb.Addr+sb.Size
+	if sa.Name == sb.Name && (ta-sa.Addr == tb-sb.Addr || ends) {
+		return true, ""
+	}
+	return false, "refers to another place of " + sb.Name
+}
+
+func (d *Diff) placeName(a image.Addr) string { return baseName(d.Fixed, a) }
+
+// baseName names a code address for a message.
+func baseName(c *Code, a image.Addr) string {
+	f := c.At(a)
+	switch {
+	case f == nil:
+		return fmt.Sprintf("%#x", uint64(a))
+	case f.Lo == a:
+		return f.Name()
+	}
+	return fmt.Sprintf("%s+%#x", f.Name(), uint64(a-f.Lo))
+}
+
+// sameVariable: where the map is certain it decides. Where only this pair has
+// an opinion there is nothing to contradict it; that is enough to call a
+// function unchanged, though not to bind new code to the variable.
+func (d *Diff) sameVariable(ta, tb image.Addr, owner *[2]*Func) (bool, string) {
+	b := d.Map(tb)
+	if b.OK() {
+		if b.Base == ta {
+			return true, ""
+		}
+		return false, fmt.Sprintf("refers to the variable at %#x, base at %#x", uint64(b.Base), uint64(ta))
+	}
+	if b.How == NewVariable {
+		return false, fmt.Sprintf("refers to a new variable at %#x", uint64(tb))
+	}
+	if b.Grew {
+		return false, b.Why
+	}
+	p, ok := d.data.placeAt(tb)
+	if !ok { // only data refers to it: place by neighbours, without proof
+		at, ok := d.slotOf(tb)
+		return ok && at == ta, "points to another variable"
+	}
+	firm := owner != nil && d.how[owner[1].Index].firm()
+	for _, v := range p.votes {
+		if v.base == ta && (len(p.votes) == 1 || firm && v.firm > 0) {
+			return true, ""
+		}
+	}
+	return false, "refers to a variable without certain counterpart: " + b.Why
+}
+
+// sameCodePlace: the same offset in functions that are a pair.
+func (d *Diff) sameCodePlace(ta, tb image.Addr) bool {
+	a, b := d.Base.At(ta), d.Fixed.At(tb)
+	if a == nil || b == nil {
+		return a == nil && b == nil // padding, or the start of a section
+	}
+	return d.baseOf[b.Index] == a && ta-a.Lo == tb-b.Lo
+}
+
+func (d *Diff) samePLT(ta, tb image.Addr) (bool, string) {
+	p, okA := d.Base.PLTName(ta)
+	q, okB := d.Fixed.PLTName(tb)
+	switch {
+	case okA && okB && p.Name == q.Name:
+		return true, ""
+	case okA || okB:
+		return false, fmt.Sprintf("calls %s instead of %s", importName(q, okB), importName(p, okA))
+	}
+	sa, okA := d.Base.PLTSlot(ta)
+	sb, okB := d.Fixed.PLTSlot(tb)
+	if !okA || !okB {
+		return false, "calls through an unreadable PLT entry"
+	}
+	return d.sameSlot(sa, sb, nil)
+}
+
+func importName(i image.Import, ok bool) string {
+	if !ok {
+		return "an indirect function"
+	}
+	return i.Name
+}
+
+// PLTSlot is the GOT slot that the PLT entry at a jumps through: the first
+// jmp *slot(%rip) in its 16 bytes.
+func (c *Code) PLTSlot(a image.Addr) (image.Addr, bool) {
+	b := c.Bytes(a, 16)
+	k := bytes.Index(b, []byte{0xff, 0x25})
+	if k < 0 || k+6 > len(b) {
+		return 0, false
+	}
+	disp := int32(uint32(b[k+2]) | uint32(b[k+3])<<8 | uint32(b[k+4])<<16 | uint32(b[k+5])<<24)
+	return a + image.Addr(k+6) + image.Addr(int64(disp)), true
+}
+
+// sameSlot compares two GOT slots by what the loader puts there.
+func (d *Diff) sameSlot(ta, tb image.Addr, user *objectNode) (bool, string) {
+	p, q := d.Base.RelocAt(ta), d.Fixed.RelocAt(tb)
+	if p == nil && q == nil {
+		return true, "" // the table itself, or a slot fixed when linking
+	}
+	if p == nil || q == nil || p.Type != q.Type || p.Sym != q.Sym {
+		return false, "uses another GOT slot"
+	}
+	if p.Sym != "" {
+		return p.Add == q.Add, "uses another GOT slot"
+	}
+	switch p.Type {
+	case elf.R_X86_64_RELATIVE, elf.R_X86_64_IRELATIVE:
+		return d.sameTarget(image.Addr(p.Add), image.Addr(q.Add), 0, nil, user)
+	}
+	return p.Add == q.Add, "uses another thread-local variable"
+}
+
+// SameTable says whether the constants at base and fixed are equal, with all
+// that they point to.
+func (d *Diff) SameTable(base, fixed image.Addr) bool {
+	same, _ := d.sameObject(base, fixed, 0, nil, nil)
+	return same
+}
+
+// joinParts finds the functions that are one piece of code: a jump into the
+// middle of another function, a conditional branch out of one, or a jump to a
+// fragment. Such an edge cannot be redirected, so they stay together.
+func (d *Diff) joinParts() {
+	group := make([]int, len(d.Fixed.Funcs))
+	for i := range group {
+		group[i] = i
+	}
+	find := func(i int) int {
+		for group[i] != i {
+			group[i] = group[group[i]]
+			i = group[i]
+		}
+		return i
+	}
+	for i, f := range d.Fixed.Funcs {
+		for k := range f.Refs {
+			r := &f.Refs[k]
+			if r.Class != image.Text || f.Source == image.FromGap {
+				continue
+			}
+			g := d.Fixed.At(r.Target)
+			if g == nil || g == f || !(r.Target != g.Lo || r.Kind == Cond || g.Fragment && r.Kind == Jump) {
+				continue
+			}
+			x, y := find(i), find(g.Index)
+			group[max(x, y)] = min(x, y)
+		}
+	}
+	members := map[int][]*Func{}
+	for i, f := range d.Fixed.Funcs {
+		r := find(i)
+		members[r] = append(members[r], f)
+	}
+	for i, f := range d.Fixed.Funcs {
+		all := members[find(i)]
+		if len(all) > 1 {
+			d.parts[f] = slices.DeleteFunc(slices.Clone(all), func(g *Func) bool { return g == f })
+		}
+	}
+}
+
+// spreadParts changes the parts of a changed function with it.
+func (d *Diff) spreadParts() {
+	for i, f := range d.Fixed.Funcs {
+		if d.state[i] == Same {
+			continue
+		}
+		for _, g := range d.parts[f] {
+			if d.state[g.Index] == Same {
+				d.mark(g.Index, "one piece of code with "+f.Name())
+			}
+		}
+	}
+}
+
+// witness looks once more at pairs that only order and similarity made: a firm
+// pair that refers to one of the two, but not to the other at the same place,
+// dissolves it.
+func (d *Diff) witness() {
+	against := make([]bool, len(d.Fixed.Funcs))
+	for i, a := range d.baseOf {
+		b := d.Fixed.Funcs[i]
+		if a == nil || !d.how[i].firm() || a.Hash != b.Hash || len(a.Refs) != len(b.Refs) {
+			continue
+		}
+		for k := range a.Refs {
+			if a.Refs[k].Class != image.Text {
+				continue
+			}
+			x, y := d.Base.Entry(a.Refs[k].Target), d.Fixed.Entry(b.Refs[k].Target)
+			if x == nil || y == nil || d.baseOf[y.Index] == x {
+				continue
+			}
+			against[y.Index] = true
+			if z := d.fixedOf[x.Index]; z != nil {
+				against[z.Index] = true
+			}
+		}
+	}
+	for i, bad := range against {
+		if bad && d.baseOf[i] != nil && cmp.Compare(d.how[i], byAligned) < 0 {
+			d.fixedOf[d.baseOf[i].Index] = nil
+			d.baseOf[i], d.how[i] = nil, unpaired
+		}
+	}
+}

@@ -1,0 +1,467 @@
+package diff
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"hotpatch/internal/image"
+)
+
+// How says on what a binding rests.
+type How uint8
+
+const (
+	Unmapped     How = iota // no certain counterpart; Binding.Why tells
+	NewVariable             // it exists only in the fixed image
+	Named                   // by symbol, not contradicted
+	Voted                   // functions with equal code refer to both
+	Witnessed               // a weak hint that an independent one confirms
+	Aligned                 // only the aligned instructions of changed functions say so
+	Interpolated            // between agreeing neighbours, where base code refers to
+)
+
+func (h How) String() string {
+	return [...]string{"unmapped", "new", "symbol", "votes", "witness", "alignment", "interpolation"}[h]
+}
+
+// Binding is where a place of the fixed image lives in the base image.
+type Binding struct {
+	Base image.Addr
+	How  How
+	Why  string // the evidence, or why there is none
+	Grew bool   // Unmapped, because the variable has another size now
+}
+
+// OK says whether Base may be used.
+func (b Binding) OK() bool { return b.How >= Named }
+
+// dataMap is what is known of variables and of tables in .data.rel.ro.
+type dataMap struct {
+	d       *Diff
+	places  []place
+	points  []point // places with one clear answer, by fixed address
+	objects namedObjects
+	taken   []image.Addr // base addresses of points, sorted
+	// baseRefs are the writable addresses that described base code and
+	// relocations refer to, sorted.
+	baseRefs []image.Addr
+}
+
+// point is a place whose counterpart is clear.
+type point struct {
+	fixed, base image.Addr
+	soft        bool // only pairs found by order say so
+	how         How
+	why         string
+}
+
+func (p point) delta() int64 { return int64(p.fixed - p.base) }
+
+// build derives the map from votes. Symbols join as points of their own.
+func (m *dataMap) build(d *Diff, all []vote) {
+	if m.d == nil {
+		m.d = d
+		m.objects = nameObjects(d.Base.Image, d.Fixed.Image)
+		m.baseRefs = d.Base.dataRefs()
+	}
+	m.places = tally(all)
+	m.points = m.points[:0]
+	for i := range m.places {
+		if p, ok := m.judge(&m.places[i]); ok {
+			m.points = append(m.points, p)
+		}
+	}
+	m.addNamed()
+	m.dropDisorder()
+	m.taken = m.taken[:0]
+	for _, p := range m.points {
+		m.taken = append(m.taken, p.base)
+	}
+	slices.Sort(m.taken)
+}
+
+// dataRefs are the addresses of variables that described code and
+// relocations name.
+func (c *Code) dataRefs() []image.Addr {
+	var out []image.Addr
+	for _, f := range c.Funcs {
+		if !f.described() {
+			continue
+		}
+		for k := range f.Refs {
+			if f.Refs[k].Class.Writable() {
+				out = append(out, f.Refs[k].Target)
+			}
+		}
+	}
+	for i := range c.Relocs {
+		if t, ok := Pointee(&c.Relocs[i]); ok && c.ClassAt(t).Writable() {
+			out = append(out, t)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// judge decides a place by its votes alone.
+func (m *dataMap) judge(p *place) (point, bool) {
+	first, second := p.best(firmly)
+	if first != nil {
+		if second != nil && second.firm*2 >= first.firm {
+			return point{}, false
+		}
+		return point{fixed: p.fixed, base: first.base, how: Voted, why: count(int(first.firm), "function")}, true
+	}
+	first, second = p.best(softly)
+	if first == nil || second != nil {
+		return point{}, false
+	}
+	return point{fixed: p.fixed, base: first.base, soft: true, how: Voted, why: count(int(first.soft), "function") + " paired by order"}, true
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// addNamed adds the symbols that both images have, unless votes have already
+// said something of their address.
+func (m *dataMap) addNamed() {
+	n := len(m.points)
+	for _, o := range m.objects.fixed {
+		if o.base == nil || o.base.size != o.size {
+			continue
+		}
+		if _, voted := m.placeAt(o.addr); voted {
+			continue
+		}
+		m.points = append(m.points, point{fixed: o.addr, base: o.base.addr, how: Named, why: "symbol " + o.name})
+	}
+	if len(m.points) == n {
+		return
+	}
+	slices.SortStableFunc(m.points, func(a, b point) int { return compareAddr(a.fixed, b.fixed) })
+	m.points = slices.CompactFunc(m.points, func(a, b point) bool { return a.fixed == b.fixed })
+}
+
+// dropDisorder removes soft points that break the order of their neighbours.
+func (m *dataMap) dropDisorder() {
+	for range 3 {
+		n := len(m.points)
+		var keep []point
+		for i, p := range m.points {
+			bad := i > 0 && m.points[i-1].base >= p.base || i+1 < n && m.points[i+1].base <= p.base
+			if p.soft && bad {
+				continue
+			}
+			keep = append(keep, p)
+		}
+		m.points = keep
+		if len(keep) == n {
+			return
+		}
+	}
+}
+
+func (m *dataMap) placeAt(v image.Addr) (*place, bool) {
+	i, ok := slices.BinarySearchFunc(m.places, v, func(p place, v image.Addr) int { return compareAddr(p.fixed, v) })
+	if !ok {
+		return nil, false
+	}
+	return &m.places[i], true
+}
+
+// neighbour is the nearest firm point below (dir -1) or above (+1) index i in
+// the section s.
+func (m *dataMap) neighbour(i, dir int, s *image.Section) *point {
+	for ; i >= 0 && i < len(m.points); i += dir {
+		p := &m.points[i]
+		if p.fixed < s.Addr || p.fixed > s.Addr+s.Size {
+			return nil
+		}
+		if !p.soft {
+			return p
+		}
+	}
+	return nil
+}
+
+// Map finds the counterpart of the variable (or table) at v.
+func (d *Diff) Map(v image.Addr) Binding { return d.data.find(v) }
+
+func (m *dataMap) find(v image.Addr) Binding {
+	s := m.d.Fixed.SectionAt(v)
+	if s == nil {
+		return unmapped("%#x is in no section", uint64(v))
+	}
+	k := sort.Search(len(m.points), func(i int) bool { return m.points[i].fixed >= v })
+	lo, hi := m.neighbour(k-1, -1, s), m.neighbour(k, +1, s)
+	at := -1
+	if k < len(m.points) && m.points[k].fixed == v {
+		at = k
+		hi = m.neighbour(k+1, +1, s)
+	}
+	named := m.byName(v, lo, hi)
+	if at >= 0 {
+		b := m.confirm(m.points[at], lo, hi)
+		switch {
+		case named.How == Unmapped && named.Why == "": // no symbol
+			return b
+		case named.How == NewVariable && b.OK():
+			return unmapped("symbols call it new, but %s at %#x", b.Why, uint64(b.Base))
+		case b.OK() && named.OK() && b.Base != named.Base:
+			return unmapped("symbols say %#x (%s), but %s say %#x", uint64(named.Base), named.Why, b.Why, uint64(b.Base))
+		case named.Grew:
+			return named
+		case named.OK():
+			return named
+		}
+		return b
+	}
+	if p, ok := m.placeAt(v); ok {
+		if f, _ := p.best(firmly); f != nil {
+			return unmapped("functions disagree: %s", describe(p))
+		}
+		if f, _ := p.best(softly); f != nil {
+			if named.OK() && m.supports(p, named.Base) {
+				return named
+			}
+			return unmapped("functions paired by order disagree: %s", describe(p))
+		}
+		if w, second := p.best(weakly); named.OK() && (w.base == named.Base && (second == nil || second.weak < w.weak)) {
+			return named
+		}
+	}
+	if named.How != Unmapped || named.Why != "" {
+		return m.checkNamed(v, named)
+	}
+	return m.between(v, s, lo, hi)
+}
+
+func (m *dataMap) supports(p *place, base image.Addr) bool {
+	for _, v := range p.votes {
+		if v.base == base {
+			return true
+		}
+	}
+	return false
+}
+
+// checkNamed lets aligned instructions contradict a symbol nobody voted for.
+func (m *dataMap) checkNamed(v image.Addr, named Binding) Binding {
+	p, ok := m.placeAt(v)
+	if !ok || !named.OK() {
+		return named
+	}
+	w, _ := p.best(weakly)
+	if w != nil && w.base != named.Base && w.weak > 1 {
+		return unmapped("symbols say %#x (%s), but %s", uint64(named.Base), named.Why, describe(p))
+	}
+	return named
+}
+
+func unmapped(format string, args ...any) Binding {
+	return Binding{Why: fmt.Sprintf(format, args...)}
+}
+
+func describe(p *place) string {
+	s := ""
+	for i, v := range p.votes {
+		if i > 0 {
+			s += ", "
+		}
+		if i == 3 {
+			return s + "..."
+		}
+		s += fmt.Sprintf("%#x (%d firm, %d by order, %d aligned)", uint64(v.base), v.firm, v.soft, v.weak)
+	}
+	return s
+}
+
+// confirm checks a point: aligned instructions may contradict firm votes; soft
+// votes need a witness.
+func (m *dataMap) confirm(p point, lo, hi *point) Binding {
+	ok := Binding{Base: p.base, How: p.how, Why: p.why}
+	place, voted := m.placeAt(p.fixed)
+	if !voted {
+		return ok
+	}
+	w, second := place.best(weakly)
+	if !p.soft {
+		var mine int32
+		for _, v := range place.votes {
+			if v.base == p.base {
+				mine = v.weak
+			}
+		}
+		votes, _ := place.best(firmly)
+		const enough = 20 // functions that outvote any alignment
+		if w != nil && w.base != p.base && w.weak > mine && (votes == nil || votes.firm < enough) {
+			return unmapped("changed functions contradict: %s", describe(place))
+		}
+		return ok
+	}
+	if w != nil {
+		if w.base == p.base && second == nil {
+			return Binding{Base: p.base, How: Witnessed, Why: p.why + ", aligned instructions agree"}
+		}
+		return unmapped("functions paired by order and aligned instructions disagree: %s", describe(place))
+	}
+	if lo != nil && hi != nil && lo.delta() == p.delta() && hi.delta() == p.delta() {
+		return Binding{Base: p.base, How: Witnessed, Why: p.why + ", both neighbours agree"}
+	}
+	return unmapped("only %s refer to it", p.why)
+}
+
+// between maps an address that no unchanged function refers to.
+func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding {
+	lo, hi = m.borders(s, lo, hi)
+	weak, b := m.hint(v, lo, hi)
+	if b.Why != "" {
+		return b
+	}
+	if lo != nil && hi != nil && m.sameSection(lo.base, hi.base) {
+		if lo.delta() == hi.delta() {
+			a := v - image.Addr(lo.delta())
+			switch _, referred := slices.BinarySearch(m.baseRefs, a); {
+			case weak != nil && weak.base == a:
+				return Binding{Base: a, How: Witnessed, Why: "aligned instructions and both neighbours agree"}
+			case weak != nil:
+				return unmapped("aligned instructions say %#x, the neighbours %#x", uint64(weak.base), uint64(a))
+			case referred:
+				return Binding{Base: a, How: Interpolated, Why: "both neighbours agree and base code refers to it"}
+			}
+			return unmapped("base code never refers to %#x, where the neighbours put it", uint64(a))
+		}
+	}
+	if weak != nil {
+		return Binding{Base: weak.base, How: Aligned, Why: count(int(weak.weak), "changed function") + " aligned"}
+	}
+	if m.noRoom(v, lo, hi) {
+		return Binding{How: NewVariable, Why: "the base image has no room for it between its neighbours"}
+	}
+	if lo != nil && hi != nil {
+		return unmapped("its neighbours moved by different distances (%+d, %+d)", lo.delta(), hi.delta())
+	}
+	return unmapped("it has no neighbours that are mapped")
+}
+
+// hint is what aligned instructions say of v, nil for nothing. Addresses that
+// something else is mapped to, or out of order, do not count; what remains
+// must be one.
+func (m *dataMap) hint(v image.Addr, lo, hi *point) (*vote, Binding) {
+	p, ok := m.placeAt(v)
+	if !ok {
+		return nil, Binding{}
+	}
+	var found *vote
+	for i := range p.votes {
+		w := &p.votes[i]
+		if _, taken := slices.BinarySearch(m.taken, w.base); taken || w.weak == 0 {
+			continue
+		}
+		if lo != nil && w.base <= lo.base || hi != nil && w.base >= hi.base {
+			continue
+		}
+		if found != nil {
+			return nil, unmapped("aligned instructions disagree: %s", describe(p))
+		}
+		found = w
+	}
+	return found, Binding{}
+}
+
+// borders replaces missing neighbours by the ends of the section, where both
+// images have it.
+func (m *dataMap) borders(s *image.Section, lo, hi *point) (*point, *point) {
+	var t *image.Section
+	for _, x := range m.d.Base.Sections {
+		if x.Name == s.Name && x.Class == s.Class {
+			t = x
+		}
+	}
+	if t == nil {
+		return lo, hi
+	}
+	if lo == nil && (hi == nil || hi.base >= t.Addr && hi.base <= t.Addr+t.Size) {
+		lo = &point{fixed: s.Addr, base: t.Addr, how: Unmapped}
+	}
+	if hi == nil && lo.base >= t.Addr && lo.base <= t.Addr+t.Size {
+		hi = &point{fixed: s.Addr + s.Size, base: t.Addr + t.Size, how: Unmapped}
+	}
+	return lo, hi
+}
+
+func (m *dataMap) sameSection(a, b image.Addr) bool {
+	s := m.d.Base.SectionAt(a)
+	return s != nil && b >= s.Addr && b <= s.Addr+s.Size
+}
+
+// noRoom proves a variable new: whatever lay between the neighbours in the base
+// image is too short to reach v from either side, and base code refers to
+// nothing there.
+func (m *dataMap) noRoom(v image.Addr, lo, hi *point) bool {
+	if lo == nil || hi == nil || hi.base < lo.base || hi.fixed < lo.fixed || !m.sameSection(lo.base, hi.base) {
+		return false
+	}
+	room := hi.base - lo.base
+	used := image.Addr(1) // at least a byte at lo is lo's own
+	if lo.how == Unmapped {
+		used = 0 // the start of the section is no variable
+	}
+	if v-lo.fixed < room || hi.fixed-v+used <= room {
+		return false
+	}
+	i, _ := slices.BinarySearch(m.baseRefs, lo.base+1)
+	return i == len(m.baseRefs) || m.baseRefs[i] >= hi.base
+}
+
+// slotOf maps a slot of a table: the nearest point below that is not beyond
+// the table's start, with the same offset.
+func (d *Diff) slotOf(at image.Addr) (image.Addr, bool) {
+	m := &d.data
+	if b := m.find(at); b.OK() {
+		return b.Base, true
+	}
+	s := d.Fixed.SectionAt(at)
+	if s == nil || s.Class != image.Data && s.Class != image.RelRO {
+		return 0, false
+	}
+	k := sort.Search(len(m.points), func(i int) bool { return m.points[i].fixed > at })
+	lo, hi := m.neighbour(k-1, -1, s), m.neighbour(k, +1, s)
+	if lo == nil {
+		return 0, false
+	}
+	if hi != nil && hi.delta() == lo.delta() || d.Fixed.End(lo.fixed) > at {
+		return at - image.Addr(lo.delta()), true
+	}
+	return 0, false
+}
+
+// Step is a place inside a data section where the distance to the base image
+// changes: something grew, shrank, came or went there.
+type Step struct {
+	Fixed    image.Addr // the first place behind the step
+	From, To int64      // fixed minus base, before and after
+}
+
+// Steps lists the steps between mapped variables, by address.
+func (d *Diff) Steps() []Step {
+	var out []Step
+	var prev *point
+	for i := range d.data.points {
+		p := &d.data.points[i]
+		s := d.Fixed.SectionAt(p.fixed)
+		if p.soft || s == nil || !s.Class.Writable() {
+			continue
+		}
+		if prev != nil && prev.fixed >= s.Addr && prev.delta() != p.delta() {
+			out = append(out, Step{p.fixed, prev.delta(), p.delta()})
+		}
+		prev = p
+	}
+	return out
+}

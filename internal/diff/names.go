@@ -1,0 +1,147 @@
+package diff
+
+import (
+	"cmp"
+	"debug/elf"
+	"slices"
+	"sort"
+	"strings"
+
+	"hotpatch/internal/image"
+)
+
+// object is a named variable.
+type object struct {
+	name string
+	addr image.Addr
+	size image.Addr
+	base *object // of a fixed object: its counterpart
+	sure bool    // the name occurs once in either image
+	read bool    // .data.rel.ro: may change without harm, a copy is carried
+}
+
+// namedObjects are the variables that symbols name, in both images.
+type namedObjects struct {
+	fixed    []*object // by address
+	complete bool      // both images have full symbol tables
+}
+
+// nameObjects pairs variables by their symbols. Names that repeat (static
+// variables of several functions or files) pair by order when their number and
+// their sizes agree.
+func nameObjects(base, fixed *image.Image) namedObjects {
+	x, y := objectsOf(base), objectsOf(fixed)
+	out := namedObjects{fixed: y, complete: !base.Stripped && !fixed.Stripped}
+	bx, by := groups(x, func(n string) string { return n }), groups(y, func(n string) string { return n })
+	for _, o := range y {
+		if p, q := bx[o.name], by[o.name]; len(p) == 1 && len(q) == 1 && !numbered(o.name) {
+			o.base, o.sure = p[0], true
+		}
+	}
+	sx, sy := groups(x, stem), groups(y, stem)
+	for _, o := range y {
+		p, q := sx[stem(o.name)], sy[stem(o.name)]
+		if o.base != nil || len(p) != len(q) {
+			continue
+		}
+		same := true
+		for i := range p {
+			same = same && p[i].size == q[i].size && p[i].read == q[i].read
+		}
+		if same {
+			o.base = p[slices.Index(q, o)]
+		}
+	}
+	return out
+}
+
+// numbered names (count.3) are given in the order of translation and shift
+// when a static variable comes or goes.
+func numbered(name string) bool { return stem(name) != name }
+
+func objectsOf(m *image.Image) []*object {
+	var out []*object
+	for i := range m.Symbols {
+		s := &m.Symbols[i]
+		class := m.ClassAt(s.Addr)
+		if s.Type != elf.STT_OBJECT || !class.Writable() && class != image.RelRO || s.Size == 0 {
+			continue
+		}
+		out = append(out, &object{name: s.Name, addr: s.Addr, size: image.Addr(s.Size), read: class == image.RelRO})
+	}
+	slices.SortFunc(out, func(a, b *object) int { return cmp.Or(compareAddr(a.addr, b.addr), strings.Compare(a.name, b.name)) })
+	return slices.CompactFunc(out, func(a, b *object) bool { return *a == *b })
+}
+
+func groups(os []*object, key func(string) string) map[string][]*object {
+	out := map[string][]*object{}
+	for _, o := range os {
+		out[key(o.name)] = append(out[key(o.name)], o)
+	}
+	return out
+}
+
+// covering is the named object that holds v, nil when none does.
+func (n *namedObjects) covering(v image.Addr) *object {
+	k := sort.Search(len(n.fixed), func(i int) bool { return n.fixed[i].addr > v })
+	// Aliases share an address; nested objects do not exist.
+	for i := k - 1; i >= 0 && i >= k-8; i-- {
+		if o := n.fixed[i]; v < o.addr+o.size {
+			return o
+		}
+	}
+	return nil
+}
+
+// byName maps v by the symbol that covers it. An unmapped Binding without
+// reason means that no symbol does.
+func (m *dataMap) byName(v image.Addr, lo, hi *point) Binding {
+	o := m.objects.covering(v)
+	if o == nil {
+		return Binding{}
+	}
+	if o.base == nil {
+		if !m.objects.complete {
+			return Binding{}
+		}
+		if len(m.sameStem(o)) > 0 {
+			return unmapped("static variables named %s came or went", stem(o.name))
+		}
+		return Binding{How: NewVariable, Why: "only the fixed image has " + o.name}
+	}
+	if o.base.size != o.size {
+		b := unmapped("%s has %d bytes instead of %d", o.name, uint64(o.size), uint64(o.base.size))
+		b.Grew = true
+		return b
+	}
+	if v > o.addr && !m.steady(v, o) {
+		return unmapped("%#x in %s could be meant for what lies behind it, which moved differently", uint64(v), o.name)
+	}
+	return Binding{Base: o.base.addr + (v - o.addr), How: Named, Why: "symbol " + o.name}
+}
+
+// sameStem are other objects of the base image that o may have been.
+func (m *dataMap) sameStem(o *object) []image.Symbol {
+	var out []image.Symbol
+	for _, s := range m.d.Base.Symbols {
+		if s.Type == elf.STT_OBJECT && stem(s.Name) == stem(o.name) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// steady: compilers fold a constant index into an address (table-97 for
+// table[c-'a']), so an address inside one variable may be meant for one behind
+// it. That does not matter where all of them moved alike.
+func (m *dataMap) steady(v image.Addr, o *object) bool {
+	const reach = 1024
+	k := sort.Search(len(m.objects.fixed), func(i int) bool { return m.objects.fixed[i].addr > v })
+	for ; k < len(m.objects.fixed) && m.objects.fixed[k].addr < v+reach; k++ {
+		q := m.objects.fixed[k]
+		if q.base == nil || q.addr-q.base.addr != o.addr-o.base.addr {
+			return false
+		}
+	}
+	return true
+}

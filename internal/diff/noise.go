@@ -1,0 +1,109 @@
+package diff
+
+import (
+	"regexp"
+	"strings"
+
+	"hotpatch/internal/image"
+)
+
+// findNoise turns changed functions into noise when all that differs is a
+// version, a date, a build-id or a line number inside strings. Nothing else is
+// noise: an immediate that moved may be a line number, but it may be a size.
+func (d *Diff) findNoise() {
+	for i, b := range d.Fixed.Funcs {
+		if d.state[i] == Changed && d.onlyNoise(b) {
+			d.why[i] = "strings differ in version, date or line number only"
+			d.state[i] = Noise
+		}
+	}
+	// A part of a changed function is carried with it, noise or not.
+	for i, f := range d.Fixed.Funcs {
+		if d.state[i] != Noise {
+			continue
+		}
+		for _, g := range d.parts[f] {
+			if s := d.state[g.Index]; s == Changed || s == New {
+				d.state[i], d.why[i] = Changed, "one piece of code with "+g.Name()
+			}
+		}
+	}
+}
+
+// onlyNoise says whether every difference of a changed function is noise.
+func (d *Diff) onlyNoise(b *Func) bool {
+	a := d.baseOf[b.Index]
+	if a == nil || !d.sameCode(a, b) {
+		return false
+	}
+	owner := [2]*Func{a, b}
+	for k := range b.Refs {
+		p, q := &a.Refs[k], &b.Refs[k]
+		if same, _ := d.sameRef(p, q, &owner); same {
+			continue
+		}
+		if p.Class != image.ROData || q.Class != image.ROData || q.Kind != Lea || !d.noiseString(p.Target, q.Target) {
+			return false
+		}
+	}
+	return true
+}
+
+// noiseString compares the strings at ta and tb.
+func (d *Diff) noiseString(ta, tb image.Addr) bool {
+	na, nb := d.Base.CString(ta), d.Fixed.CString(tb)
+	if na < 2 || nb < 2 {
+		return false
+	}
+	x, y := string(d.Base.Bytes(ta, na-1)), string(d.Fixed.Bytes(tb, nb-1))
+	return NoiseStrings(x, y, d.options.BaseVersion, d.options.FixedVersion)
+}
+
+// Pieces of strings that change from build to build and mean nothing to a
+// running process. A number alone is none of them: it may be a limit, a
+// default or a field width.
+var noisePieces = []*regexp.Regexp{
+	// file.c:123, file.c(123), file.c line 123
+	regexp.MustCompile(`\.(?:c|cc|cpp|cxx|h|hh|hpp|y|l)(?::| ?\(| ?,? ?line )[0-9]+`),
+	// Jan  2 2006, 2 Jan 2006, 2006-01-02, 2006/01/02, 15:04:05
+	regexp.MustCompile(`\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{1,2},?\s+[0-9]{4}\b`),
+	regexp.MustCompile(`\b[0-9]{1,2}\s+(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{4}\b`),
+	regexp.MustCompile(`\b(?:19|20)[0-9]{2}[-/][01]?[0-9][-/][0-3]?[0-9]\b`),
+	regexp.MustCompile(`\b[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\b`),
+	// build-ids and commits
+	regexp.MustCompile(`\b[0-9a-f]{20,64}\b`),
+	// 2.6.12-1+deb12u3, 1.22.1: three numbers at least
+	regexp.MustCompile(`\b[0-9]+(?:[.:+~-][0-9a-z]*[0-9]){2,}\b`),
+}
+
+var (
+	ipAddress = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,3}){3}$`)
+	mark      = "\x00"
+)
+
+// NoiseStrings says whether two different strings differ only in pieces that
+// mean nothing to a running process: versions, dates, line numbers, build-ids.
+// va and vb are the package versions when known. Conversions of a format
+// (%16s) are never touched.
+func NoiseStrings(x, y, va, vb string) bool {
+	return x != y && blankNoise(x, va) == blankNoise(y, vb)
+}
+
+func blankNoise(s, version string) string {
+	if len(version) > 3 {
+		s = strings.ReplaceAll(s, version, mark)
+		// Programs show the version without epoch or Debian revision.
+		if k := strings.IndexByte(version, ':'); k > 0 {
+			s = strings.ReplaceAll(s, version[k+1:], mark)
+		}
+	}
+	for _, re := range noisePieces {
+		s = re.ReplaceAllStringFunc(s, func(m string) string {
+			if ipAddress.MatchString(m) {
+				return m
+			}
+			return mark
+		})
+	}
+	return s
+}

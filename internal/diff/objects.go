@@ -1,0 +1,333 @@
+package diff
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"hotpatch/internal/image"
+)
+
+// findStarts collects every address where an object is known to begin: what
+// code, relocations and symbols refer to, and the bounds of sections.
+func (c *Code) findStarts() {
+	add := func(a image.Addr, class image.Class) {
+		switch class {
+		case image.ROData, image.RelRO, image.Data, image.BSS:
+			c.starts = append(c.starts, a)
+		}
+	}
+	for _, f := range c.Funcs {
+		for k := range f.Refs {
+			add(f.Refs[k].Target, f.Refs[k].Class)
+		}
+	}
+	for i := range c.Relocs {
+		if t, ok := Pointee(&c.Relocs[i]); ok {
+			add(t, c.ClassAt(t))
+		}
+	}
+	for i := range c.Symbols {
+		s := &c.Symbols[i]
+		if s.Type == elf.STT_OBJECT {
+			add(s.Addr, c.ClassAt(s.Addr))
+		}
+	}
+	for _, s := range c.Sections {
+		add(s.Addr, s.Class)
+		add(s.Addr+s.Size, s.Class)
+	}
+	slices.Sort(c.starts)
+	c.starts = slices.Compact(c.starts)
+}
+
+// Pointee is the address in the same image that a relocation stores, if it
+// stores one.
+func Pointee(r *image.Reloc) (image.Addr, bool) {
+	switch r.Type {
+	case elf.R_X86_64_RELATIVE, elf.R_X86_64_IRELATIVE:
+		return image.Addr(r.Add), true
+	case elf.R_X86_64_64:
+		if r.SymAddr != 0 {
+			return r.SymAddr + image.Addr(r.Add), true
+		}
+	case elf.R_X86_64_GLOB_DAT, elf.R_X86_64_JMP_SLOT:
+		if r.SymAddr != 0 {
+			return r.SymAddr, true
+		}
+	}
+	return 0, false
+}
+
+// CString is the length of the printable C string at a, with its NUL; 0 when
+// there is none. Bytes above 127 pass: strings are in UTF-8.
+func (c *Code) CString(a image.Addr) int {
+	s := c.SectionAt(a)
+	if s == nil || a < s.Addr || a-s.Addr >= image.Addr(len(s.Data)) {
+		return 0
+	}
+	for i, b := range s.Data[a-s.Addr:] {
+		switch {
+		case b == 0:
+			return i + 1
+		case b < 8 || b > 13 && b < 32 && b != 27 || b == 127:
+			return 0
+		}
+	}
+	return 0
+}
+
+// JumpTable reads the switch table at t that f uses: 32-bit distances from the
+// table to places in f or its parts. It ends where the next object starts.
+// Fewer than two entries are no table.
+func (c *Code) JumpTable(f *Func, t image.Addr, inParts func(image.Addr) bool) []image.Addr {
+	if t%4 != 0 || c.ClassAt(t) != image.ROData {
+		return nil
+	}
+	b := c.Bytes(t, int(c.End(t)-t))
+	var out []image.Addr
+	for ; len(b) >= 4; b = b[4:] {
+		to := t + image.Addr(int64(int32(binary.LittleEndian.Uint32(b))))
+		if (to < f.Lo || to >= f.Hi) && !inParts(to) {
+			break
+		}
+		out = append(out, to)
+	}
+	if len(out) < 2 {
+		return nil
+	}
+	return out
+}
+
+// objectPair is a base address and the fixed address it is compared with.
+type objectPair struct{ base, fixed image.Addr }
+
+// objectNode is the comparison of two constant objects. They may refer to each
+// other in circles: until something differs they are taken to be equal, and a
+// difference found later reaches everything that leaned on them.
+type objectNode struct {
+	differs bool
+	why     string
+	users   []*objectNode
+}
+
+func (n *objectNode) spoil(why string) {
+	if n.differs {
+		return
+	}
+	n.differs, n.why = true, why
+	for work := slices.Clone(n.users); len(work) > 0; {
+		u := work[len(work)-1]
+		work = work[:len(work)-1]
+		if !u.differs {
+			u.differs, u.why = true, why
+			work = append(work, u.users...)
+		}
+	}
+}
+
+// sameObject compares the constants at ta and tb, and what they point to.
+// width bounds the access (0: the address is taken, the whole object counts);
+// owner is the pair of functions that refer to them, nil for a pointer.
+func (d *Diff) sameObject(ta, tb image.Addr, width uint8, owner *[2]*Func, user *objectNode) (bool, string) {
+	if owner != nil && width == 0 {
+		if same, known := d.sameJumpTable(ta, tb, owner); known {
+			return same, "jump table"
+		}
+	}
+	if width > 0 && d.Fixed.ClassAt(tb) == image.ROData {
+		return d.sameAccess(ta, tb, int(width))
+	}
+	key := objectPair{ta, tb}
+	n := d.objects[key]
+	if n == nil {
+		n = &objectNode{}
+		d.objects[key] = n
+		if why := d.objectDiffers(ta, tb, n); why != "" {
+			n.spoil(why)
+		}
+	}
+	if user != nil && !n.differs {
+		n.users = append(n.users, user)
+	}
+	return !n.differs, n.why
+}
+
+// sameJumpTable compares two switch tables by where their entries lead.
+// known is false when either is no switch table.
+func (d *Diff) sameJumpTable(ta, tb image.Addr, owner *[2]*Func) (same, known bool) {
+	a, b := owner[0], owner[1]
+	ja := d.Base.JumpTable(a, ta, func(x image.Addr) bool { return d.inBaseParts(a, b, x) })
+	jb := d.Fixed.JumpTable(b, tb, func(x image.Addr) bool { return d.inParts(b, x) })
+	if len(ja) == 0 || len(jb) == 0 {
+		return false, false
+	}
+	// What follows a table may by chance look like one more entry.
+	n := min(len(ja), len(jb))
+	for i := range n {
+		if !d.sameCodePlace(ja[i], jb[i]) {
+			return false, true
+		}
+	}
+	return len(ja) == len(jb) || n >= 3, true
+}
+
+func (d *Diff) inParts(f *Func, a image.Addr) bool {
+	for _, p := range d.parts[f] {
+		if a >= p.Lo && a < p.Hi {
+			return true
+		}
+	}
+	return false
+}
+
+// inBaseParts is inParts for the base image, through the counterparts.
+func (d *Diff) inBaseParts(a, b *Func, x image.Addr) bool {
+	for _, p := range d.parts[b] {
+		if q := d.baseOf[p.Index]; q != nil && x >= q.Lo && x < q.Hi {
+			return true
+		}
+	}
+	g := d.Base.At(x)
+	return g != nil && g.Fragment
+}
+
+// sameAccess compares constants that an instruction reads directly.
+func (d *Diff) sameAccess(ta, tb image.Addr, width int) (bool, string) {
+	x, y := d.Base.Bytes(ta, width), d.Fixed.Bytes(tb, width)
+	if bytes.Equal(x, y) {
+		return true, ""
+	}
+	// The width is an upper bound: what lies behind the next known start
+	// belongs to something else, unless both agree that nothing starts there.
+	n := int(max(d.Base.End(ta)-ta, d.Fixed.End(tb)-tb))
+	n = min(n, len(x), len(y))
+	if n >= 4 && bytes.Equal(x[:n], y[:n]) {
+		return true, ""
+	}
+	return false, fmt.Sprintf("constant %x became %x", x[:min(len(x), 8)], y[:min(len(y), 8)])
+}
+
+// objectDiffers compares two constant objects up to the next known start and
+// says how they differ, "" when they do not.
+func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
+	sa, sb := d.Base.SectionAt(ta), d.Fixed.SectionAt(tb)
+	ea, eb := sa.Addr+sa.Size, sb.Addr+sb.Size
+	if ta == ea || tb == eb { // an end marker
+		if ta == ea && tb == eb {
+			return ""
+		}
+		return "end of section"
+	}
+	la, lb := d.Base.End(ta)-ta, d.Fixed.End(tb)-tb
+	if sa.Class == image.RelRO {
+		return d.tableDiffers(ta, tb, d.extent(ta, tb, la, lb), n)
+	}
+	x, y := d.Base.Bytes(ta, int(ea-ta)), d.Fixed.Bytes(tb, int(eb-tb))
+	na, nb := d.Base.CString(ta), d.Fixed.CString(tb)
+	if na > 1 && nb > 1 && string(x[:na]) != string(y[:nb]) {
+		return fmt.Sprintf("string %s became %s", quote(x[:na-1]), quote(y[:nb-1]))
+	}
+	if na > 1 && nb > 1 {
+		// Equal strings. What follows up to the next known start may belong to
+		// them (an array of char arrays), behind any padding.
+		x, y = bytes.TrimLeft(x[na:max(na, min(int(la), len(x)))], "\x00"), bytes.TrimLeft(y[nb:max(nb, min(int(lb), len(y)))], "\x00")
+		if n := min(len(x), len(y)); !bytes.Equal(x[:n], y[:n]) {
+			return fmt.Sprintf("what follows the string %s", quote(d.Fixed.Bytes(tb, nb-1)))
+		}
+		return ""
+	}
+	short := min(int(min(la, lb)), len(x), len(y))
+	if !bytes.Equal(x[:short], y[:short]) {
+		if na == 1 && nb == 1 { // both are the empty string, merged into the end of some other
+			return ""
+		}
+		return fmt.Sprintf("constant object at %#x", uint64(tb))
+	}
+	if la == lb {
+		return ""
+	}
+	long := min(int(max(la, lb)), len(x), len(y))
+	if bytes.Equal(x[:long], y[:long]) {
+		return ""
+	}
+	// One side has a start where the other has none. Padding is no content.
+	rest := x[short:min(int(la), len(x))]
+	if lb > la {
+		rest = y[short:min(int(lb), len(y))]
+	}
+	if len(rest) < 64 && len(bytes.Trim(rest, "\x00")) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("constant object at %#x", uint64(tb))
+}
+
+// extent is how much of two tables to compare when their ends differ: the
+// longer one, unless all it has more is padding.
+func (d *Diff) extent(ta, tb, la, lb image.Addr) image.Addr {
+	n := min(la, lb)
+	if la == lb || d.Base.blank(ta+n, la-n) && d.Fixed.blank(tb+n, lb-n) {
+		return n
+	}
+	return max(la, lb)
+}
+
+// blank says whether the n bytes at a are few, zero and without relocation.
+func (c *Code) blank(a, n image.Addr) bool {
+	return n < 64 && len(c.RelocsIn(a, a+n)) == 0 && len(bytes.Trim(c.Bytes(a, int(n)), "\x00")) == 0
+}
+
+// tableDiffers compares n bytes that may hold pointers, slot by slot.
+func (d *Diff) tableDiffers(ta, tb, n image.Addr, node *objectNode) string {
+	x, y := d.Base.Bytes(ta, int(n)), d.Fixed.Bytes(tb, int(n))
+	if len(x) != len(y) {
+		return fmt.Sprintf("table at %#x ends early", uint64(tb))
+	}
+	ra, rb := d.Base.RelocsIn(ta, ta+n), d.Fixed.RelocsIn(tb, tb+n)
+	if len(ra) != len(rb) {
+		return fmt.Sprintf("table at %#x has %d pointers instead of %d", uint64(tb), len(rb), len(ra))
+	}
+	at := image.Addr(0)
+	for i := range ra {
+		p, q := &ra[i], &rb[i]
+		o := q.At - tb
+		if p.At-ta != o || o < at || !bytes.Equal(x[at:min(o, image.Addr(len(x)))], y[at:min(o, image.Addr(len(y)))]) {
+			return fmt.Sprintf("table at %#x, offset %#x", uint64(tb), uint64(at))
+		}
+		if same, why := d.samePointer(p, q, node); !same {
+			return fmt.Sprintf("table at %#x, slot %#x: %s", uint64(tb), uint64(o), why)
+		}
+		at = min(o+8, image.Addr(len(x)))
+	}
+	if !bytes.Equal(x[at:], y[at:]) {
+		return fmt.Sprintf("table at %#x, offset %#x", uint64(tb), uint64(at))
+	}
+	return ""
+}
+
+// samePointer compares what two relocations store.
+func (d *Diff) samePointer(p, q *image.Reloc, user *objectNode) (bool, string) {
+	if p.Type != q.Type || p.Sym != q.Sym {
+		return false, "another symbol"
+	}
+	ta, okA := Pointee(p)
+	tb, okB := Pointee(q)
+	if okA && okB && p.Sym == "" {
+		return d.sameTarget(ta, tb, 0, nil, user)
+	}
+	if p.Add != q.Add {
+		return false, "another place in " + p.Sym
+	}
+	return true, ""
+}
+
+// quote shortens a string for a message.
+func quote(b []byte) string {
+	const most = 40
+	if len(b) > most {
+		return fmt.Sprintf("%q...", b[:most])
+	}
+	return fmt.Sprintf("%q", b)
+}

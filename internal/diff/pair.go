@@ -1,0 +1,352 @@
+package diff
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"hotpatch/internal/image"
+)
+
+// link says how a pair was found, the firmer the greater.
+type link uint8
+
+const (
+	unpaired   link = iota
+	bySimilar       // order between anchors and similar code
+	byOrder         // order between anchors and equal code
+	bySoftRef       // referred to by a pair found by order
+	byAligned       // referred to at aligned places of a pair whose code differs
+	byTableRef      // slots of a table that are mapped onto each other
+	byRef           // referred to by a firm pair with equal code
+	byHash          // the only function with this code on either side
+	byName
+)
+
+// firm pairs may speak about data without a second witness.
+func (l link) firm() bool { return l >= byTableRef }
+
+func (l link) String() string {
+	return [...]string{"nothing", "order and similarity", "order", "references of functions paired by order",
+		"aligned references", "table slots", "references", "unique code", "name"}[l]
+}
+
+// tiny functions (fewer instructions than this) have too little code of their
+// own for its uniqueness to mean much.
+const tiny = 6
+
+// pair finds the counterpart of every function and of every data address.
+func (d *Diff) pair() {
+	d.pairNames()
+	d.pairHashes()
+	d.pairReferences()
+	for round := range 3 {
+		n := d.pairOrder(round > 0, false)
+		n += d.pairReferences()
+		if n == 0 && round > 0 {
+			break
+		}
+	}
+	d.vote()
+	for range 4 {
+		n := d.pairSlots()
+		n += d.pairAligned()
+		n += d.pairOrder(true, true)
+		n += d.pairReferences()
+		if n == 0 {
+			break
+		}
+		d.vote()
+	}
+	d.witness()
+}
+
+// join makes a pair unless either is taken or they cannot belong together.
+func (d *Diff) join(a, b *Func, how link) bool {
+	if d.baseOf[b.Index] != nil || d.fixedOf[a.Index] != nil || !d.compatible(a, b) {
+		return false
+	}
+	d.baseOf[b.Index], d.fixedOf[a.Index], d.how[b.Index] = a, b, how
+	return true
+}
+
+// compatible says whether names and kind allow a pair. Where both images have
+// symbols, a function of another name is another function.
+func (d *Diff) compatible(a, b *Func) bool {
+	if a.described() != b.described() && (a.Source == image.FromGap || b.Source == image.FromGap) {
+		return false
+	}
+	if a.Fragment != b.Fragment {
+		return false
+	}
+	if len(a.Names) == 0 || len(b.Names) == 0 {
+		// With full symbols on both sides a name on one side only is a sign of
+		// another function, but hand-written code is often nameless.
+		return true
+	}
+	for _, x := range a.Names {
+		for _, y := range b.Names {
+			if stem(x) == stem(y) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// stem is a symbol name without what the compiler appended to tell apart the
+// parts, clones and equal names of one function.
+func stem(name string) string {
+	for {
+		k := strings.LastIndexByte(name, '.')
+		if k <= 0 {
+			return name
+		}
+		switch s := name[k+1:]; {
+		case s == "cold", s == "part", s == "isra", s == "constprop", s == "lto_priv", s == "localalias":
+		case s != "" && strings.Trim(s, "0123456789") == "":
+		default:
+			return name
+		}
+		name = name[:k]
+	}
+}
+
+// named are the functions of one image by name; order of addresses within.
+func named(c *Code) ([]string, map[string][]*Func) {
+	by := map[string][]*Func{}
+	var names []string
+	for _, f := range c.Funcs {
+		for _, n := range f.Names {
+			if by[n] == nil {
+				names = append(names, n)
+			}
+			by[n] = append(by[n], f)
+		}
+	}
+	slices.Sort(names)
+	return names, by
+}
+
+// pairNames pairs by symbols. A name that repeats (static functions of several
+// files) is settled by equal code first, and the rest by order when both
+// images have the same number left.
+func (d *Diff) pairNames() {
+	names, fixed := named(d.Fixed)
+	_, base := named(d.Base)
+	for _, n := range names {
+		if x, y := base[n], fixed[n]; len(x) == 1 && len(y) == 1 {
+			d.join(x[0], y[0], byName)
+		}
+	}
+	for _, n := range names {
+		x, y := base[n], fixed[n]
+		if len(x) == 0 || len(x) == 1 && len(y) == 1 {
+			continue
+		}
+		d.pairUnique(x, y, byName)
+		x, y = d.freeBase(x), d.freeFixed(y)
+		if len(x) != len(y) {
+			continue
+		}
+		for i := range x {
+			d.join(x[i], y[i], byOrder)
+		}
+	}
+}
+
+func (d *Diff) freeBase(fs []*Func) []*Func {
+	return slices.DeleteFunc(slices.Clone(fs), func(f *Func) bool { return d.fixedOf[f.Index] != nil })
+}
+
+func (d *Diff) freeFixed(fs []*Func) []*Func {
+	return slices.DeleteFunc(slices.Clone(fs), func(f *Func) bool { return d.baseOf[f.Index] != nil })
+}
+
+// pairHashes pairs functions whose code occurs once on either side. A tiny one
+// says nearly nothing by itself: it is taken as found by order.
+func (d *Diff) pairHashes() { d.pairUnique(d.Base.Funcs, d.Fixed.Funcs, byHash) }
+
+func (d *Diff) pairUnique(base, fixed []*Func, how link) {
+	x, y := byHashOrder(base), byHashOrder(fixed)
+	for i, j := 0, 0; i < len(x) && j < len(y); {
+		switch c := cmp.Compare(x[i].Hash, y[j].Hash); {
+		case c < 0:
+			i++
+		case c > 0:
+			j++
+		default:
+			ni, nj := run(x[i:]), run(y[j:])
+			if ni == 1 && nj == 1 {
+				l := how
+				if how == byHash && x[i].Insts < tiny {
+					l = byOrder
+				}
+				d.join(x[i], y[j], l)
+			}
+			i, j = i+ni, j+nj
+		}
+	}
+}
+
+func byHashOrder(fs []*Func) []*Func {
+	s := slices.Clone(fs)
+	slices.SortFunc(s, func(a, b *Func) int {
+		return cmp.Or(cmp.Compare(a.Hash, b.Hash), compareAddr(a.Lo, b.Lo))
+	})
+	return s
+}
+
+// run is how many functions at the start of fs have the same hash.
+func run(fs []*Func) int {
+	n := 1
+	for n < len(fs) && fs[n].Hash == fs[0].Hash {
+		n++
+	}
+	return n
+}
+
+// claim is one piece of evidence that two functions are a pair.
+type claim struct {
+	base, fixed int // indices
+	soft        bool
+}
+
+// settle makes pairs of the claims that nothing contradicts.
+func (d *Diff) settle(claims []claim, how, soft link) int {
+	slices.SortFunc(claims, func(a, b claim) int {
+		return cmp.Or(cmp.Compare(a.fixed, b.fixed), cmp.Compare(a.base, b.base))
+	})
+	// One candidate on either side, however often it is named.
+	var once []claim
+	for i := 0; i < len(claims); {
+		c := claims[i]
+		j, same := i+1, true
+		for ; j < len(claims) && claims[j].fixed == c.fixed; j++ {
+			same = same && claims[j].base == c.base
+			c.soft = c.soft && claims[j].soft
+		}
+		if same {
+			once = append(once, c)
+		}
+		i = j
+	}
+	users := map[int]int{}
+	for i, c := range claims {
+		if i == 0 || claims[i-1] != c && (claims[i-1].fixed != c.fixed || claims[i-1].base != c.base) {
+			users[c.base]++
+		}
+	}
+	n := 0
+	for _, c := range once {
+		l := how
+		if c.soft {
+			l = soft
+		}
+		if users[c.base] == 1 && d.join(d.Base.Funcs[c.base], d.Fixed.Funcs[c.fixed], l) {
+			n++
+		}
+	}
+	return n
+}
+
+// pairReferences follows the references of pairs with equal code until they
+// lead to nothing unpaired.
+func (d *Diff) pairReferences() int {
+	total := 0
+	for {
+		var claims []claim
+		for i, a := range d.baseOf {
+			b := d.Fixed.Funcs[i]
+			if a == nil || a.Hash != b.Hash || len(a.Refs) != len(b.Refs) {
+				continue
+			}
+			for k := range a.Refs {
+				if a.Refs[k].Class != image.Text {
+					continue
+				}
+				if x, y := d.entries(a.Refs[k].Target, b.Refs[k].Target); x != nil {
+					claims = append(claims, claim{x.Index, y.Index, !d.how[i].firm()})
+				}
+			}
+		}
+		n := d.settle(claims, byRef, bySoftRef)
+		total += n
+		if n == 0 {
+			return total
+		}
+	}
+}
+
+// entries are the unpaired functions that start at ta and tb, nil unless both do.
+func (d *Diff) entries(ta, tb image.Addr) (a, b *Func) {
+	a, b = d.Base.Entry(ta), d.Fixed.Entry(tb)
+	if a == nil || b == nil || d.fixedOf[a.Index] != nil || d.baseOf[b.Index] != nil {
+		return nil, nil
+	}
+	return a, b
+}
+
+// pairSlots pairs functions that stand at corresponding places of tables of
+// pointers: handlers that no code names are found only here.
+func (d *Diff) pairSlots() int {
+	var claims []claim
+	for i := range d.Fixed.Relocs {
+		q := &d.Fixed.Relocs[i]
+		t, ok := Pointee(q)
+		if !ok || d.Fixed.ClassAt(t) != image.Text {
+			continue
+		}
+		if b := d.Fixed.Entry(t); b == nil || d.baseOf[b.Index] != nil {
+			continue
+		}
+		at, ok := d.slotOf(q.At)
+		if !ok {
+			continue
+		}
+		p := d.Base.RelocAt(at)
+		if p == nil || p.Type != q.Type {
+			continue
+		}
+		s, ok := Pointee(p)
+		if !ok {
+			continue
+		}
+		if x, y := d.entries(s, t); x != nil {
+			claims = append(claims, claim{x.Index, y.Index, false})
+		}
+	}
+	return d.settle(claims, byTableRef, byTableRef)
+}
+
+// pairAligned pairs what corresponding instructions of changed pairs call.
+func (d *Diff) pairAligned() int {
+	var claims []claim
+	for i, a := range d.baseOf {
+		b := d.Fixed.Funcs[i]
+		if a == nil || a.Hash == b.Hash || !d.callsUnpaired(b) {
+			continue
+		}
+		for _, r := range d.alignedRefs(a, b) {
+			if r.class != image.Text {
+				continue
+			}
+			if x, y := d.entries(r.base, r.fixed); x != nil {
+				claims = append(claims, claim{x.Index, y.Index, true})
+			}
+		}
+	}
+	return d.settle(claims, byAligned, byAligned)
+}
+
+func (d *Diff) callsUnpaired(b *Func) bool {
+	for k := range b.Refs {
+		if b.Refs[k].Class != image.Text {
+			continue
+		}
+		if g := d.Fixed.Entry(b.Refs[k].Target); g != nil && d.baseOf[g.Index] == nil {
+			return true
+		}
+	}
+	return false
+}
