@@ -10,6 +10,8 @@ type prefixes struct {
 	lock   bool
 	repne  bool // F2
 	repe   bool // F3
+	// index4 is bit 4 of a vector index, which only EVEX can extend so far.
+	index4 byte
 }
 
 // Decode reads the instruction at the start of b. It looks at no more than
@@ -18,47 +20,52 @@ type prefixes struct {
 //
 // It knows lengths and operands' places, not every reserved encoding: some
 // byte sequences that the processor refuses decode here.
-func Decode(b []byte) (Inst, error) {
+func Decode(b []byte) (in Inst, err error) {
+	window := b
 	if len(b) > MaxLen {
-		in, err := decode(b[:MaxLen])
-		if err == ErrTruncated { // complete bytes, but too many of them
+		window = b[:MaxLen]
+	}
+	if err = in.decode(window); err != nil {
+		in = Inst{}
+		if err == ErrTruncated && len(b) > MaxLen { // complete bytes, but too many of them
 			err = ErrUnknown
 		}
-		return in, err
 	}
-	return decode(b)
+	return in, err
 }
 
-func decode(b []byte) (Inst, error) {
-	p, i := readPrefixes(b)
-	if i >= len(b) {
-		return Inst{}, ErrTruncated
+func (in *Inst) decode(b []byte) error {
+	var p prefixes
+	i := 0
+	if len(b) > 0 && opMap0[b[0]] == 'x' {
+		p, i = readPrefixes(b)
 	}
-	in := Inst{Base: NoReg, Index: NoReg, Wide: p.rex&8 != 0, Addr32: p.addr32, Size16: p.size16}
-	// ext holds the register extensions as REX does (W R X B), high the fifth
-	// bit of an EVEX vector index.
-	ext, high := p.rex, byte(0)
-	var form byte
-	switch op := b[i]; {
+	if i >= len(b) {
+		return ErrTruncated
+	}
+	in.Base, in.Index = NoReg, NoReg
+	in.Wide, in.Addr32, in.Size16 = p.rex&8 != 0, p.addr32, p.size16
+	op := b[i]
+	form := opMap0[op]
+	switch {
 	case op == 0x0f:
 		var err error
-		if i, form, err = escape(&in, b, i+1); err != nil {
-			return Inst{}, err
+		if i, form, err = in.escape(b, i+1); err != nil {
+			return err
 		}
-	case op == 0xc4, op == 0xc5, op == 0x62, op == 0x8f && i+1 < len(b) && b[i+1]&0x1f >= 8:
+	case form == 'x', op == 0x8f && i+1 < len(b) && b[i+1]&0x1f >= 8:
 		if p.rex != 0 || p.size16 || p.lock || p.repne || p.repe {
-			return Inst{}, ErrUnknown
+			return ErrUnknown
 		}
 		var err error
-		if i, form, ext, high, err = vector(&in, b, i); err != nil {
-			return Inst{}, err
+		if i, form, err = in.vector(b, i, &p); err != nil {
+			return err
 		}
 	default:
 		in.Op = op
-		form = opMap0[op]
 		i++
 	}
-	return operands(in, b, i, form, ext, high, p)
+	return in.operands(b, i, form, &p)
 }
 
 // readPrefixes returns the prefixes and the offset behind them. A REX that is
@@ -93,7 +100,7 @@ func readPrefixes(b []byte) (prefixes, int) {
 }
 
 // escape reads the opcode behind 0F, at i.
-func escape(in *Inst, b []byte, i int) (next int, form byte, err error) {
+func (in *Inst) escape(b []byte, i int) (next int, form byte, err error) {
 	if i >= len(b) {
 		return 0, 0, ErrTruncated
 	}
@@ -115,8 +122,8 @@ func escape(in *Inst, b []byte, i int) (next int, form byte, err error) {
 }
 
 // vector reads a VEX (C5, C4), EVEX (62) or XOP (8F) prefix at i and the
-// opcode behind it.
-func vector(in *Inst, b []byte, i int) (next int, form, ext, high byte, err error) {
+// opcode behind it. The register extensions in it become a REX in p.
+func (in *Inst) vector(b []byte, i int, p *prefixes) (next int, form byte, err error) {
 	size := 2 // bytes of the prefix
 	switch b[i] {
 	case 0xc4, 0x8f:
@@ -125,16 +132,17 @@ func vector(in *Inst, b []byte, i int) (next int, form, ext, high byte, err erro
 		size = 4
 	}
 	if i+size >= len(b) {
-		return 0, 0, 0, 0, ErrTruncated
+		return 0, 0, ErrTruncated
 	}
 	in.Vector = true
 	in.Op = b[i+size]
+	next = i + size + 1
 	if b[i] == 0xc5 {
 		in.Map = 1
-		return i + size + 1, vectorForm(1, in.Op, false), 0, 0, nil
+		return next, vectorForm(1, in.Op, false), nil
 	}
 	p0, p1 := b[i+1], b[i+2]
-	ext = ^p0 >> 5 & 3 // B and X are stored inverted, in REX's order
+	p.rex = ^p0 >> 5 & 3 // B and X are stored inverted, in REX's order
 	in.Wide = p1&0x80 != 0
 	switch b[i] {
 	case 0xc4:
@@ -145,33 +153,33 @@ func vector(in *Inst, b []byte, i int) (next int, form, ext, high byte, err erro
 		form = xopForm(in.Map)
 	case 0x62:
 		if p0&8 != 0 || p1&4 == 0 {
-			return 0, 0, 0, 0, ErrUnknown
+			return 0, 0, ErrUnknown
 		}
 		in.Map = p0 & 7
-		high = ^b[i+3] >> 3 & 1
+		p.index4 = ^b[i+3] >> 3 & 1
 		form = vectorForm(in.Map, in.Op, true)
 	}
-	return i + size + 1, form, ext, high, nil
+	return next, form, nil
 }
 
 // operands reads what follows the opcode, at i, and closes the instruction.
-func operands(in Inst, b []byte, i int, form, ext, high byte, p prefixes) (Inst, error) {
+func (in *Inst) operands(b []byte, i int, form byte, p *prefixes) error {
 	switch form {
 	case 'm', 'M', 'Z', 't', 'T', 'c', 's':
 		if i >= len(b) {
-			return Inst{}, ErrTruncated
+			return ErrTruncated
 		}
 		in.HasModRM, in.ModRM = true, b[i]
 		i++
 		if in.ModRM < 0xc0 && form != 'c' {
 			var err error
-			if i, err = memory(&in, b, i, ext, high); err != nil {
-				return Inst{}, err
+			if i, err = in.memory(b, i, p); err != nil {
+				return err
 			}
 			in.FS = p.seg == 0x64 && !in.lea()
 		}
 	case 'x', '.':
-		return Inst{}, ErrUnknown
+		return ErrUnknown
 	}
 	bySize := 4
 	if p.size16 && !in.Wide {
@@ -199,7 +207,7 @@ func operands(in Inst, b []byte, i int, form, ext, high byte, p prefixes) (Inst,
 		// Intel ignores 66 here, AMD cuts rip to 16 bits: no compiler emits
 		// it, and we could not say where it goes.
 		if bySize == 2 {
-			return Inst{}, ErrUnknown
+			return ErrUnknown
 		}
 		imm, in.Rel = 4, true
 	case 'o':
@@ -228,19 +236,19 @@ func operands(in Inst, b []byte, i int, form, ext, high byte, p prefixes) (Inst,
 		i += imm
 	}
 	if i > len(b) {
-		return Inst{}, ErrTruncated
+		return ErrTruncated
 	}
 	if in.reserved() {
-		return Inst{}, ErrUnknown
+		return ErrUnknown
 	}
 	in.Len = uint8(i)
-	return in, nil
+	return nil
 }
 
 // memory reads SIB and displacement behind a ModRM byte that names memory
 // (SDM vol. 2 tables 2-2 and 2-3, with REX §2.2.1). EVEX compresses an 8-bit
 // displacement by scaling it; it still is one byte.
-func memory(in *Inst, b []byte, i int, ext, high byte) (int, error) {
+func (in *Inst) memory(b []byte, i int, p *prefixes) (int, error) {
 	mod, rm := in.ModRM>>6, in.ModRM&7
 	base := rm
 	if rm == 4 {
@@ -250,9 +258,9 @@ func memory(in *Inst, b []byte, i int, ext, high byte) (int, error) {
 		sib := b[i]
 		i++
 		base = sib & 7
-		index := sib>>3&7 | ext<<2&8
+		index := sib>>3&7 | p.rex<<2&8
 		if in.Vector && vectorIndex(in.Map, in.Op) {
-			in.Index = int8(index | high<<4)
+			in.Index = int8(index | p.index4<<4)
 		} else if index != 4 {
 			in.Index = int8(index)
 		}
@@ -268,7 +276,7 @@ func memory(in *Inst, b []byte, i int, ext, high byte) (int, error) {
 	}
 	switch {
 	case mod != 0 || base != 5:
-		in.Base = int8(base | ext<<3&8)
+		in.Base = int8(base | p.rex<<3&8)
 	case rm == 5:
 		in.Base = RIP
 	}
