@@ -1,0 +1,30 @@
+#!/bin/sh
+# nginx 1.22.1-9+deb12u9 → u10, master and workers: static files, a proxy to
+# itself and compression.
+. "$(dirname "$0")/lib.sh"
+
+package nginx 1.22.1-9+deb12u9 && base=$deb
+package nginx 1.22.1-9+deb12u10 && fixed=$deb
+dpkg-deb -x "$base" "$work/root"
+libraries "$work/root" libpcre2-8-0 libssl3 zlib1g libcrypt1
+. "$here/nginx.conf.sh"
+load_on http "http://127.0.0.1:$port/" "http://127.0.0.1:$port/big.txt" "http://127.0.0.1:$port/proxy/big.txt"
+
+build "$base" "$fixed" "$work/nginx.hotpatch"
+# shellcheck disable=SC2046 # one pid a word
+set -- "$pid" $(children "$pid")
+[ $# = 3 ] || fail "a master and two workers are expected, there are $# processes"
+cycle "$work/nginx.hotpatch" "$@"
+
+# A worker that the patched master forks from now on is patched as well.
+kill -TERM "$2"
+n=0
+while :; do
+	# shellcheck disable=SC2046
+	set -- $(children "$pid")
+	[ $# = 2 ] && break
+	n=$((n + 1)) && [ $n -lt 50 ] || fail "the master starts no new worker"
+	sleep 0.1
+done
+carries 1 "$@"
+load_off
