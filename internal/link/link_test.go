@@ -378,7 +378,7 @@ func drawObject(t *rapid.T) *patch.Object {
 	for at < o.RWEnd-0x200 && rapid.IntRange(0, 15).Draw(t, "more") > 0 {
 		at += rapid.SampledFrom([]uint64{0, 1, 7, 100, 4090, 4096, 9000}).Draw(t, "gap")
 		c := patch.Chunk{Kind: rapid.SampledFrom([]patch.ChunkKind{patch.Code, patch.Const, patch.Table}).Draw(t, "kind"),
-			Data: rapid.SliceOfN(rapid.Byte(), 1, 90).Draw(t, "data")}
+			Data: bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 1, 9).Draw(t, "data"), rapid.IntRange(1, 10).Draw(t, "repeat"))}
 		if at+90 > o.Hi {
 			at, c.Kind = max(at, o.Hi), patch.Var
 		}
@@ -399,8 +399,8 @@ func drawObject(t *rapid.T) *patch.Object {
 	}
 	for _, c := range o.Chunks {
 		at := c.Addr
-		for rapid.IntRange(0, 3).Draw(t, "reloc") > 0 {
-			at += uint64(rapid.IntRange(0, 20).Draw(t, "skip"))
+		for range 6 {
+			at += uint64(rapid.IntRange(0, 12).Draw(t, "skip"))
 			r := patch.Reloc{At: at, Type: rapid.SampledFrom([]patch.RelocType{patch.PC32, patch.Abs64}).Draw(t, "type"),
 				Sym: rapid.IntRange(-1, len(o.Symbols)-1).Draw(t, "sym"), Add: rapid.Int64Range(-64, 64).Draw(t, "add")}
 			if r.Sym < 0 {
@@ -423,6 +423,14 @@ func FuzzLink(f *testing.F) {
 	}
 	f.Add(data, uint64(bias), uint64(span), uint64(0x7ffff7d00010))
 	f.Add(data, uint64(0), ^uint64(0)&^0xfff, uint64(0))
+	small := &patch.Object{BaseBuildID: "00", Hi: 0x1000, RWEnd: 0x1000, // no padding in its file
+		Chunks:  []patch.Chunk{{Kind: patch.Code, Addr: 120, Data: make([]byte, 16)}},
+		Symbols: []patch.Symbol{{Kind: patch.Import, Name: "i"}},
+		Relocs:  []patch.Reloc{{At: 121, Type: patch.PC32, Sym: 0, Add: -4}, {At: 128, Type: patch.Abs64, Sym: -1, Add: 120}}}
+	if data, err = small.Encode(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data, uint64(bias), uint64(span), uint64(span))
 	f.Fuzz(func(t *testing.T, data []byte, bias, span, value uint64) {
 		o, err := patch.DecodeObject(data)
 		if err != nil || len(o.Pages()) > 64 {

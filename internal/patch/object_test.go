@@ -240,6 +240,7 @@ func decodeObjectAgain(t *testing.T, data []byte) bool {
 
 func FuzzDecodeObject(f *testing.F) {
 	f.Add(encodeObject(f, sampleObject()))
+	f.Add(encodeObject(f, smallObject()))
 	f.Add(encodeObject(f, &patch.Object{BaseBuildID: "00", Hi: 0x1000, RWEnd: 0x1000}))
 	f.Fuzz(func(t *testing.T, data []byte) { decodeObjectAgain(t, data) })
 }

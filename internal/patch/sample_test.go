@@ -117,3 +117,35 @@ func encodeObject(t testing.TB, o *patch.Object) []byte {
 	}
 	return data
 }
+
+// smallObject needs no padding in its file (its first address is congruent to
+// the end of the program headers), which keeps fuzzing inputs small.
+func smallObject() *patch.Object {
+	const at = 64 + 56
+	return &patch.Object{
+		BaseBuildID: sampleBase, Lo: 0, Hi: 0x1000, RWEnd: 0x1000,
+		Chunks: []patch.Chunk{
+			{Kind: patch.Code, Addr: at, Data: []byte{0xe9, 0, 0, 0, 0, 0xc3}},
+			{Kind: patch.Table, Addr: at + 8, Data: make([]byte, 16)},
+		},
+		Symbols: []patch.Symbol{
+			{Kind: patch.Internal, Name: "f", Value: at, Size: 6, Func: true},
+			{Kind: patch.Base, Name: "g", Value: 0x1180},
+			{Kind: patch.Import, Name: "write", Version: "V"},
+		},
+		Relocs: []patch.Reloc{
+			{At: at + 1, Type: patch.PC32, Sym: 1, Add: -4},
+			{At: at + 8, Type: patch.Abs64, Sym: 2},
+			{At: at + 16, Type: patch.Abs64, Sym: -1, Add: at},
+		},
+	}
+}
+
+func smallBundle() *patch.Bundle {
+	b := sampleBundle()
+	b.Objects[0] = smallObject()
+	for i := range b.Manifest.Images[0].Sites {
+		b.Manifest.Images[0].Sites[i].To = b.Objects[0].Chunks[0].Addr
+	}
+	return b
+}
