@@ -112,6 +112,13 @@ package() {
 	[ $code = 0 ] || fail "cannot fetch $1 $2"
 }
 
+# newest PACKAGE: sets $deb to the newest version there is.
+newest() {
+	version=$(LC_ALL=C apt-cache madison "$1" | awk -F'|' 'NR == 1 { gsub(/ /, "", $2); print $2 }')
+	[ -n "$version" ] || fail "apt does not know $1"
+	package "$1" "$version"
+}
+
 # libraries DIR PACKAGE...: unpacks into DIR the named library packages, in
 # their newest version, that are not installed.
 libraries() {
@@ -119,9 +126,7 @@ libraries() {
 	shift
 	for lib; do
 		case $(dpkg-query -W -f '${db:Status-Status}' "$lib" 2>/dev/null) in installed) continue ;; esac
-		version=$(LC_ALL=C apt-cache madison "$lib" | awk -F'[| ]+' 'NR == 1 { print $3 }')
-		[ -n "$version" ] || fail "apt does not know $lib"
-		package "$lib" "$version"
+		newest "$lib"
 		dpkg-deb -x "$deb" "$dir"
 	done
 }

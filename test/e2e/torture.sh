@@ -5,13 +5,6 @@
 #   HOTPATCH=bin/hotpatch test/e2e/torture.sh [redis ...]
 . "$(dirname "$0")/lib.sh"
 
-# newest PACKAGE: sets $deb to the newest version there is.
-newest() {
-	version=$(LC_ALL=C apt-cache madison "$1" | awk -F'[| ]+' 'NR == 1 { print $3 }')
-	[ -n "$version" ] || fail "apt does not know $1"
-	package "$1" "$version"
-}
-
 # torture IMAGE PID...: every function of one ELF file; in, seconds of work, out.
 torture() {
 	image=$1
