@@ -139,32 +139,60 @@ func (g *Group) await(tid int, deadline time.Time) error {
 		g.Threads = append(g.Threads, Thread{TID: tid, Stop: s})
 		return fmt.Errorf("read registers of thread %d: %w", tid, err)
 	}
-	g.Threads = append(g.Threads, Thread{TID: tid, Regs: regs, Stop: s})
+	th := Thread{TID: tid, Regs: regs, Stop: s}
+	if hideStop(&regs, s) {
+		// At once, so that it holds even if we are killed in the next moment.
+		// Where it fails the thread is dying.
+		_ = g.t.setRegs(tid, &regs)
+	}
+	g.Threads = append(g.Threads, th)
 	return nil
 }
 
-// Release lets every thread go on as if it had never stopped. What cannot be
-// released here (a thread that did not stop) is released when Run returns.
+// Release lets every thread go on as if it had never stopped. A second call
+// does nothing.
 func (g *Group) Release() {
 	for i := len(g.Threads) - 1; i >= 0; i-- {
-		th := &g.Threads[i]
-		r := th.Regs
-		if hideStop(&r, th.Stop) {
-			// If this fails the thread is dying, or sees one spurious EINTR.
-			_ = g.t.setRegs(th.TID, &r)
-		}
-		sig := unix.Signal(0)
-		if th.Stop.Kind == Delivery {
-			sig = th.Stop.Signal
-		}
-		if err := g.t.detach(th.TID, sig); err != nil && !errors.Is(err, ErrGone) {
-			g.t.abandoned = true
-		}
+		g.t.letGo(g.Threads[i].TID, g.Threads[i].Stop)
 	}
-	for _, s := range g.state {
+	for tid, s := range g.state {
 		if s == running {
-			g.t.abandoned = true
+			g.t.letGoLate(tid)
 		}
 	}
 	g.Threads, g.state = nil, nil
+}
+
+// letGo detaches a stopped thread.
+func (t *Tracer) letGo(tid int, s Stop) {
+	sig := unix.Signal(0)
+	if s.Kind == Delivery {
+		sig = s.Signal
+	}
+	if err := t.detach(tid, sig); err != nil && !errors.Is(err, ErrGone) {
+		t.abandoned = true
+	}
+}
+
+// lateStop is how long a thread that missed its deadline is waited for, while
+// the others run again.
+const lateStop = 400 * time.Millisecond
+
+// letGoLate releases a seized thread that has not been seen to stop. It cannot
+// be detached before it stops; one that still does not is released by the
+// kernel when Run ends this thread.
+func (t *Tracer) letGoLate(tid int) {
+	_ = t.interrupt(tid) // it may have none pending; what fails here fails below
+	s, err := t.wait(tid, time.Now().Add(lateStop))
+	if errors.Is(err, ErrGone) {
+		return
+	}
+	if err != nil {
+		t.abandoned = true
+		return
+	}
+	if r, err := t.regs(tid); err == nil && hideStop(&r, s) {
+		_ = t.setRegs(tid, &r)
+	}
+	t.letGo(tid, s)
 }

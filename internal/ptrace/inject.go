@@ -39,6 +39,9 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if r := back; hideStop(&r, stop) {
+		_ = t.setRegs(in.TID, &r) // at once: it must hold if we are killed now
+	}
 	step("borrowed")
 	mask, err := t.sigMask(in.TID)
 	if err != nil {
@@ -106,12 +109,12 @@ func (t *Tracer) borrow(in Injection) (Regs, Stop, error) {
 		return Regs{}, Stop{}, fmt.Errorf("seize thread %d: %w", in.TID, err)
 	}
 	if err := t.interrupt(in.TID); err != nil {
-		t.abandoned = true
+		t.letGoLate(in.TID)
 		return Regs{}, Stop{}, fmt.Errorf("interrupt thread %d: %w", in.TID, err)
 	}
 	s, err := t.wait(in.TID, time.Now().Add(20*time.Millisecond))
 	if errors.Is(err, ErrTimeout) {
-		t.abandoned = true
+		t.letGoLate(in.TID)
 		return Regs{}, Stop{}, fmt.Errorf("thread %d: %w", in.TID, ErrBorrow)
 	}
 	if err != nil {
@@ -135,13 +138,7 @@ func (t *Tracer) giveBack(tid int, r Regs, s Stop) {
 	if err := t.setRegs(tid, &r); err != nil && !errors.Is(err, ErrGone) {
 		t.abandoned = true
 	}
-	sig := unix.Signal(0)
-	if s.Kind == Delivery {
-		sig = s.Signal
-	}
-	if err := t.detach(tid, sig); err != nil && !errors.Is(err, ErrGone) {
-		t.abandoned = true
-	}
+	t.letGo(tid, s)
 }
 
 // runStub follows the thread through the stub's system calls and stops behind

@@ -108,9 +108,9 @@ func TestApplyIsNotNoticedBySleepingThreads(t *testing.T) {
 		revert(t, v, b, txn.Reverted)
 		v.want("q", "2")
 	}
-	v.want("c", "spurious=0 early=0 woken=0")
+	v.want("c", "spurious=0 early=0 woken=0 last=nobody")
 	v.want("w", "1")
-	v.want("c", "spurious=0 early=0 woken=1")
+	v.want("c", "spurious=0 early=0 woken=1 last=nobody")
 	v.running()
 }
 

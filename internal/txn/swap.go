@@ -62,6 +62,8 @@ func (r *run) swap(c change) error {
 			return nil
 		case errors.Is(err, ptrace.ErrTimeout):
 			err = &busy{fmt.Sprintf("%v: it is in uninterruptible sleep, or waits for a vfork child", err)}
+		case errors.Is(err, ptrace.ErrGone) && !r.changed():
+			err = &busy{"its threads come and go too quickly to be stopped"}
 		case !errors.As(err, &b):
 			return err
 		}
@@ -103,18 +105,9 @@ func (r *run) expect(addr uint64, want [5]byte) error {
 }
 
 // attempt is one stop of the whole process.
-func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) (err error) {
+func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	r.attempts++
 	g, err := t.Seize(r.threads)
-	defer func() {
-		if err == nil {
-			return
-		}
-		// A process that ends while we look at it fails in many ways.
-		if r.changed() {
-			err = fmt.Errorf("%w: %w", proc.ErrGone, err)
-		}
-	}()
 	defer g.Release()
 	if err != nil {
 		return err

@@ -135,14 +135,19 @@ func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*ru
 		r := &run{target: t, ctx: ctx, o: o, deadline: time.Now().Add(o.Wait)}
 		err = do(r)
 		res.Attempts, res.PausedUS, res.Threads = r.attempts, r.paused.Microseconds(), r.stopped
+		// A process that ends while it is worked on fails in many ways.
 		if err != nil && !errors.Is(err, errAlready) && t.changed() {
-			err = fmt.Errorf("%w: %w", proc.ErrGone, err)
+			res.Outcome, res.Reason = Died, "the process ended: "+err.Error()
+			return res
 		}
 	} else if info, rerr := proc.Read(pid); rerr == nil {
 		res.Comm = info.Comm
 	}
 	if err != nil {
 		res.Outcome, res.Reason = judge(err)
+		if t == nil && errors.Is(err, proc.ErrGone) {
+			res.Outcome = Died
+		}
 	}
 	return res
 }
@@ -161,8 +166,6 @@ func judge(err error) (Outcome, string) {
 		return Skipped, s.reason
 	case errors.As(err, &r):
 		return Denied, r.Reason
-	case errors.Is(err, proc.ErrGone), errors.Is(err, ptrace.ErrGone):
-		return Died, "the process ended (" + err.Error() + ")"
 	case errors.As(err, &b):
 		return Busy, b.reason
 	case errors.Is(err, ptrace.ErrDenied), errors.Is(err, fs.ErrPermission):

@@ -9,36 +9,38 @@
 NOINLINE int fixed_function(int n) { ROOM; return OLD_NEW(n + 1, n + 1000); }
 
 static atomic_int spurious, early, woken;
+static _Atomic(const char *) last = "nobody"; // which thread was the last to be disturbed
+#define disturbed() (spurious++, last = __func__ + 3)
 static int pipes[2], socks[2];
 static void nosignal(int s) { (void)s; }
 
 static void *in_epoll(void *a) {
 	int e = epoll_create1(0); (void)a;
 	struct epoll_event ev;
-	for (;;) if (epoll_wait(e, &ev, 1, -1) < 0 && errno == EINTR) spurious++;
+	for (;;) if (epoll_wait(e, &ev, 1, -1) < 0 && errno == EINTR) disturbed();
 }
 static void *in_epoll_pwait(void *a) {
 	int e = epoll_create1(0); (void)a;
 	struct epoll_event ev; sigset_t none; sigemptyset(&none);
-	for (;;) if (epoll_pwait(e, &ev, 1, -1, &none) < 0 && errno == EINTR) spurious++;
+	for (;;) if (epoll_pwait(e, &ev, 1, -1, &none) < 0 && errno == EINTR) disturbed();
 }
 static void *in_read(void *a) {
 	char c; (void)a;
-	for (;;) if (read(pipes[0], &c, 1) < 0 && errno == EINTR) spurious++;
+	for (;;) if (read(pipes[0], &c, 1) < 0 && errno == EINTR) disturbed();
 }
 static void *in_recv(void *a) {
 	char c; struct timeval tv = {3600, 0}; (void)a;
 	setsockopt(socks[0], SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
-	for (;;) if (recv(socks[0], &c, 1, 0) < 0 && errno == EINTR) spurious++;
+	for (;;) if (recv(socks[0], &c, 1, 0) < 0 && errno == EINTR) disturbed();
 }
 static void *in_futex(void *a) {
 	static int word; (void)a;
-	for (;;) if (syscall(SYS_futex, &word, FUTEX_WAIT, 0, NULL, NULL, 0) < 0 && errno == EINTR) spurious++;
+	for (;;) if (syscall(SYS_futex, &word, FUTEX_WAIT, 0, NULL, NULL, 0) < 0 && errno == EINTR) disturbed();
 }
 static void *in_sigwait(void *a) {
 	sigset_t s; struct timespec ts = {3600, 0}; (void)a;
 	sigemptyset(&s); sigaddset(&s, SIGUSR2);
-	for (;;) if (sigtimedwait(&s, NULL, &ts) < 0 && errno == EINTR) spurious++;
+	for (;;) if (sigtimedwait(&s, NULL, &ts) < 0 && errno == EINTR) disturbed();
 }
 static void *in_sigsuspend(void *a) {
 	sigset_t s; (void)a;
@@ -47,14 +49,14 @@ static void *in_sigsuspend(void *a) {
 }
 static void *in_poll(void *a) {
 	struct pollfd p = {pipes[0], POLLPRI, 0}; (void)a;
-	for (;;) if (poll(&p, 1, -1) < 0 && errno == EINTR) spurious++;
+	for (;;) if (poll(&p, 1, -1) < 0 && errno == EINTR) disturbed();
 }
 static void *in_nanosleep(void *a) {
 	(void)a;
 	for (;;) {
 		struct timespec b, e, d = {0, 50000000};
 		clock_gettime(CLOCK_MONOTONIC, &b);
-		if (nanosleep(&d, NULL) < 0) spurious++;
+		if (nanosleep(&d, NULL) < 0) disturbed();
 		clock_gettime(CLOCK_MONOTONIC, &e);
 		if ((e.tv_sec - b.tv_sec) * 1000000000L + e.tv_nsec - b.tv_nsec < 50000000) early++;
 	}
@@ -78,7 +80,7 @@ int main(void) {
 	while ((q = next()))
 		switch (*q) {
 		case 'q': answer("%d", fixed_function(1)); break;
-		case 'c': answer("spurious=%d early=%d woken=%d", spurious, early, woken); break;
+		case 'c': answer("spurious=%d early=%d woken=%d last=%s", spurious, early, woken, last); break;
 		case 'w': { // a real signal must still get through
 			int before = woken;
 			pthread_kill(suspender, SIGUSR1);

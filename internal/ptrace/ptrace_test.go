@@ -1,0 +1,202 @@
+package ptrace_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hotpatch/internal/ptrace"
+)
+
+const errIntr, restartNoHand = ^uint64(3), ^uint64(513)
+
+func TestStopsAreToldApart(t *testing.T) {
+	for name, tc := range map[string]struct {
+		status uint32
+		want   ptrace.Stop
+	}{
+		"our interrupt":        {128<<16 | uint32(unix.SIGTRAP)<<8 | 0x7f, ptrace.Stop{Kind: ptrace.Interrupted}},
+		"job control":          {128<<16 | uint32(unix.SIGSTOP)<<8 | 0x7f, ptrace.Stop{Kind: ptrace.GroupStop, Signal: unix.SIGSTOP}},
+		"a signal":             {uint32(unix.SIGUSR1)<<8 | 0x7f, ptrace.Stop{Kind: ptrace.Delivery, Signal: unix.SIGUSR1}},
+		"a SIGTRAP of its own": {uint32(unix.SIGTRAP)<<8 | 0x7f, ptrace.Stop{Kind: ptrace.Delivery, Signal: unix.SIGTRAP}},
+		"a system call":        {(uint32(unix.SIGTRAP)|0x80)<<8 | 0x7f, ptrace.Stop{Kind: ptrace.Syscall}},
+		"a clone":              {uint32(unix.PTRACE_EVENT_CLONE)<<16 | uint32(unix.SIGTRAP)<<8 | 0x7f, ptrace.Stop{Kind: ptrace.Event}},
+	} {
+		if got := ptrace.DecodeStop(tc.status); got != tc.want {
+			t.Errorf("%s: %+v, not %+v", name, got, tc.want)
+		}
+	}
+}
+
+func TestHideStopTouchesOnlyWhatOurStopDisturbed(t *testing.T) {
+	in := func(nr, rax uint64) ptrace.Regs { return ptrace.Regs{Orig_rax: nr, Rax: rax, Rip: 100} }
+	stop := ptrace.Stop{Kind: ptrace.Interrupted}
+	for name, tc := range map[string]struct {
+		regs ptrace.Regs
+		stop ptrace.Stop
+		want uint64 // rax
+	}{
+		"epoll_wait":               {in(unix.SYS_EPOLL_WAIT, errIntr), stop, restartNoHand},
+		"epoll_wait and a signal":  {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Delivery, Signal: unix.SIGUSR1}, restartNoHand},
+		"epoll_wait that returned": {in(unix.SYS_EPOLL_WAIT, 3), stop, 3},
+		"user code with that rax":  {in(^uint64(0), errIntr), stop, errIntr},
+		"close":                    {in(unix.SYS_CLOSE, errIntr), stop, errIntr},
+		"clone event":              {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Event}, errIntr},
+	} {
+		r := tc.regs
+		if changed := ptrace.HideStop(&r, tc.stop); changed != (tc.want != tc.regs.Rax) {
+			t.Errorf("%s: changed is %v", name, changed)
+		}
+		if r.Rax != tc.want || r.Rip != 100 || r.Orig_rax != tc.regs.Orig_rax {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+func TestUserResumeIssuesAnInterruptedCallAgain(t *testing.T) {
+	for name, tc := range map[string]struct{ rax, wantRax, wantRip uint64 }{
+		"restart":            {^uint64(511), unix.SYS_READ, 98},
+		"restart no handler": {restartNoHand, unix.SYS_READ, 98},
+		"restart block":      {^uint64(515), 219, 98},
+		"interrupted":        {errIntr, unix.SYS_READ, 98},
+		"done":               {5, 5, 100},
+	} {
+		r := ptrace.UserResume(ptrace.Regs{Orig_rax: unix.SYS_READ, Rax: tc.rax, Rip: 100})
+		if r.Rax != tc.wantRax || r.Rip != tc.wantRip || r.Orig_rax != ^uint64(0) {
+			t.Errorf("%s: rax %d rip %d", name, int64(r.Rax), r.Rip)
+		}
+	}
+}
+
+func TestStubFitsAndIsKnown(t *testing.T) {
+	all := [6]uint64{^uint64(0), ^uint64(1), ^uint64(2), ^uint64(3), ^uint64(4), ^uint64(5)}
+	b := ptrace.Stub(0x1000, []ptrace.Call{{NR: 9, Args: all}, {NR: 11, Args: all}}, 7, ptrace.Regs{Rip: 0x4711})
+	if len(b) != ptrace.StubRoom || !ptrace.IsStub(b) {
+		t.Fatalf("stub has %d bytes", len(b))
+	}
+	if ptrace.IsStub(make([]byte, ptrace.StubRoom)) {
+		t.Error("padding taken for a stub")
+	}
+	if b := ptrace.Stub(0, make([]ptrace.Call, 12), 0, ptrace.Regs{}); b != nil {
+		t.Error("twelve calls fit?")
+	}
+}
+
+// sleeper starts a process that is not our child: see the package txn for why.
+func sleeper(t *testing.T) int {
+	t.Helper()
+	out, err := exec.Command("setsid", "--fork", "sh", "-c", "echo $$; exec sleep 60 >/dev/null 2>&1").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
+	for range 200 { // until it sleeps
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		c, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if bytes.Contains(b, []byte(") S ")) && string(c) == "sleep\n" {
+			return pid
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("sleep does not sleep")
+	return 0
+}
+
+func TestInjectMakesCallsAndGivesTheThreadBack(t *testing.T) {
+	pid := sleeper(t)
+	mem, err := ptrace.OpenMem(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	room := padding(t, pid, mem)
+	var results []uint64
+	err = ptrace.Run(func(tr *ptrace.Tracer) (err error) {
+		results, err = tr.Inject(mem, ptrace.Injection{TID: pid, Room: room, Calls: []ptrace.Call{
+			{NR: unix.SYS_GETPID},
+			{NR: unix.SYS_MMAP, Args: [6]uint64{0x200000000, 8192, 1, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE, ^uint64(0), 0}},
+			{NR: unix.SYS_CLOSE, Args: [6]uint64{999}},
+			{NR: unix.SYS_GETPPID},
+		}})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(results) != 3 || results[0] != uint64(pid) || results[1] != 0x200000000 || results[2] != ^uint64(8) {
+		t.Errorf("results %x: want pid, address, -EBADF and no fourth call", results)
+	}
+	b := make([]byte, ptrace.StubRoom)
+	if _, err := mem.ReadAt(b, int64(room)); err != nil || !bytes.Equal(b, make([]byte, len(b))) {
+		t.Errorf("the stub was not cleared (%v)", err)
+	}
+	var status []byte
+	for range 100 { // it goes on by itself
+		status, _ = os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if bytes.Contains(status, []byte("State:\tS")) {
+			break
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	if !bytes.Contains(status, []byte("TracerPid:\t0\n")) || !bytes.Contains(status, []byte("State:\tS")) {
+		t.Errorf("not as before:\n%s", status)
+	}
+	if !bytes.Contains(status, []byte("SigBlk:\t0000000000000000\n")) {
+		t.Errorf("signals stay blocked:\n%s", status)
+	}
+}
+
+// padding finds zero bytes at the end of the code of some image.
+func padding(t *testing.T, pid int, mem *ptrace.Mem) uint64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range strings.Split(string(b), "\n") {
+		var lo, hi uint64
+		var perm string
+		if n, _ := fmt.Sscanf(l, "%x-%x %s", &lo, &hi, &perm); n != 3 || perm != "r-xp" || !strings.Contains(l, "/") {
+			continue
+		}
+		room := make([]byte, ptrace.StubRoom)
+		if _, err := mem.ReadAt(room, int64(hi)-ptrace.StubRoom); err == nil && bytes.Equal(room, make([]byte, len(room))) {
+			return hi - ptrace.StubRoom
+		}
+	}
+	t.Fatal("no padding behind any code")
+	return 0
+}
+
+func TestOpenMemOfAProcessThatIsNotThere(t *testing.T) {
+	if _, err := ptrace.OpenMem(1 << 22); !errors.Is(err, ptrace.ErrGone) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestMemFailsOnUnmappedMemory(t *testing.T) {
+	mem, err := ptrace.OpenMem(os.Getpid())
+	if err != nil {
+		t.Skip("may not open our own memory for writing")
+	}
+	defer mem.Close()
+	var b [8]byte
+	if _, err := mem.ReadAt(b[:], 16); err == nil {
+		t.Error("read of page zero succeeded")
+	}
+	if _, err := mem.WriteAt(b[:], 16); err == nil {
+		t.Error("write to page zero succeeded")
+	}
+}

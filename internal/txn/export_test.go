@@ -1,0 +1,46 @@
+package txn
+
+import "hotpatch/internal/proc"
+
+// WithStep makes step see every point of a transaction at which a kill matters.
+func WithStep(o Options, step func(point string)) Options {
+	o.step = step
+	return o
+}
+
+// WithFail makes the points that can fail ask fail first.
+func WithFail(o Options, fail func(point string) error) Options {
+	o.fail = fail
+	return o
+}
+
+// Place exposes the search for free address space.
+func Place(maps []proc.Map, lo, hi, size uint64, avoid [][2]uint64) (uint64, error) {
+	return place(maps, lo, hi, size, avoid)
+}
+
+// DecodeJournal decodes a mapping's first bytes as findJournals does.
+func DecodeJournal(b []byte) error {
+	h, err := decodeHead(b, uint64(len(b)))
+	if err != nil {
+		return err
+	}
+	_, err = decodeBody(b[headerSize:headerSize+h.body], h, h.primary)
+	return err
+}
+
+// SampleJournal is a valid journal of one region and one site.
+func SampleJournal() []byte {
+	j := &journal{
+		Addr: 0x7f0000000000, Phase: applied, ID: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+		Seq: 3, UID: 7, Package: "demo 1.0",
+		Regions: []region{{Addr: 0x7f0000000000, Header: 4096, RX: 8192, RW: 4096, BuildID: "abcd", Path: "/usr/bin/demo"}},
+		Sites:   []site{{Addr: 0x1000, Old: [5]byte{1, 2, 3, 4, 5}, New: [5]byte{0xe9}, Ranges: [][2]uint64{{0x1000, 0x1040}}, Name: "main"}},
+	}
+	body, err := j.encodeBody()
+	if err != nil {
+		panic(err)
+	}
+	b := j.header(j.Regions[0], body)
+	return append(b, make([]byte, 8192-len(b))...)
+}

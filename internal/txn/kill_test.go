@@ -1,0 +1,202 @@
+package txn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hotpatch/internal/patch"
+	"hotpatch/internal/txn"
+)
+
+// The test binary is also the tool that gets killed: with HOTPATCH_TEST_TOOL
+// set it does one apply or revert and kills itself at the n-th point.
+func TestMain(m *testing.M) {
+	if os.Getenv("HOTPATCH_TEST_TOOL") != "" {
+		os.Exit(tool(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// tool apply|revert PID BUNDLE N: N < 0 lets it finish. It prints each point.
+func tool(args []string) int {
+	pid, _ := strconv.Atoi(args[1])
+	at, _ := strconv.Atoi(args[3])
+	b, err := patch.ReadFile(args[2])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	n := 0
+	o := txn.WithStep(txn.Options{Wait: 2 * time.Second}, func(point string) {
+		fmt.Println(point)
+		if n == at {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		n++
+	})
+	var r txn.Result
+	if args[0] == "apply" {
+		r = txn.Apply(context.Background(), pid, b, o)
+	} else {
+		id, _ := b.ID()
+		r = txn.Revert(context.Background(), pid, id, o)
+	}
+	fmt.Fprintln(os.Stderr, r.Outcome, r.Reason)
+	return 0
+}
+
+func toolCmd(t *testing.T, verb string, v *victim, file string, n int) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], verb, itoa(v.pid), file, itoa(n))
+	cmd.Env = append(os.Environ(), "HOTPATCH_TEST_TOOL=1")
+	return cmd
+}
+
+// points runs the tool to its end and returns the points it passed.
+func points(t *testing.T, verb string, v *victim, file string) []string {
+	t.Helper()
+	out, err := toolCmd(t, verb, v, file, -1).Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", verb, err, out)
+	}
+	return strings.Fields(string(out))
+}
+
+func writeBundle(t *testing.T, b *patch.Bundle) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.hotpatch")
+	if err := b.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// settled brings a victim whose tool was killed back to the old code, and
+// fails unless it was wholly old or wholly new and stays well.
+func settled(t *testing.T, v *victim, b *patch.Bundle, when string) {
+	t.Helper()
+	if got := v.ask("q"); got != "2" && got != "1001" {
+		t.Fatalf("%s: victim answers %q", when, got)
+	}
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 2 * time.Second})
+	if r.Outcome != txn.Applied && r.Outcome != txn.Already {
+		t.Fatalf("%s: apply afterwards: %s (%s)", when, r.Outcome, r.Reason)
+	}
+	v.want("q", "1001")
+	revert(t, v, b, txn.Reverted)
+	v.want("q", "2")
+	v.running()
+}
+
+func TestKilledToolAtEveryPointLeavesTheProcessWhole(t *testing.T) {
+	base, fixed := compile(t, "blocked")
+	b := byHand(t, base, fixed, "fixed_function")
+	file := writeBundle(t, b)
+	v := start(t, base)
+	applying := points(t, "apply", v, file)
+	reverting := points(t, "revert", v, file)
+	if len(applying) < 12 || len(reverting) < 5 {
+		t.Fatalf("too few points: %v, %v", applying, reverting)
+	}
+	for i, p := range applying {
+		fresh := start(t, base) // mapping happens once in a process
+		killed(t, toolCmd(t, "apply", fresh, file, i))
+		settled(t, fresh, b, fmt.Sprintf("apply killed at %d (%s)", i, p))
+		fresh.want("c", "spurious=0 early=0 woken=0 last=nobody")
+		fresh.kill()
+	}
+	for i, p := range reverting {
+		apply(t, v, b, txn.Applied)
+		killed(t, toolCmd(t, "revert", v, file, i))
+		settled(t, v, b, fmt.Sprintf("revert killed at %d (%s)", i, p))
+	}
+	v.want("c", "spurious=0 early=0 woken=0 last=nobody")
+}
+
+func killed(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	out, err := cmd.CombinedOutput()
+	var e *exec.ExitError
+	if !errors.As(err, &e) || !e.Sys().(syscall.WaitStatus).Signaled() {
+		t.Fatalf("the tool was not killed: %v\n%s", err, out)
+	}
+}
+
+// TestKilledToolAtRandom kills at random instants, between the points too.
+// HOTPATCH_TEST_KILLS sets the number of rounds.
+func TestKilledToolAtRandom(t *testing.T) {
+	rounds := 30
+	if n, err := strconv.Atoi(os.Getenv("HOTPATCH_TEST_KILLS")); err == nil {
+		rounds = n
+	}
+	base, fixed := compile(t, "blocked")
+	b := byHand(t, base, fixed, "fixed_function")
+	file := writeBundle(t, b)
+	v := start(t, base)
+	begin := time.Now()
+	points(t, "apply", v, file)
+	whole := time.Since(begin)
+	revert(t, v, b, txn.Reverted)
+	hits := 0
+	for i := range rounds {
+		verb := "apply"
+		if i%2 == 1 {
+			verb = "revert"
+			apply(t, v, b, txn.Applied)
+		}
+		cmd := toolCmd(t, verb, v, file, -1)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(whole * 6 / 5))
+		_ = cmd.Process.Kill()
+		if err := cmd.Wait(); err != nil {
+			hits++
+		}
+		settled(t, v, b, fmt.Sprintf("round %d, %s", i, verb))
+	}
+	// A kill between a thread's stop and our next instruction is the one case
+	// in which a sleeping thread sees EINTR: nobody is left to hide the stop.
+	t.Logf("%d of %d kills landed before the end; sleeping threads: %s", hits, rounds, v.ask("c"))
+}
+
+func TestFailureAtEveryStepLeavesTheProcessAsItWas(t *testing.T) {
+	base, fixed := compile(t, "confined")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base)
+	for _, point := range []string{"journal-written", "entry-written"} {
+		hit := false
+		o := txn.WithFail(txn.Options{}, func(p string) error {
+			if p == point {
+				hit = true
+				return errors.New("injected")
+			}
+			return nil
+		})
+		r := txn.Apply(context.Background(), v.pid, b, o)
+		if !hit {
+			t.Fatalf("%s was never reached", point)
+		}
+		if r.Outcome != txn.Failed || !strings.Contains(r.Reason, "injected") {
+			t.Errorf("%s: %s (%s)", point, r.Outcome, r.Reason)
+		}
+		v.want("q", "2")
+		v.running()
+		if n := executableAnonymous(t, v.pid); n != 0 {
+			t.Errorf("%s: %d mappings left", point, n)
+		}
+	}
+	apply(t, v, b, txn.Applied)
+	v.want("q", "1001")
+}
