@@ -112,6 +112,8 @@ func (e *expr) do(op byte) error {
 		return e.branch(op == 0x28)
 	case op == 0x96: // DW_OP_nop
 		return nil
+	case op < 0x19 || op > 0x2e:
+		return fmt.Errorf("unknown expression operation %#02x", op)
 	}
 	return e.arithmetic(op)
 }
@@ -270,7 +272,12 @@ func (e *expr) arithmetic(op byte) error {
 
 // binaryOp is a op b; comparisons and division are signed, DW_OP_mod is not.
 func binaryOp(op byte, a, b uint64) (uint64, error) {
-	truth := func(t bool) (uint64, error) { return uint64(bit(t)), nil }
+	truth := func(t bool) (uint64, error) {
+		if t {
+			return 1, nil
+		}
+		return 0, nil
+	}
 	switch op {
 	case 0x1a: // DW_OP_and
 		return a & b, nil

@@ -117,9 +117,11 @@ type row struct {
 // builder fills a table.
 type builder struct {
 	t     *Table
-	index map[string]uint32 // row by its content
-	key   []byte
-	cies  map[*image.CIE]initial
+	index [2]map[state]uint32 // of ordinary rows, and of signal frames
+	bads  map[string]uint32
+	exprs expressions
+	cies  map[*image.CIE]*initial
+	p     program
 }
 
 // initial is the state after a CIE's program.
@@ -134,7 +136,10 @@ func (t *Table) build() error {
 	}
 	t.base = uint64(t.FDEs[0].Lo)
 	t.rows = make([]row, 1, 256)
-	b := builder{t: t, index: map[string]uint32{}, cies: map[*image.CIE]initial{}}
+	// libc and libcrypto have 8 places per FDE.
+	t.starts, t.which = make([]uint32, 0, 8*len(t.FDEs)+2), make([]uint32, 0, 8*len(t.FDEs)+2)
+	b := builder{t: t, index: [2]map[state]uint32{{}, {}}, bads: map[string]uint32{}, cies: map[*image.CIE]*initial{}}
+	b.p.exprs = &b.exprs
 	var last image.Addr
 	for i := range t.FDEs {
 		f := &t.FDEs[i]
@@ -164,7 +169,8 @@ func (t *Table) build() error {
 func (b *builder) fde(f *image.FDE) {
 	in, ok := b.cies[f.CIE]
 	if !ok {
-		in.state, in.err = runCIE(f.CIE)
+		in = new(initial)
+		in.state, in.err = runCIE(f.CIE, &b.exprs)
 		b.cies[f.CIE] = in
 	}
 	loc, hi := uint64(f.Lo), uint64(f.Hi)
@@ -173,7 +179,8 @@ func (b *builder) fde(f *image.FDE) {
 		b.at(hi, 0)
 		return
 	}
-	p := program{code: f.Program, cie: f.CIE, state: in.state, first: &in.state}
+	p := &b.p
+	p.begin(f.Program, f.CIE, in.state, &in.state)
 	for loc < hi {
 		delta, more, err := p.run()
 		if err != nil {
@@ -207,7 +214,12 @@ func (b *builder) at(addr uint64, n uint32) {
 
 // bad is a row that only says why there is none.
 func (b *builder) bad(err error) uint32 {
-	return b.intern(append(b.key[:0], "bad "+err.Error()...), func() row { return row{bad: err} })
+	n, ok := b.bads[err.Error()]
+	if !ok {
+		n = b.add(row{bad: err})
+		b.bads[err.Error()] = n
+	}
+	return n
 }
 
 var (
@@ -217,57 +229,52 @@ var (
 
 // row is the number of the row that a state means.
 func (b *builder) row(s *state, signal bool) uint32 {
-	ra := s.regs[RIP].kind
-	switch {
+	index := b.index[0]
+	if signal {
+		index = b.index[1]
+	}
+	if n, ok := index[*s]; ok {
+		return n
+	}
+	var n uint32
+	switch ra := s[RIP].kind(); {
 	case ra == undefined: // no frame address is needed at the end
-		return b.intern(append(b.key[:0], "end"...), func() row { return row{end: true} })
+		n = b.add(row{end: true})
 	case ra == unset || ra == same:
-		return b.bad(errNoReturn)
-	case !s.hasCFA:
-		return b.bad(errNoCFA)
+		n = b.bad(errNoReturn)
+	case s[cfaCell].kind() == unset:
+		n = b.bad(errNoCFA)
+	default:
+		n = b.add(b.full(s, signal))
 	}
-	k := append(b.key[:0], 'r', bit(signal), bit(s.cfaExpr != nil), s.cfaReg)
-	k = appendInt(k, s.cfaOff)
-	k = appendBytes(k, s.cfaExpr)
-	for i := range s.regs {
-		if r := &s.regs[i]; r.kind != unset {
-			k = append(k, byte(i), byte(r.kind), r.from)
-			k = appendInt(k, r.off)
-			k = appendBytes(k, r.expr)
-		}
-	}
-	return b.intern(k, func() row {
-		r := row{cfaReg: s.cfaReg, cfaOff: s.cfaOff, cfaExpr: s.cfaExpr, signal: signal, popped: ra == inRegister}
-		for i := range s.regs {
-			if u := s.regs[i]; u.kind != unset {
-				u.reg = uint8(i)
-				r.rules = append(r.rules, u)
-			}
-		}
-		return r
-	})
-}
-
-func (b *builder) intern(key []byte, make func() row) uint32 {
-	b.key = key
-	n, ok := b.index[string(key)]
-	if !ok {
-		n = uint32(len(b.t.rows))
-		b.index[string(key)] = n
-		b.t.rows = append(b.t.rows, make())
-	}
+	index[*s] = n
 	return n
 }
 
-func bit(b bool) byte {
-	if b {
-		return 1
+// full spells a state out.
+func (b *builder) full(s *state, signal bool) row {
+	r := row{signal: signal, popped: s[RIP].kind() == inRegister}
+	if cfa := s[cfaCell]; cfa.kind() == valExpr {
+		r.cfaExpr = b.exprs.list[cfa.off()]
+	} else {
+		r.cfaReg, r.cfaOff = cfa.from(), int64(cfa.off())
 	}
-	return 0
+	for i, c := range s[:cfaCell] {
+		u := rule{kind: c.kind(), reg: uint8(i), from: c.from()}
+		switch u.kind {
+		case unset:
+			continue
+		case atExpr, valExpr:
+			u.expr = b.exprs.list[c.off()]
+		default:
+			u.off = int64(c.off())
+		}
+		r.rules = append(r.rules, u)
+	}
+	return r
 }
 
-func appendInt(b []byte, v int64) []byte {
-	return append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24), byte(v>>32), byte(v>>40), byte(v>>48), byte(v>>56))
+func (b *builder) add(r row) uint32 {
+	b.t.rows = append(b.t.rows, r)
+	return uint32(len(b.t.rows) - 1)
 }
-
-func appendBytes(b, v []byte) []byte { return append(appendInt(b, int64(len(v))), v...) }
