@@ -117,8 +117,12 @@ func (b *bench) measure(ctx context.Context, program, bundle string, threads int
 			return m, err
 		}
 		m.revert = append(m.revert, gap)
-		if again, err := v.ask("call"); err != nil || again != before {
-			return m, fmt.Errorf("reverted, but the answer is %s, not %s (%v)", again, before, err)
+		again, err := v.ask("call")
+		if err != nil {
+			return m, err
+		}
+		if again != before {
+			return m, fmt.Errorf("reverted, but the answer is %s, not %s", again, before)
 		}
 	}
 	return m, nil
@@ -137,8 +141,11 @@ func (b *bench) gapDuring(ctx context.Context, v *victim, verb, bundle, pid stri
 		var out []struct {
 			PausedUS int64 `json:"paused_us"`
 		}
-		if err := json.Unmarshal(r.stdout, &out); err != nil || len(out) != 1 {
-			return fmt.Errorf("read result of %s: %q (%v)", verb, r.stdout, err)
+		if err := json.Unmarshal(r.stdout, &out); err != nil {
+			return fmt.Errorf("read result of %s: %w", verb, err)
+		}
+		if len(out) != 1 {
+			return fmt.Errorf("%s reports on %d processes, not one: %s", verb, len(out), r.stdout)
 		}
 		t = timed{r.took, time.Duration(out[0].PausedUS) * time.Microsecond}
 		return nil

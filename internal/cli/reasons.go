@@ -15,22 +15,133 @@ func meaningOf(code string) meaning {
 	}
 }
 
-// The words for what cannot be helped by a reviewer.
-const useRestart = "install the fixed package and restart the program instead"
+// What a reviewer cannot help with.
+const (
+	useRestart = "nothing here can make it safe: install the fixed package and restart the program instead"
+	readCode   = "read the change (inspect FILE --disassemble, the distribution's patch) with this in mind, then accept or restart instead"
+	reportIt   = "restart the program instead, and please report it: this is a limit of hotpatch, not of the update"
+)
 
+// meanings explains the codes of build: first those a person may accept, then
+// those that refuse.
 func meanings() map[string]meaning {
 	return map[string]meaning{
 		"layout-unverified": {
-			"there is no type information on both sides, so that no struct changed its layout is likely but not proved",
-			"read what the update changes (inspect FILE --disassemble), or build again with --debug-base and --debug-fixed; then accept",
+			"without type information on both sides nobody can prove that no struct changed its layout; nothing suggests that one did",
+			"see in the distribution's patch that no struct changes, then accept; or build again with --debug-base and --debug-fixed",
 		},
-		"layout-changed": {
-			"a struct has another layout in the fixed image, and live objects have the old one",
-			useRestart,
+		"layout-padding": {
+			"a new member fills what was padding: sizes and offsets are as before, but objects made by old code hold nothing there",
+			"see that the new code can live with an unset member, then accept",
+		},
+		"data-inferred": {
+			"the place of a variable follows from its neighbours, not from direct evidence",
+			"check in the disassembly that the variable is the one the code means, then accept; debug files give proof",
+		},
+		"data-init-changed": {
+			"a variable starts with another value in the fixed program; the running one keeps the value it has",
+			"see whether the fix depends on the new value: if it does, restart instead",
+		},
+		"map-step": {
+			"variables moved by different distances in the middle of a section: one of them may have grown",
+			"see that no global struct or array gained a member, then accept",
+		},
+		"new-variable": {
+			"the fix brings a variable of its own, which starts with its initial value now, not at the program's start",
+			"see that nothing should have been recorded in it before, then accept",
+		},
+		"table-carried": {
+			"a table of pointers changed, and the new code uses its own copy; pointers to the old table that live in memory stay",
+			"see whether long-lived objects hold a pointer to the old table (classes, operation tables), then accept or restart",
+		},
+		"never-returns": {
+			"a changed function stays on a stack for as long as the program runs, so it can hardly ever be replaced",
+			"try apply with a long --wait; if it stays busy, restart instead",
+		},
+		"pairing-uncertain": {
+			"two functions were taken for each other's counterpart by order and likeness alone",
+			"compare the two in the disassembly, then accept",
+		},
+		"image-gone": {
+			"the fixed package no longer has this file, and running processes keep the old one",
+			"see in the changelog why; what was fixed in it is fixed only by a restart",
+		},
+
+		"branch-into-entry": {
+			"the function jumps back into its own first five bytes, where the redirection goes",
+			reportIt,
 		},
 		"data-unmapped": {
-			"carried code touches a variable whose place in the running program is not certain",
+			"carried code uses a variable whose place in the running program is not certain; a wrong one would corrupt it",
+			"debug files (--debug-base, --debug-fixed) may give the names that settle it; else restart the program instead",
+		},
+		"data-only": {
+			"only data changed, and no code that could be carried brings it in",
 			useRestart,
+		},
+		"entry-crosses-page": {
+			"the redirection would cross a page boundary and could not be written in one piece",
+			reportIt,
+		},
+		"entry-too-small": {
+			"the function is shorter than the five bytes of the redirection",
+			reportIt,
+		},
+		"exceptions": {
+			"a changed function throws or catches exceptions, which needs more than its code",
+			reportIt,
+		},
+		"ifunc-plt": {
+			"carried code calls a function that the processor's features select at start-up, and the slot has no name",
+			reportIt,
+		},
+		"layout-changed": {
+			"a struct has another layout in the fixed program, and live objects have the old one",
+			useRestart,
+		},
+		"link-failed": {
+			"the trial of putting everything together did not work out",
+			reportIt,
+		},
+		"new-tls": {
+			"the fix brings or changes a thread-local variable; threads that run have no room for it",
+			useRestart,
+		},
+		"non-pie": {
+			"the program is linked to a fixed address, so that it does not show which of its numbers are addresses",
+			useRestart,
+		},
+		"no-unwind-data": {
+			"changed code has no unwind data, so nobody could tell whether it is on a stack",
+			useRestart,
+		},
+		"rebuilt-compiler": {
+			"the fixed program was made by another compiler or with other flags: what differs is no longer the fix",
+			useRestart,
+		},
+		"reference-unbound": {
+			"carried code refers to something in the running program that has no counterpart there",
+			reportIt,
+		},
+		"startup-changed": {
+			"code or tables that only run at the program's start changed, and that has already happened",
+			useRestart,
+		},
+		"text-relocation": {
+			"the program's code is relocated when it is loaded, so its bytes in memory are not those of the file",
+			useRestart,
+		},
+		"undecodable": {
+			"changed code holds an instruction that hotpatch does not know",
+			reportIt,
+		},
+		"unreached-new": {
+			"a new function is reached by nothing that is carried: the fix would arrive without its user",
+			reportIt,
+		},
+		"unsupported-image": {
+			"this kind of file cannot be patched",
+			"see the detail; restart the program instead",
 		},
 	}
 }

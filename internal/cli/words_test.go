@@ -55,6 +55,26 @@ func TestTextFromOutsideCannotControlTheTerminal(t *testing.T) {
 	}
 }
 
+// The codes are build's; their words for people are here.
+func TestEveryReasonIsExplained(t *testing.T) {
+	text, err := os.ReadFile("../build/reasons.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := regexp.MustCompile(`(?m)^\t\w+ += "([a-z-]+)"$`).FindAllStringSubmatch(string(text), -1)
+	if len(codes) < 10 {
+		t.Fatalf("found only %d codes in build", len(codes))
+	}
+	for _, c := range codes {
+		if !cli.Known(c[1]) {
+			t.Errorf("%s: not explained in reasons.go", c[1])
+		}
+	}
+	if means, todo := cli.MeaningOf("not-a-code"); means == "" || todo == "" {
+		t.Error("an unknown code gets no words")
+	}
+}
+
 // visible are the commands that --help lists.
 func visible() []*cobra.Command {
 	var cmds []*cobra.Command
