@@ -41,6 +41,7 @@ func Run(ctx context.Context, o Options) error {
 	defer os.RemoveAll(work)
 
 	p := newPage(o.Out, o.Color)
+	defer p.clear() // an error is printed below, not behind, a step in progress
 	p.title("hotpatch demo")
 	s, err := choose(ctx, p, o, cache, work)
 	if err != nil {
@@ -83,14 +84,22 @@ func missing(err error) string {
 }
 
 // directories returns the directory for packages, which stays, and one for
-// this run, which the caller removes.
+// this run, which the caller removes. Without a home of our own (a service
+// account, a bare container) packages are kept for this run only: what others
+// could have put into a shared directory is not to be executed.
 func directories(dir string) (cache, work string, err error) {
 	if dir == "" {
 		base, err := os.UserCacheDir()
-		if err != nil {
-			base = os.TempDir() // no home: a service account, a bare container
+		if err == nil {
+			dir = filepath.Join(base, "hotpatch", "demo")
+			err = os.MkdirAll(dir, 0o755)
 		}
-		dir = filepath.Join(base, "hotpatch", "demo")
+		if err != nil {
+			if work, err = os.MkdirTemp("", "hotpatch-demo-"); err != nil {
+				return "", "", fmt.Errorf("make a place to work: %w", err)
+			}
+			return filepath.Join(work, "packages"), work, nil
+		}
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return "", "", err

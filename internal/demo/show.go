@@ -114,6 +114,7 @@ func (s *show) put(ctx context.Context, want func(string) bool, fixed bool, mean
 	if !want(answer) {
 		return fmt.Errorf("ask the server: it answered %q, which is not what was expected here", answer)
 	}
+	answer = strings.TrimLeft(answer, "+-") // redis's marks of a word and of an error
 	if fixed {
 		s.did("ask", s.question, s.good("✓ "+answer)+"  "+s.dim(means))
 	} else {
