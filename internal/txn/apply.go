@@ -57,7 +57,7 @@ func (r *run) revert(id patch.ID) error {
 			return err
 		}
 		if st != allNew {
-			return refuse("the entries of hotpatch %s are not as it left them: its image was unloaded, or something else changed them", id.Short())
+			return refuse("the entries of hotpatch %s are not as it left them: something else changed them", id.Short())
 		}
 		if err := r.swap(j.restore()); err != nil {
 			return err

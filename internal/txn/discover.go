@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -44,7 +45,83 @@ func findJournals(maps []proc.Map, mem io.ReaderAt) ([]*journal, error) {
 		js = append(js, j)
 	}
 	sort.Slice(js, func(a, b int) bool { return js[a].Seq < js[b].Seq })
+	if len(js) == 0 {
+		return nil, nil
+	}
+	modules, err := proc.ModulesIn(maps, mem)
+	if err != nil {
+		return nil, fmt.Errorf("read loaded images: %w", err)
+	}
+	taken := map[uint64]bool{} // entries that a later transaction redirects
+	for i := len(js) - 1; i >= 0; i-- {
+		if err := js[i].dropVoid(modules, mem, taken); err != nil {
+			return nil, err
+		}
+		if js[i].Phase != reverted {
+			for _, s := range js[i].Sites {
+				taken[s.Addr] = true
+			}
+		}
+	}
 	return js, nil
+}
+
+// dropVoid leaves out of an applied journal the images that no longer are what
+// was patched: unloaded, or unloaded and loaded again (then their entries lead
+// nowhere, or where a later transaction has led them). With none left the
+// journal stands as reverted.
+func (j *journal) dropVoid(modules []proc.Module, mem io.ReaderAt, taken map[uint64]bool) error {
+	if j.Phase == reverted {
+		return nil
+	}
+	sites, regions := j.Sites[:0:0], j.Regions[:0:0]
+	for _, r := range j.Regions {
+		mine := r.sites(j.Sites)
+		if !r.loaded(modules) || len(mine) > 0 && taken[mine[0].Addr] {
+			continue
+		}
+		st, err := stand(mine, mem)
+		if err != nil {
+			return err
+		}
+		if j.Phase == applied && st == allOld && len(mine) > 0 {
+			continue
+		}
+		sites, regions = append(sites, mine...), append(regions, r)
+	}
+	if len(regions) == 0 {
+		j.Phase = reverted
+		return nil
+	}
+	j.Sites, j.Regions = sites, regions
+	return nil
+}
+
+// sites are those of all whose jumps lead into the region.
+func (r region) sites(all []site) []site {
+	lo, hi := r.code()
+	var out []site
+	for _, s := range all {
+		if to := s.target(); to >= lo && to < hi {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// loaded says whether the image that the region patches is still there.
+func (r region) loaded(modules []proc.Module) bool {
+	for _, m := range modules {
+		if m.Bias == r.Bias && m.BuildID == r.BuildID {
+			return true
+		}
+	}
+	return false
+}
+
+// target is where the entry's jump leads.
+func (s site) target() uint64 {
+	return s.Addr + 5 + uint64(int64(int32(binary.LittleEndian.Uint32(s.New[1:]))))
 }
 
 // standing is what the entries of a journal really hold.
@@ -54,18 +131,17 @@ const (
 	allOld standing = iota
 	allNew
 	mixed
-	foreign // some entry holds neither: changed by somebody else, or unloaded
+	foreign // some entry holds neither: changed by somebody else
 )
 
 // stands compares memory with the journal.
-func (j *journal) stands(mem io.ReaderAt) (standing, error) {
+func (j *journal) stands(mem io.ReaderAt) (standing, error) { return stand(j.Sites, mem) }
+
+func stand(sites []site, mem io.ReaderAt) (standing, error) {
 	olds, news := 0, 0
-	for _, s := range j.Sites {
+	for _, s := range sites {
 		var now [5]byte
 		if _, err := mem.ReadAt(now[:], int64(s.Addr)); err != nil {
-			if errors.Is(err, proc.ErrGone) {
-				return foreign, nil // the image was unloaded
-			}
 			return 0, err
 		}
 		switch now {

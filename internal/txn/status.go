@@ -27,7 +27,7 @@ type State struct {
 const (
 	InForce     = "applied"     // every entry leads to the new code
 	Interrupted = "interrupted" // a tool was killed half way: apply or revert again
-	Damaged     = "damaged"     // entries hold something else, or the image was unloaded
+	Damaged     = "damaged"     // entries hold something else than was written
 )
 
 // StateImage is one patched image.
@@ -81,7 +81,7 @@ func Status(pid int) ([]State, error) {
 func (j *journal) state(st standing) (State, bool) {
 	s := State{ID: j.ID, Package: j.Package, Since: j.Since, UID: j.UID, Seq: j.Seq}
 	switch {
-	case st == allOld && j.Phase != applied:
+	case j.Phase == reverted, st == allOld && j.Phase != applied:
 		return s, false // nothing of it is in force
 	case st == allNew && (j.Phase == applied || j.Phase == prepared):
 		s.State = InForce
@@ -91,17 +91,12 @@ func (j *journal) state(st standing) (State, bool) {
 		s.State = Damaged
 	}
 	for _, r := range j.Regions {
-		s.Images = append(s.Images, StateImage{BuildID: r.BuildID, Path: r.Path, Addr: r.Addr, Size: r.RX + r.RW})
+		s.Images = append(s.Images, StateImage{
+			BuildID: r.BuildID, Path: r.Path, Functions: len(r.sites(j.Sites)), Addr: r.Addr, Size: r.RX + r.RW,
+		})
 	}
 	for _, e := range j.Sites {
 		s.Names = append(s.Names, e.Name)
-		for i, r := range j.Regions {
-			// The entry's jump says which region it leads to.
-			to := e.Addr + 5 + uint64(int64(int32(uint32(e.New[1])|uint32(e.New[2])<<8|uint32(e.New[3])<<16|uint32(e.New[4])<<24)))
-			if lo, hi := r.code(); to >= lo && to < hi {
-				s.Images[i].Functions++
-			}
-		}
 	}
 	return s, true
 }
