@@ -6,11 +6,13 @@ import (
 	"fmt"
 )
 
-// Bounds on one expression. The longest in use, those of signal trampolines
-// and PLT stubs, take 12 steps and 3 places.
+// Bounds on one expression, and on all of one walk. The longest in use, those
+// of PLT stubs, take 11 steps and 4 places; a frame that realigns the stack
+// takes 2 steps, a signal frame 34.
 const (
 	exprStack = 32
 	exprSteps = 256
+	walkSteps = 100_000
 )
 
 var (
@@ -28,6 +30,9 @@ func (w *walker) eval(code []byte, cfa uint64, push bool) (uint64, error) {
 	for steps := 0; len(e.rest) > 0; steps++ {
 		if steps == exprSteps {
 			return 0, fmt.Errorf("expression: more than %d steps", exprSteps)
+		}
+		if w.steps++; w.steps > walkSteps {
+			return 0, fmt.Errorf("expressions: more than %d steps on one stack", walkSteps)
 		}
 		op := e.rest[0]
 		e.rest = e.rest[1:]

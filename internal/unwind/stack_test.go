@@ -167,6 +167,20 @@ func TestDeepRecursionIsBounded(t *testing.T) {
 	}
 }
 
+func TestExpressionsOfAWholeStackAreBounded(t *testing.T) {
+	// 47 times: one more, one less.
+	work := []byte{0x0f, 0xbe, 1, 0x77, 8}
+	work = append(work, slices.Repeat([]byte{0x23, 1, 0x31, 0x1c}, 47)...)
+	ws := make([]uint64, 12_000)
+	for i := range ws {
+		ws[i] = bias + 0x1000
+	}
+	got, err := space(t, fn(0xf00, 0x1100, &gcc, work...)).Stack(unwind.Regs{rsp: stackAt, 16: bias + 0x1000}, words(ws...))
+	if err == nil || !strings.Contains(err.Error(), "more than 100000 steps on one stack") {
+		t.Errorf("%d addresses, %v", len(got), err)
+	}
+}
+
 // A frame address in a register that the callee may have changed is a guess.
 func TestClobberedRegistersAreNotTrusted(t *testing.T) {
 	s := space(t, fn(0x1000, 0x1100, &gcc), fn(0x1100, 0x1200, &gcc, 0x0d, r10))

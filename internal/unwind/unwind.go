@@ -142,6 +142,7 @@ func (s *Space) Frames(frames []Frame, regs *Regs, mem io.ReaderAt) ([]Frame, er
 	w := walkers.Get().(*walker)
 	w.space, w.regs, w.valid, w.mem = s, *regs, all, mem
 	w.window, _ = mem.(*Window)
+	w.blockAt, w.steps = 0, 0
 	frames, err := w.walk(frames)
 	w.space, w.mem, w.window, w.module = nil, nil, nil, nil
 	walkers.Put(w)
@@ -161,7 +162,13 @@ type walker struct {
 	valid  uint32 // which registers are known in this frame
 	buf    [8]byte
 	stack  [exprStack]uint64
+	steps  int // of expressions
+
+	blockAt uint64 // address of block, 0: none
+	block   [blockSize]byte
 }
+
+const blockSize = 1024
 
 func (w *walker) walk(frames []Frame) ([]Frame, error) {
 	exact := true
@@ -318,11 +325,24 @@ func (w *walker) register(n uint8) (uint64, error) {
 	return w.regs[n], nil
 }
 
-// word reads 8 bytes of the process.
+// word reads 8 bytes of the process, through a block that is kept: one read
+// serves several registers and frames. A block is part of one page, so all of it
+// can be read or nothing; a reader that knows no pages is asked again for what
+// is needed.
 func (w *walker) word(addr uint64) (uint64, error) {
 	if w.window != nil {
 		if v, ok := w.window.word(addr); ok {
 			return v, nil
+		}
+	}
+	if off := addr - w.blockAt; off <= blockSize-8 && w.blockAt != 0 {
+		return binary.LittleEndian.Uint64(w.block[off:]), nil
+	}
+	if at := addr &^ (blockSize - 1); addr-at <= blockSize-8 && at != 0 {
+		w.blockAt = 0
+		if w.read(w.block[:], at) == nil {
+			w.blockAt = at
+			return binary.LittleEndian.Uint64(w.block[addr-at:]), nil
 		}
 	}
 	if err := w.read(w.buf[:], addr); err != nil {
