@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,7 +67,8 @@ A hotpatch that needs review is refused until somebody accepted it (hotpatch
 review FILE --accept REASON).
 
 Exit code 0: every process is patched, and there was at least one. 4: some are,
-others are not or could not be examined. 3: nothing was changed. 1: errors.`,
+others are not, or could not be examined for want of privilege (what even root
+may not examine is only warned of). 3: nothing was changed. 1: errors.`,
 		Example: `  hotpatch apply redis.hotpatch
   hotpatch apply redis.hotpatch --pid 812 --wait 30s
   hotpatch apply redis.hotpatch --json`,
@@ -157,7 +159,15 @@ func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f live
 		fmt.Fprintln(a.out, a.outStyle.dim(sumText(results)))
 	}
 	a.outcomeHints(results, f.wait)
-	return done(outcomeCode(results, len(denied)))
+	unknown := len(denied)
+	if os.Geteuid() == 0 {
+		// There is no one left to ask: a process that is protected from root,
+		// such as one outside our container, is warned of and no more.
+		unknown = 0
+	} else if unknown > 0 {
+		a.hint("run it as root to examine every process")
+	}
+	return done(outcomeCode(results, unknown))
 }
 
 // sumText is "3 applied, 1 busy".

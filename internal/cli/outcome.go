@@ -11,8 +11,9 @@ import (
 )
 
 // outcomeCode is the exit code for what happened to the processes of one apply
-// or revert. denied counts processes that could not even be examined: as long
-// as there are any, nobody knows that everything was done.
+// or revert. denied counts processes that could not even be examined, though
+// somebody with more privilege could: as long as there are any, nobody knows
+// that everything was done.
 //
 //	every process is as asked (at least one)      0
 //	some are, others not or unknown               4

@@ -55,6 +55,11 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"flip":     flip,
 		"start":    start,
 		"ask":      ask,
+		"pause": func(ts *testscript.TestScript, _ bool, args []string) {
+			d, err := time.ParseDuration(args[0])
+			ts.Check(err)
+			time.Sleep(d)
+		},
 	}
 }
 
