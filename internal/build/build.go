@@ -6,11 +6,15 @@ package build
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
 
+	"hotpatch/internal/deb"
+	"hotpatch/internal/image"
 	"hotpatch/internal/patch"
 )
-
-var errTODO = errors.New("not built yet")
 
 // Options are the choices of one build. The zero value is the default.
 type Options struct {
@@ -18,7 +22,8 @@ type Options struct {
 	By         string // who accepts
 	DebugBase  string // debug file (or directory of debug files by build-id) of the base
 	DebugFixed string
-	All        bool // carry every function that can be carried, changed or not (a torture test)
+	All        bool     // carry every function that can be carried, changed or not (a torture test)
+	Skip       []string // with All: leave these functions in place, by name or fn_<hex>
 	// Progress, when not nil, is told what happens: from one goroutine, in order.
 	Progress func(Event)
 }
@@ -54,8 +59,225 @@ type BundleInfo struct {
 	Size int64    `json:"size"` // bytes of the encoded file
 }
 
+// atOnce is how many images are built at a time: memory is bounded by the
+// largest of them.
+const atOnce = 2
+
 // Build compares base with fixed. The bundle is nil when the verdict is
-// refused or nothing; a refusal is not an error.
+// refused or nothing; a refusal is not an error. Input that cannot be read is
+// one, except for a single image of a package: that refuses the package.
 func Build(ctx context.Context, base, fixed string, o Options) (*Report, *patch.Bundle, error) {
-	return nil, nil, errTODO
+	tell := newTeller(o.Progress)
+	defer tell.stop()
+	tell.event(Event{Step: "reading"})
+	in, err := readInputs(ctx, base, fixed, o.All)
+	if err != nil {
+		return nil, nil, err
+	}
+	results, err := buildAll(ctx, in, o, tell)
+	if err != nil {
+		return nil, nil, err
+	}
+	report, bundle := assemble(results)
+	if bundle != nil {
+		if err := describePackages(&bundle.Manifest, in); err != nil {
+			return nil, nil, err
+		}
+		if o.Accept != "" && bundle.Manifest.Verdict == patch.Review {
+			if err := bundle.Accept(o.By, o.Accept, time.Now().UTC()); err != nil {
+				return nil, nil, err
+			}
+		}
+		if report.Bundle, err = measure(bundle); err != nil {
+			return nil, nil, err
+		}
+	}
+	tell.event(Event{Step: "done", Done: len(in.jobs), Total: len(in.jobs)})
+	return report, bundle, nil
+}
+
+// buildAll builds every pair, at most atOnce at a time; results are in the
+// order of the jobs.
+func buildAll(ctx context.Context, in *inputs, o Options, tell *teller) ([]*result, error) {
+	results := make([]*result, len(in.jobs))
+	errs := make([]error, len(in.jobs))
+	tokens := make(chan struct{}, atOnce)
+	var wg sync.WaitGroup
+	for i := range in.jobs {
+		tokens <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-tokens }()
+			j := &in.jobs[i]
+			step := func(s string) { tell.event(Event{Image: j.path, Step: s, Done: i, Total: len(in.jobs)}) }
+			results[i], errs[i] = buildJob(ctx, in, j, o, step)
+		})
+	}
+	wg.Wait()
+	return results, errors.Join(errs...)
+}
+
+func buildJob(ctx context.Context, in *inputs, j *job, o Options, step func(string)) (*result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if j.missing {
+		r := &reasons{image: j.path}
+		r.add(imageGone, "", "the fixed package does not have this file (or not under a name that can be told)")
+		return &result{reasons: r.list, report: ImageReport{Path: j.path, Functions: []patch.Function{}}, differs: true}, nil
+	}
+	step("reading")
+	base, fixed, err := openPair(j, o)
+	if err != nil {
+		if in.packages[0] == nil && len(in.jobs) == 1 {
+			return nil, err
+		}
+		r := &reasons{image: j.path}
+		r.add(unsupportedImage, "", "%v", err)
+		return &result{reasons: r.list, report: ImageReport{Path: j.path, Functions: []patch.Function{}}, differs: true}, nil
+	}
+	po := pairOptions{all: o.All, skip: o.Skip, step: step}
+	if in.packages[0] != nil {
+		po.versions = [2]string{in.packages[0].Version, in.packages[1].Version}
+	}
+	return buildPair(ctx, base, fixed, j.path, po)
+}
+
+// openPair reads both images and their debug files.
+func openPair(j *job, o Options) (base, fixed *image.Image, err error) {
+	if base, err = j.base(); err != nil {
+		return nil, nil, err
+	}
+	if fixed, err = j.fixed(); err != nil {
+		return nil, nil, err
+	}
+	for _, x := range []struct {
+		m    *image.Image
+		path string
+	}{{base, o.DebugBase}, {fixed, o.DebugFixed}} {
+		if x.path == "" {
+			continue
+		}
+		path, err := debugFile(x.path, x.m.BuildID)
+		if err != nil {
+			return nil, nil, err
+		}
+		if path != "" {
+			if err := x.m.AttachDebug(path); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return base, fixed, nil
+}
+
+// assemble gives the verdict over all images.
+func assemble(results []*result) (*Report, *patch.Bundle) {
+	rep := &Report{Verdict: patch.Nothing, Reasons: []patch.Reason{}, Images: []ImageReport{}}
+	b := &patch.Bundle{Manifest: patch.Manifest{Format: 1, Arch: "amd64", Mode: patch.Strict}}
+	var all []patch.Reason
+	refused := false
+	for _, r := range results {
+		rep.Images = append(rep.Images, r.report)
+		if !r.differs {
+			continue
+		}
+		all = append(all, r.reasons...)
+		if r.object != nil {
+			b.Manifest.Images = append(b.Manifest.Images, r.image)
+			b.Objects = append(b.Objects, r.object)
+		}
+		refused = refused || slices.ContainsFunc(r.reasons, func(x patch.Reason) bool { return !reviewable(x.Code) })
+	}
+	rep.Reasons = bounded(all)
+	switch {
+	case refused:
+		rep.Verdict = patch.Refused
+		return rep, nil
+	case len(b.Objects) == 0:
+		// Only files that went away differ: nothing can be applied.
+		if len(all) > 0 {
+			rep.Verdict = patch.Refused
+		}
+		return rep, nil
+	case len(all) > 0:
+		rep.Verdict = patch.Review
+	default:
+		rep.Verdict = patch.Clean
+	}
+	b.Manifest.Verdict, b.Manifest.Reasons = rep.Verdict, rep.Reasons
+	return rep, b
+}
+
+// describePackages fills in what the .debs say of themselves.
+func describePackages(m *patch.Manifest, in *inputs) error {
+	m.CVEs = []string{}
+	base, fixed := in.packages[0], in.packages[1]
+	if base == nil {
+		return nil
+	}
+	m.Package, m.Source = fixed.Name, fixed.Source
+	m.BaseVersion, m.FixedVersion = base.Version, fixed.Version
+	log, err := fixed.Changelog()
+	if errors.Is(err, deb.ErrNoChangelog) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read changelog of %s: %w", fixed.Path, err)
+	}
+	between := deb.Between(log, base.Version, fixed.Version)
+	m.CVEs = deb.CVEs(between)
+	for _, e := range between {
+		m.Changes = append(m.Changes, e.Version)
+		for _, line := range e.Changes {
+			m.Changes = append(m.Changes, "  "+line)
+		}
+	}
+	m.Changes = m.Changes[:min(len(m.Changes), patch.MaxChanges)]
+	return nil
+}
+
+func measure(b *patch.Bundle) (*BundleInfo, error) {
+	data, err := b.Encode()
+	if err != nil {
+		return nil, err
+	}
+	id, err := b.ID()
+	if err != nil {
+		return nil, err
+	}
+	return &BundleInfo{ID: id, Size: int64(len(data))}, nil
+}
+
+// teller hands events to Progress from one goroutine.
+type teller struct {
+	events chan Event
+	done   chan struct{}
+}
+
+func newTeller(progress func(Event)) *teller {
+	if progress == nil {
+		return &teller{}
+	}
+	t := &teller{events: make(chan Event), done: make(chan struct{})}
+	go func() {
+		defer close(t.done)
+		for e := range t.events {
+			progress(e)
+		}
+	}()
+	return t
+}
+
+func (t *teller) event(e Event) {
+	if t.events != nil {
+		t.events <- e
+	}
+}
+
+// stop returns when everything was told.
+func (t *teller) stop() {
+	if t.events != nil {
+		close(t.events)
+		<-t.done
+	}
 }

@@ -17,7 +17,7 @@ type Code struct {
 
 	lows   []image.Addr // Funcs[i].Lo, for searching
 	starts []image.Addr // known first addresses of objects, sorted
-	exact  map[image.Addr]bool
+	heads  []image.Addr // those whose address is taken, not only accessed
 }
 
 // Func is one function as the comparison sees it.
@@ -98,18 +98,21 @@ func (c *Code) Text(f *Func) []byte { return c.Bytes(f.Lo, int(f.Hi-f.Lo)) }
 
 // End is the end of the object at a: the next address in its section that
 // anything refers to, or the end of the section.
-func (c *Code) End(a image.Addr) image.Addr {
+func (c *Code) End(a image.Addr) image.Addr { return c.next(c.starts, a) }
+
+// next is the first of starts behind a in its section, or the section's end.
+func (c *Code) next(starts []image.Addr, a image.Addr) image.Addr {
 	s := c.SectionAt(a)
 	if s == nil {
 		return a
 	}
 	end := s.Addr + s.Size
-	k, ok := slices.BinarySearch(c.starts, a)
+	k, ok := slices.BinarySearch(starts, a)
 	if ok {
 		k++
 	}
-	if k < len(c.starts) && c.starts[k] < end {
-		return c.starts[k]
+	if k < len(starts) && starts[k] < end {
+		return starts[k]
 	}
 	return end
 }

@@ -12,7 +12,7 @@ import (
 
 // compare finds the state of every fixed function.
 func (d *Diff) compare() {
-	d.joinParts()
+	d.parts, d.baseParts = joinParts(d.Fixed), joinParts(d.Base)
 	for i, b := range d.Fixed.Funcs {
 		a := d.baseOf[i]
 		switch {
@@ -216,11 +216,11 @@ func (d *Diff) SameTable(base, fixed image.Addr) bool {
 	return same
 }
 
-// joinParts finds the functions that are one piece of code: a jump into the
-// middle of another function, a conditional branch out of one, or a jump to a
-// fragment. Such an edge cannot be redirected, so they stay together.
-func (d *Diff) joinParts() {
-	group := make([]int, len(d.Fixed.Funcs))
+// joinParts finds the functions of an image that are one piece of code: a jump
+// into the middle of another function, a conditional branch out of one, or a
+// jump to a fragment. Such an edge cannot be redirected, so they stay together.
+func joinParts(c *Code) map[*Func][]*Func {
+	group := make([]int, len(c.Funcs))
 	for i := range group {
 		group[i] = i
 	}
@@ -231,31 +231,37 @@ func (d *Diff) joinParts() {
 		}
 		return i
 	}
-	for i, f := range d.Fixed.Funcs {
+	for i, f := range c.Funcs {
+		if f.Source == image.FromGap {
+			continue // what looks like a jump there may be constants
+		}
 		for k := range f.Refs {
 			r := &f.Refs[k]
-			if r.Class != image.Text || f.Source == image.FromGap {
+			if r.Class != image.Text {
 				continue
 			}
-			g := d.Fixed.At(r.Target)
-			if g == nil || g == f || !(r.Target != g.Lo || r.Kind == Cond || g.Fragment && r.Kind == Jump) {
+			g := c.At(r.Target)
+			if g == nil || g == f || g.Source == image.FromGap {
 				continue
 			}
-			x, y := find(i), find(g.Index)
-			group[max(x, y)] = min(x, y)
+			if r.Target != g.Lo || r.Kind == Cond || g.Fragment && r.Kind == Jump {
+				x, y := find(i), find(g.Index)
+				group[max(x, y)] = min(x, y)
+			}
 		}
 	}
 	members := map[int][]*Func{}
-	for i, f := range d.Fixed.Funcs {
+	for i, f := range c.Funcs {
 		r := find(i)
 		members[r] = append(members[r], f)
 	}
-	for i, f := range d.Fixed.Funcs {
-		all := members[find(i)]
-		if len(all) > 1 {
-			d.parts[f] = slices.DeleteFunc(slices.Clone(all), func(g *Func) bool { return g == f })
+	parts := map[*Func][]*Func{}
+	for i, f := range c.Funcs {
+		if all := members[find(i)]; len(all) > 1 {
+			parts[f] = slices.DeleteFunc(slices.Clone(all), func(g *Func) bool { return g == f })
 		}
 	}
+	return parts
 }
 
 // spreadParts changes the parts of a changed function with it.

@@ -419,6 +419,35 @@ func (m *dataMap) noRoom(v image.Addr, lo, hi *point) bool {
 	return i == len(m.baseRefs) || m.baseRefs[i] >= hi.base
 }
 
+// Bind finds the counterpart of what reference k of the fixed function f leads
+// to, when that is a variable or a table of pointers. In a function whose code
+// is the same, the same instruction of the base function must agree, and it
+// settles what other functions disagree about (an address may be the start of
+// one variable for some and the end of another for others).
+func (d *Diff) Bind(f *Func, k int) Binding {
+	r := &f.Refs[k]
+	b := d.Map(r.Target)
+	a := d.baseOf[f.Index]
+	if a == nil || b.Grew || a.Hash != f.Hash || len(a.Refs) != len(f.Refs) || !votable(a.Refs[k].Class, r.Class) {
+		return b
+	}
+	own := a.Refs[k].Target
+	switch {
+	case b.OK() && b.Base != own:
+		return unmapped("the base function refers to %#x, but %s to %#x", uint64(own), b.Why, uint64(b.Base))
+	case b.OK() || !d.how[f.Index].firm():
+		return b
+	}
+	if p, ok := d.data.placeAt(r.Target); ok {
+		for _, v := range p.votes {
+			if v.base == own && v.firm > 0 {
+				return Binding{Base: own, How: Voted, Why: "the same instruction of the base function"}
+			}
+		}
+	}
+	return b
+}
+
 // slotOf maps a slot of a table: the nearest point below that is not beyond
 // the table's start, with the same offset.
 func (d *Diff) slotOf(at image.Addr) (image.Addr, bool) {

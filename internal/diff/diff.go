@@ -102,13 +102,13 @@ type Diff struct {
 	state   []State
 	why     []string
 
-	options Options
-	tokens  map[*Func][]token
-	data    dataMap
-	objects map[objectPair]*objectNode
-	parts   map[*Func][]*Func // fixed functions joined as parent and fragment
-	drift   drift
-	swapped []string
+	options   Options
+	tokens    map[*Func][]token
+	data      dataMap
+	objects   map[objectPair]*objectNode
+	parts     map[*Func][]*Func // fixed functions that are one piece of code with others
+	baseParts map[*Func][]*Func
+	drift     drift
 }
 
 // Compare pairs base with fixed and finds every difference.
@@ -117,7 +117,6 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 		options: o,
 		tokens:  map[*Func][]token{},
 		objects: map[objectPair]*objectNode{},
-		parts:   map[*Func][]*Func{},
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { d.Base = decode(base) })
@@ -160,6 +159,9 @@ func (d *Diff) Gone() []*Func {
 // Parts are the fixed functions that f is one code with: its fragments, or the
 // parent and siblings of a fragment. f itself is not among them.
 func (d *Diff) Parts(f *Func) []*Func { return d.parts[f] }
+
+// BaseParts is Parts for a base function.
+func (d *Diff) BaseParts(f *Func) []*Func { return d.baseParts[f] }
 
 // Paired says how firmly f is paired: by a name, a unique hash or a reference
 // of such a pair (firm), or by order and similarity alone.

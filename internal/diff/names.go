@@ -145,3 +145,65 @@ func (m *dataMap) steady(v image.Addr, o *object) bool {
 	}
 	return true
 }
+
+// NewRun is the run of new variables around the new variable at a: nothing in
+// it has a counterpart, so it can be placed anew as a whole.
+func (d *Diff) NewRun(a image.Addr) (lo, hi image.Addr) {
+	m := &d.data
+	if o := m.objects.covering(a); o != nil {
+		return o.addr, o.addr + o.size
+	}
+	s := d.Fixed.SectionAt(a)
+	k := sort.Search(len(m.points), func(i int) bool { return m.points[i].fixed > a })
+	hi = s.Addr + s.Size
+	if p := m.neighbour(k, +1, s); p != nil {
+		hi = p.fixed
+	}
+	lo = a
+	c := d.Fixed
+	for i, _ := slices.BinarySearch(c.starts, a); i > 0; i-- {
+		x := c.starts[i-1]
+		if x < s.Addr || d.Map(x).How != NewVariable {
+			break
+		}
+		lo = x
+	}
+	return lo, hi
+}
+
+// TableAt is the extent of the table of pointers at a: its symbol's, or up to
+// the next address that is taken.
+func (d *Diff) TableAt(a image.Addr) (lo, hi image.Addr) {
+	if o := d.data.objects.covering(a); o != nil && o.read {
+		return o.addr, o.addr + o.size
+	}
+	return a, d.Fixed.next(d.Fixed.heads, a)
+}
+
+// SameTLSNames says whether the thread-local variables that both images name
+// are at the same offsets, with the same initial values.
+func (d *Diff) SameTLSNames() bool {
+	if string(d.Base.TLSInit) != string(d.Fixed.TLSInit) {
+		return false
+	}
+	type at struct {
+		addr image.Addr
+		size uint64
+	}
+	of := func(m *image.Image) map[string][]at {
+		out := map[string][]at{}
+		for _, s := range m.Symbols {
+			if s.Type == elf.STT_TLS {
+				out[s.Name] = append(out[s.Name], at{s.Addr, s.Size})
+			}
+		}
+		return out
+	}
+	x := of(d.Base.Image)
+	for name, places := range of(d.Fixed.Image) {
+		if old, ok := x[name]; ok && !slices.Equal(old, places) {
+			return false
+		}
+	}
+	return true
+}

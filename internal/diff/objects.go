@@ -16,12 +16,18 @@ func (c *Code) findStarts() {
 	add := func(a image.Addr, class image.Class) {
 		switch class {
 		case image.ROData, image.RelRO, image.Data, image.BSS:
-			c.starts = append(c.starts, a)
+			c.heads = append(c.heads, a)
 		}
 	}
 	for _, f := range c.Funcs {
 		for k := range f.Refs {
-			add(f.Refs[k].Target, f.Refs[k].Class)
+			r := &f.Refs[k]
+			switch {
+			case r.Kind == Lea:
+				add(r.Target, r.Class)
+			case r.Class == image.ROData, r.Class == image.RelRO, r.Class.Writable():
+				c.starts = append(c.starts, r.Target)
+			}
 		}
 	}
 	for i := range c.Relocs {
@@ -39,8 +45,11 @@ func (c *Code) findStarts() {
 		add(s.Addr, s.Class)
 		add(s.Addr+s.Size, s.Class)
 	}
+	slices.Sort(c.heads)
+	c.heads = slices.Clip(slices.Compact(c.heads))
+	c.starts = append(c.starts, c.heads...)
 	slices.Sort(c.starts)
-	c.starts = slices.Compact(c.starts)
+	c.starts = slices.Clip(slices.Compact(c.starts))
 }
 
 // Pointee is the address in the same image that a relocation stores, if it

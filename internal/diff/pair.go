@@ -37,6 +37,10 @@ const tiny = 6
 
 // pair finds the counterpart of every function and of every data address.
 func (d *Diff) pair() {
+	if d.pairIdentical() {
+		d.vote()
+		return
+	}
 	d.pairNames()
 	d.pairHashes()
 	d.pairReferences()
@@ -59,6 +63,22 @@ func (d *Diff) pair() {
 		d.vote()
 	}
 	d.witness()
+}
+
+// pairIdentical pairs an image with itself.
+func (d *Diff) pairIdentical() bool {
+	if d.Base.BuildID != d.Fixed.BuildID || d.Base.BuildID == "" || len(d.Base.Funcs) != len(d.Fixed.Funcs) {
+		return false
+	}
+	for i, b := range d.Fixed.Funcs {
+		if a := d.Base.Funcs[i]; a.Lo != b.Lo || a.Hash != b.Hash {
+			return false
+		}
+	}
+	for i, b := range d.Fixed.Funcs {
+		d.baseOf[i], d.fixedOf[i], d.how[i] = d.Base.Funcs[i], b, byName
+	}
+	return true
 }
 
 // join makes a pair unless either is taken or they cannot belong together.

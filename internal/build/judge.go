@@ -1,0 +1,225 @@
+package build
+
+import (
+	"strings"
+
+	"hotpatch/internal/diff"
+	"hotpatch/internal/image"
+)
+
+// judge finds what speaks against a pair of images apart from single
+// functions.
+type judge struct {
+	d *diff.Diff
+	c *carrier
+	r *reasons
+}
+
+func (j *judge) all() {
+	j.compiler()
+	j.unwindData()
+	j.layout()
+	j.startup()
+	j.unreached()
+	j.initialValues()
+	j.neverReturns()
+	j.pairs()
+}
+
+// count tells how many functions of the fixed image there are, and how many
+// differ. Fragments belong to their functions.
+func count(d *diff.Diff) (all, differ int) {
+	for _, f := range d.Fixed.Funcs {
+		if f.Fragment || f.Source == image.FromGap {
+			continue
+		}
+		all++
+		if s, _ := d.State(f); s == diff.Changed || s == diff.New {
+			differ++
+		}
+	}
+	return all, differ
+}
+
+// Changes of more than a quarter of a program that has some functions are no
+// fix, but another compiler (or other options).
+const (
+	fewFunctions  = 40
+	compilerShare = 4
+)
+
+func (j *judge) compiler() {
+	all, differ := count(j.d)
+	if all >= fewFunctions && differ*compilerShare > all {
+		j.r.add(rebuiltCompiler, "", "%d of %d functions differ: it was built by another compiler or with other options", differ, all)
+	}
+}
+
+// unwindData: code that nothing describes can be neither unwound nor bounded,
+// so it cannot be replaced.
+func (j *judge) unwindData() {
+	for _, f := range j.d.Fixed.Funcs {
+		if s, why := j.d.State(f); f.Source != image.FromFDE && (s == diff.Changed || s == diff.New) {
+			j.r.add(noUnwindData, label(j.d, f), "code without unwind data is %s (%s)", s, why)
+		}
+	}
+	for _, f := range j.d.Gone() {
+		if f.Source != image.FromFDE {
+			j.r.add(noUnwindData, f.Name(), "code without unwind data is gone")
+		}
+	}
+}
+
+// layout: live objects have the base image's layout.
+func (j *judge) layout() {
+	for _, l := range j.d.VTables() {
+		j.r.add(layoutChanged, "", "%s %s", l.Type, l.Detail)
+	}
+	found, known, err := diff.Layouts(j.d.Base.Image, j.d.Fixed.Image)
+	switch {
+	case err != nil:
+		j.r.add(layoutUnverified, "", "the types could not be read: %v", err)
+	case known:
+		for _, l := range found {
+			code := layoutChanged
+			if l.Padding {
+				code = layoutPadding
+			}
+			j.r.add(code, "", "%s: %s", l.Type, l.Detail)
+		}
+		return
+	default:
+		j.r.add(layoutUnverified, "", "without debug information on both sides nobody has compared the types")
+	}
+	if evidence := j.d.Drift(); evidence != "" {
+		j.r.add(layoutChanged, "", "%s", evidence)
+	}
+	if steps := j.d.Steps(); len(steps) > 0 {
+		j.r.add(mapStep, "", "variables behind %#x moved by %+d bytes, those before it by %+d (%d such steps): a variable came, went, grew or shrank there",
+			uint64(steps[0].Fixed), steps[0].To, steps[0].From, len(steps))
+	}
+}
+
+// startup: what has already run cannot be replaced.
+func (j *judge) startup() {
+	for _, f := range j.d.Startup() {
+		s, _ := j.d.State(f)
+		j.r.add(startupChanged, label(j.d, f), "it is %s and runs only while the program starts or ends", s)
+	}
+	if !j.d.SameStarters() {
+		j.r.add(startupChanged, "", "the lists of functions to run at start and end differ")
+	}
+}
+
+// unreached: a new function that nothing carried leads to is reached in some
+// way that was not understood, and so would be missing; so would the new
+// version of a function that is gone but stays in a table.
+func (j *judge) unreached() {
+	for _, f := range j.d.Fixed.Funcs {
+		s, _ := j.d.State(f)
+		if s != diff.New || j.c.in[f] || f.Source != image.FromFDE || j.d.Exported(f) {
+			continue
+		}
+		j.r.add(unreachedNew, label(j.d, f), "it is new, and nothing that is carried leads to it")
+	}
+	inTable := map[*diff.Func]bool{}
+	for i := range j.d.Base.Relocs {
+		if t, ok := diff.Pointee(&j.d.Base.Relocs[i]); ok {
+			if f := j.d.Base.Entry(t); f != nil {
+				inTable[f] = true
+			}
+		}
+	}
+	for _, f := range j.d.Gone() {
+		if inTable[f] && f.Source == image.FromFDE {
+			j.r.add(unreachedNew, f.Name(), "it has no counterpart, but stays in a table of the running program")
+		}
+	}
+}
+
+func (j *judge) initialValues() {
+	for _, v := range j.d.InitialValues() {
+		j.r.add(dataInitChanged, "", "the initial value of the variable %s (%d bytes) changed; running programs keep the one they have", v.Name, v.Size)
+	}
+}
+
+// neverReturns: main is on the stack for as long as the program runs, so its
+// new version could never be put in place.
+func (j *judge) neverReturns() {
+	m := mainOf(j.d.Fixed)
+	if m == nil || !j.c.in[m] {
+		return
+	}
+	j.r.add(neverReturns, label(j.d, m), "it is running for as long as the program is, so it would be busy for ever")
+}
+
+// mainOf is the function that _start hands to the C library: the one by that
+// name, or the one whose address the only caller of __libc_start_main takes.
+func mainOf(c *diff.Code) *diff.Func {
+	for _, f := range c.Funcs {
+		for _, n := range f.Names {
+			if n == "main" {
+				return f
+			}
+		}
+	}
+	for _, f := range c.Funcs {
+		if f.Insts > 40 {
+			continue
+		}
+		var taken *diff.Func
+		starts := false
+		for k := range f.Refs {
+			r := &f.Refs[k]
+			switch {
+			case r.Kind == diff.Lea && r.Class == image.Text:
+				taken = c.Entry(r.Target)
+			case r.Class == image.GOT:
+				if s := c.RelocAt(r.Target); s != nil && strings.HasPrefix(s.Sym, "__libc_start_main") {
+					starts = true
+				}
+			}
+		}
+		if starts {
+			return taken
+		}
+	}
+	return nil
+}
+
+// pairs: a changed function that only its place in the order and some
+// similarity identify may be another one.
+func (j *judge) pairs() {
+	for _, f := range j.c.list {
+		a := j.d.BaseOf(f)
+		if a == nil || f.Fragment {
+			continue
+		}
+		if firm, how := j.d.Paired(f); !firm && a.Hash != f.Hash {
+			j.r.add(pairingUncertain, label(j.d, f), "it is taken to replace %s only by %s", a.Name(), how)
+		}
+	}
+}
+
+// unwindsExceptions says whether the image takes part in exceptions.
+func unwindsExceptions(m *image.Image) bool {
+	for _, n := range []string{"__gxx_personality_v0", "_Unwind_Resume", "_Unwind_RaiseException"} {
+		if _, ok := m.PLTOf(n, ""); ok {
+			return true
+		}
+		if _, ok := m.GOTOf(n, ""); ok {
+			return true
+		}
+	}
+	for _, s := range m.Sections {
+		if s.Name == ".gcc_except_table" {
+			return true
+		}
+	}
+	for i := range m.Relocs {
+		if m.Relocs[i].Sym == "__gxx_personality_v0" {
+			return true
+		}
+	}
+	return false
+}

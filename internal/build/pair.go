@@ -1,0 +1,199 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"hotpatch/internal/diff"
+	"hotpatch/internal/image"
+	"hotpatch/internal/link"
+	"hotpatch/internal/patch"
+)
+
+// result is what became of one pair of images.
+type result struct {
+	report  ImageReport
+	reasons []patch.Reason
+	image   patch.Image
+	object  *patch.Object // nil: nothing to carry, or refused
+	differs bool          // something that is no noise differs
+}
+
+// pairOptions are Options as one pair sees them.
+type pairOptions struct {
+	all      bool
+	skip     []string
+	versions [2]string
+	step     func(string)
+}
+
+// buildPair compares two images and emits the object of the fixed one.
+func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pairOptions) (*result, error) {
+	r := &reasons{image: path}
+	res := &result{report: ImageReport{
+		Path: path, BuildIDBase: string(base.BuildID), BuildIDFixed: string(fixed.BuildID), Functions: []patch.Function{},
+	}}
+	if !base.PIE || !fixed.PIE {
+		r.add(nonPIE, "", "it is not position independent: its code holds absolute addresses")
+		res.reasons, res.differs = r.list, true
+		return res, nil
+	}
+	o.step("pairing")
+	d := diff.Compare(base, fixed, diff.Options{BaseVersion: o.versions[0], FixedVersion: o.versions[1]})
+	res.report.Counts, res.report.Functions = describe(d)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	o.step("mapping")
+	c, e, s, err := emit(ctx, d, r, o)
+	if err != nil {
+		return nil, err
+	}
+	if !o.all {
+		j := &judge{d, c, r}
+		j.all()
+	}
+	res.differs = len(c.list) > 0 || slices.ContainsFunc(r.list, func(x patch.Reason) bool {
+		return x.Code != layoutUnverified && x.Code != mapStep && x.Code != layoutPadding
+	})
+	if !res.differs {
+		return res, nil
+	}
+	if len(s) == 0 && !r.refused() {
+		r.add(dataOnly, "", "no function is to be replaced: what differs takes effect only at the next start")
+	}
+	res.reasons = r.list
+	if r.refused() {
+		return res, nil
+	}
+	o.step("emitting")
+	obj, err := e.layout()
+	if err != nil {
+		return nil, fmt.Errorf("emit %s: %w", path, err)
+	}
+	res.object = obj
+	res.image = patch.Image{
+		Path: path, BuildIDBase: string(base.BuildID), BuildIDFixed: string(fixed.BuildID),
+		Counts: res.report.Counts, Sites: s, Functions: res.report.Functions,
+	}
+	o.step("linking")
+	if err := trial(base, &res.image, obj); err != nil {
+		r.add(linkFailed, "", "%v", err)
+		res.reasons, res.object = r.list, nil
+	}
+	return res, nil
+}
+
+// emit chooses and carries functions. In a torture build, what cannot be
+// carried is left out and the rest tried again.
+func emit(ctx context.Context, d *diff.Diff, r *reasons, o pairOptions) (*carrier, *emitter, []patch.Site, error) {
+	left := map[*diff.Func]bool{}
+	if o.all {
+		leaveOut(d, o.skip, left)
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, nil, err
+		}
+		c := &carrier{d: d, all: o.all, skip: func(f *diff.Func) bool { return left[f] }}
+		try := &reasons{image: r.image}
+		e := newEmitter(d, c, try)
+		c.choose()
+		e.carryAll()
+		sites := e.sites()
+		e.exceptions()
+		if !o.all {
+			r.list = append(r.list, try.list...)
+			return c, e, sites, nil
+		}
+		if len(e.failed) == 0 {
+			return c, e, sites, nil
+		}
+		for f := range e.failed {
+			left[f] = true
+			for _, p := range d.Parts(f) {
+				left[p] = true
+			}
+		}
+	}
+}
+
+// leaveOut keeps from a torture build what must stay: main, what starts the
+// program, and the functions named.
+func leaveOut(d *diff.Diff, names []string, left map[*diff.Func]bool) {
+	add := func(f *diff.Func) {
+		left[f] = true
+		for _, p := range d.Parts(f) {
+			left[p] = true
+		}
+	}
+	if m := mainOf(d.Fixed); m != nil {
+		add(m)
+	}
+	for _, f := range d.Fixed.Starters() {
+		add(f)
+	}
+	for _, f := range d.Fixed.Funcs {
+		if f.Bad > 0 || slices.Contains(names, label(d, f)) || slices.ContainsFunc(f.Names, func(n string) bool { return slices.Contains(names, n) }) {
+			add(f)
+		}
+	}
+}
+
+// describe counts the functions and lists those that are not the same.
+// Fragments belong to their functions.
+func describe(d *diff.Diff) (patch.Counts, []patch.Function) {
+	var n patch.Counts
+	out := []patch.Function{}
+	for _, f := range d.Fixed.Funcs {
+		if f.Fragment {
+			continue
+		}
+		state, why := d.State(f)
+		if f.Source == image.FromGap && state == diff.Same {
+			continue
+		}
+		switch state {
+		case diff.Same:
+			n.Same++
+			continue
+		case diff.Noise:
+			n.Same++
+		case diff.Changed:
+			n.Changed++
+		case diff.New:
+			n.New++
+		}
+		g := patch.Function{Name: label(d, f), State: state.String(), FixedAddr: uint64(f.Lo), Size: f.Size(), Why: why}
+		if a := d.BaseOf(f); a != nil {
+			g.BaseAddr = uint64(a.Lo)
+		}
+		out = append(out, g)
+	}
+	for _, f := range d.Gone() {
+		if f.Fragment {
+			continue
+		}
+		n.Gone++
+		out = append(out, patch.Function{Name: f.Name(), State: diff.Gone.String(), BaseAddr: uint64(f.Lo), Size: f.Size(), Why: "only the base image has it"})
+	}
+	return n, out
+}
+
+// trial links the object at a made-up place to prove that every field can be
+// filled and every entry be reached.
+func trial(base *image.Image, img *patch.Image, o *patch.Object) error {
+	const bias = 0x5555_5555_4000
+	end := uint64(0)
+	for _, l := range base.Loads {
+		end = max(end, uint64(l.Addr)+l.Mem)
+	}
+	p := link.Place{Bias: bias, Span: (bias + end + 1<<21) &^ (pageSize - 1)}
+	anywhere := func(string, string) (uint64, error) { return 0x7fff_f000_0000, nil }
+	if _, err := link.Link(o, p, anywhere); err != nil {
+		return err
+	}
+	_, err := link.Entries(img, o, p)
+	return err
+}

@@ -1,0 +1,277 @@
+package build
+
+import (
+	"debug/elf"
+	"slices"
+
+	"hotpatch/internal/diff"
+	"hotpatch/internal/image"
+)
+
+// reference binds reference k of f: it stays inside the object, or leads to
+// its counterpart in the base image, or to something new.
+func (e *emitter) reference(f *diff.Func, k int) {
+	r := &f.Refs[k]
+	switch r.Class {
+	case image.Text:
+		e.code(f, r)
+	case image.PLT:
+		e.plt(f, r)
+	case image.GOT:
+		e.got(f, r)
+	case image.ROData:
+		e.constant(f, r)
+	case image.RelRO:
+		e.table(f, k)
+	case image.Data, image.BSS:
+		e.data(f, k)
+	default:
+		e.other(f, r)
+	}
+}
+
+// code: calls and jumps between carried functions go direct; addresses taken
+// are those of the base function, so that pointers stay equal.
+func (e *emitter) code(f *diff.Func, r *diff.Ref) {
+	g := e.d.Fixed.At(r.Target)
+	if g == nil {
+		e.refuse(referenceUnbound, "it refers to %#x, where no function is", uint64(r.Target))
+		return
+	}
+	flow := r.Kind == diff.Call || r.Kind == diff.Jump || r.Kind == diff.Cond
+	a := e.d.BaseOf(g)
+	switch {
+	case e.c.in[g] && (flow || r.Target != g.Lo || a == nil):
+	case a != nil && r.Target == g.Lo:
+		e.leave(f, r, a.Lo, a.Name())
+	case a != nil && a.Hash == g.Hash:
+		to := a.Lo + (r.Target - g.Lo)
+		e.leave(f, r, to, a.Name()+"+"+hexAddr(to-a.Lo))
+	default:
+		e.refuse(referenceUnbound, "it refers to %s, which has no counterpart and is not carried", label(e.d, g))
+	}
+}
+
+func (e *emitter) plt(f *diff.Func, r *diff.Ref) {
+	i, ok := e.d.Fixed.PLTName(r.Target)
+	if !ok {
+		if at, ok := e.indirect(r.Target); ok {
+			e.leave(f, r, at, "ifunc "+hexAddr(at))
+			return
+		}
+		e.refuse(ifuncPLT, "it calls an indirect function through the PLT entry at %#x, which has no certain counterpart", uint64(r.Target))
+		return
+	}
+	if at, ok := e.d.Base.PLTOf(i.Name, i.Version); ok {
+		e.leave(f, r, at, i.Name)
+		return
+	}
+	if g := newExport(e.d, i.Name); g != nil && e.c.in[g] {
+		e.redirect(f, r, g.Lo)
+		return
+	}
+	e.redirect(f, r, e.stub(i))
+}
+
+// indirect maps a PLT entry without a name by the resolver behind it, if both
+// images have exactly one entry for that.
+func (e *emitter) indirect(at image.Addr) (image.Addr, bool) {
+	s, ok := e.d.Fixed.PLTSlot(at)
+	if !ok {
+		return 0, false
+	}
+	b, ok := e.indirectSlot(s)
+	if !ok {
+		return 0, false
+	}
+	if e.ifuncs == nil {
+		e.ifuncs = pltEntries(e.d.Base)
+	}
+	to, ok := e.ifuncs[b]
+	return to, ok
+}
+
+// indirectSlot maps a GOT slot that an IFUNC resolver fills.
+func (e *emitter) indirectSlot(s image.Addr) (image.Addr, bool) {
+	q := e.d.Fixed.RelocAt(s)
+	if q == nil || q.Type != elf.R_X86_64_IRELATIVE {
+		return 0, false
+	}
+	g := e.d.Fixed.Entry(image.Addr(q.Add))
+	if g == nil || e.d.BaseOf(g) == nil {
+		return 0, false
+	}
+	resolver := e.d.BaseOf(g).Lo
+	return only(e.d.Base.Relocs, func(p *image.Reloc) bool {
+		return p.Type == elf.R_X86_64_IRELATIVE && image.Addr(p.Add) == resolver
+	})
+}
+
+// only is the place of the one relocation that fits.
+func only(rs []image.Reloc, fits func(*image.Reloc) bool) (image.Addr, bool) {
+	found := -1
+	for i := range rs {
+		if !fits(&rs[i]) {
+			continue
+		}
+		if found >= 0 {
+			return 0, false
+		}
+		found = i
+	}
+	if found < 0 {
+		return 0, false
+	}
+	return rs[found].At, true
+}
+
+// pltEntries are the PLT entries of an image by the GOT slot they use; slots
+// that two entries use are left out.
+func pltEntries(c *diff.Code) map[image.Addr]image.Addr {
+	out := map[image.Addr]image.Addr{}
+	twice := map[image.Addr]bool{}
+	for _, s := range c.Sections {
+		if s.Class != image.PLT {
+			continue
+		}
+		for a := s.Addr; a+16 <= s.Addr+s.Size; a += 16 {
+			if slot, ok := c.PLTSlot(a); ok {
+				_, twice[slot] = out[slot]
+				out[slot] = a
+			}
+		}
+	}
+	for slot, t := range twice {
+		if t {
+			delete(out, slot)
+		}
+	}
+	return out
+}
+
+func (e *emitter) got(f *diff.Func, r *diff.Ref) {
+	q := e.d.Fixed.RelocAt(r.Target)
+	if q == nil {
+		e.other(f, r)
+		return
+	}
+	switch q.Type {
+	case elf.R_X86_64_GLOB_DAT, elf.R_X86_64_JMP_SLOT:
+		e.namedSlot(f, r, image.Import{Name: q.Sym, Version: q.Version})
+	case elf.R_X86_64_RELATIVE:
+		if t, ok := diff.Pointee(q); ok {
+			e.redirect(f, r, e.slot(slot{local: t}))
+		}
+	case elf.R_X86_64_IRELATIVE:
+		if at, ok := e.indirectSlot(r.Target); ok {
+			e.leave(f, r, at, "ifunc "+hexAddr(at))
+			return
+		}
+		e.refuse(ifuncPLT, "it calls an indirect function through the GOT slot at %#x, which has no certain counterpart", uint64(r.Target))
+	default:
+		e.threadSlot(f, r, q)
+	}
+}
+
+func (e *emitter) namedSlot(f *diff.Func, r *diff.Ref, i image.Import) {
+	if at, ok := e.d.Base.GOTOf(i.Name, i.Version); ok {
+		e.leave(f, r, at, i.Name+"@got")
+		return
+	}
+	s := slot{imp: i}
+	if sym, ok := e.d.Fixed.Dynamic(i.Name); ok {
+		if _, old := e.d.Base.Dynamic(i.Name); !old {
+			s = slot{local: sym.Addr} // the fixed image itself brings it
+		}
+	}
+	e.redirect(f, r, e.slot(s))
+}
+
+// threadSlot binds a slot that holds a thread-local offset or module: the base
+// image must have the same.
+func (e *emitter) threadSlot(f *diff.Func, r *diff.Ref, q *image.Reloc) {
+	if q.Sym == "" && !sameTLS(e.d) {
+		e.refuse(newTLS, "it uses thread-local storage, whose layout changed")
+		return
+	}
+	fits := func(p *image.Reloc) bool { return p.Type == q.Type && p.Sym == q.Sym && p.Add == q.Add }
+	at, ok := only(e.d.Base.Relocs, fits)
+	if !ok {
+		i := slices.IndexFunc(e.d.Base.Relocs, func(p image.Reloc) bool { return fits(&p) })
+		if i < 0 {
+			e.refuse(newTLS, "it uses a thread-local variable that the base image has no slot for (%s)", q.Sym)
+			return
+		}
+		at = e.d.Base.Relocs[i].At // equal slots hold equal values
+	}
+	e.leave(f, r, at, "tls "+hexAddr(at))
+}
+
+// data binds a variable.
+func (e *emitter) data(f *diff.Func, k int) {
+	r := &f.Refs[k]
+	b := e.d.Bind(f, k)
+	switch {
+	case b.OK():
+		if b.How == diff.Aligned || b.How == diff.Interpolated {
+			e.note(dataInferred, "the variable at %s is taken to be that at %s of the base image: %s", hexAddr(r.Target), hexAddr(b.Base), b.Why)
+		}
+		e.leave(f, r, b.Base, e.d.BaseVariableName(b.Base))
+	case b.How == diff.NewVariable:
+		e.redirect(f, r, e.variable(r.Target))
+	case b.Grew:
+		e.refuse(layoutChanged, "it uses a variable of another size: %s", b.Why)
+	default:
+		e.refuse(dataUnmapped, "the variable %s has no certain counterpart: %s", e.variableName(r.Target), b.Why)
+	}
+}
+
+func (e *emitter) variableName(a image.Addr) string {
+	n := e.d.VariableName(a)
+	if n == hexAddr(a) {
+		return "at " + n
+	}
+	return n + " (" + hexAddr(a) + ")"
+}
+
+// table binds a table of pointers: that of the base image when it is the same,
+// else a copy is carried.
+func (e *emitter) table(f *diff.Func, k int) {
+	r := &f.Refs[k]
+	if b := e.d.Bind(f, k); b.OK() && e.d.SameTable(b.Base, r.Target) {
+		e.leave(f, r, b.Base, e.d.BaseVariableName(b.Base))
+		return
+	}
+	e.carryTable(r.Target)
+}
+
+// other binds what is in no class of its own: starts and ends of sections.
+func (e *emitter) other(f *diff.Func, r *diff.Ref) {
+	if r.Class == image.TLS {
+		e.refuse(newTLS, "it takes the address of the thread-local initial values")
+		return
+	}
+	s := e.d.Fixed.SectionAt(r.Target)
+	if s == nil {
+		if r.Target == 0 { // the ELF header: the start of the image
+			e.leave(f, r, 0, "image")
+			return
+		}
+		e.refuse(referenceUnbound, "it refers to %#x, outside of every section", uint64(r.Target))
+		return
+	}
+	for _, t := range e.d.Base.Sections {
+		if t.Name != s.Name {
+			continue
+		}
+		switch r.Target {
+		case s.Addr:
+			e.leave(f, r, t.Addr, t.Name)
+			return
+		case s.Addr + s.Size:
+			e.leave(f, r, t.Addr+t.Size, t.Name+" end")
+			return
+		}
+	}
+	e.refuse(referenceUnbound, "it refers to %#x in %s, which has no counterpart", uint64(r.Target), s.Name)
+}

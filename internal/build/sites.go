@@ -1,0 +1,116 @@
+package build
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"hotpatch/internal/arch"
+	"hotpatch/internal/diff"
+	"hotpatch/internal/image"
+	"hotpatch/internal/patch"
+)
+
+const pageSize = patch.PageSize
+
+// siter makes the sites of one image.
+type siter struct {
+	d      *diff.Diff
+	inside []image.Addr        // places inside base functions that base code refers to, sorted
+	owned  map[*diff.Func]bool // base fragments that belong to a site already
+}
+
+func newSiter(d *diff.Diff) *siter {
+	s := &siter{d: d, owned: map[*diff.Func]bool{}}
+	for _, f := range d.Base.Funcs {
+		if f.Source == image.FromGap {
+			continue
+		}
+		for k := range f.Refs {
+			r := &f.Refs[k]
+			if r.Class == image.Text && d.Base.Entry(r.Target) == nil {
+				s.inside = append(s.inside, r.Target)
+			}
+		}
+	}
+	slices.Sort(s.inside)
+	return s
+}
+
+// entry finds where the jump goes in a base function and how far the bytes
+// reach that belong to it, padding included. A code word says why there is no
+// room.
+func (s *siter) entry(a *diff.Func) (jump, end image.Addr, code, detail string) {
+	text := s.d.Base.Text(a)
+	jump = image.Addr(arch.EntryOffset(text))
+	end = a.Hi + s.padding(a)
+	at := a.Lo + jump
+	if end < at+arch.JumpSize {
+		return jump, end, entryTooSmall, fmt.Sprintf("only %d bytes for the jump of %d", end-min(at, end), arch.JumpSize)
+	}
+	if uint64(at)%pageSize > pageSize-arch.JumpSize {
+		return jump, end, entryCrossesPage, fmt.Sprintf("the jump at %#x would cross a page", uint64(at))
+	}
+	from, found, err := arch.BranchInto(text, int(jump), int(jump)+arch.JumpSize)
+	if err != nil {
+		return jump, end, undecodable, fmt.Sprintf("its base code cannot be decoded: %v", err)
+	}
+	if found {
+		return jump, end, branchIntoEntry, fmt.Sprintf("the branch at %#x leads into the bytes of the jump", uint64(a.Lo)+uint64(from))
+	}
+	k, _ := slices.BinarySearch(s.inside, at+1)
+	if k < len(s.inside) && s.inside[k] < at+arch.JumpSize {
+		return jump, end, branchIntoEntry, fmt.Sprintf("other code refers to %#x, inside the bytes of the jump", uint64(s.inside[k]))
+	}
+	return jump, end, "", ""
+}
+
+// padding is the filler behind a base function, up to the next one.
+func (s *siter) padding(a *diff.Func) image.Addr {
+	sec := s.d.Base.SectionAt(a.Lo)
+	limit := min(a.Hi+15, sec.Addr+sec.Size)
+	if next := a.Index + 1; next < len(s.d.Base.Funcs) {
+		limit = min(limit, s.d.Base.Funcs[next].Lo)
+	}
+	if limit <= a.Hi {
+		return 0
+	}
+	return image.Addr(arch.Padding(s.d.Base.Bytes(a.Hi, int(limit-a.Hi))))
+}
+
+// site describes the redirection of the base function of f to its carried
+// version.
+func (s *siter) site(f *diff.Func) (patch.Site, string, string) {
+	a := s.d.BaseOf(f)
+	jump, end, code, detail := s.entry(a)
+	if code != "" {
+		return patch.Site{}, code, detail
+	}
+	ranges := [][2]uint64{{uint64(a.Lo), uint64(end)}}
+	for _, p := range s.d.BaseParts(a) {
+		if p.Fragment && !s.owned[p] {
+			s.owned[p] = true
+			ranges = append(ranges, [2]uint64{uint64(p.Lo), uint64(p.Hi)})
+		}
+	}
+	slices.SortFunc(ranges, func(x, y [2]uint64) int {
+		if x[0] < y[0] {
+			return -1
+		}
+		return 1
+	})
+	h := sha256.New()
+	for _, r := range ranges {
+		h.Write(s.d.Base.Bytes(image.Addr(r[0]), int(r[1]-r[0])))
+	}
+	return patch.Site{
+		Name:     label(s.d, f),
+		Base:     uint64(a.Lo),
+		Jump:     uint64(jump),
+		To:       uint64(f.Lo),
+		Ranges:   ranges,
+		PreImage: hex.EncodeToString(h.Sum(nil)),
+		Old:      hex.EncodeToString(s.d.Base.Bytes(a.Lo+jump, arch.JumpSize)),
+	}, "", ""
+}
