@@ -1,6 +1,7 @@
 package unwind
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"sort"
@@ -43,6 +44,40 @@ func Scan(words []byte, sp uint64, ranges []Range) (hit bool, at uint64) {
 func returnsInto(ranges []Range, v uint64) bool {
 	i := sort.Search(len(ranges), func(i int) bool { return ranges[i].Hi >= v })
 	return i < len(ranges) && v >= ranges[i].Lo
+}
+
+// Trampolines finds what looks like a signal trampoline in code that is at addr:
+// the system call rt_sigreturn (15). glibc's has unwind data that says so, those
+// of musl and the Go runtime have none, and the frames below their handlers are
+// on another stack: let Scan look for these ranges too, and Frames then decide
+// (it cannot read past a trampoline without unwind data, so the thread is busy
+// as long as the handler runs).
+//
+// A match in the middle of other instructions does no harm. The ranges begin a
+// little earlier than the system call is set up, for a nop or endbr64 there.
+func Trampolines(code []byte, addr uint64) []Range {
+	const before = 16
+	// mov $15,%eax has this tail too, behind its opcode b8; mov $15,%rax is
+	// 48 c7 c0.
+	tail := []byte{0x0f, 0, 0, 0, 0x0f, 0x05} // the number; syscall
+	var out []Range
+	for i := 0; ; {
+		n := bytes.Index(code[i:], tail)
+		if n < 0 {
+			return out
+		}
+		i += n
+		if i > 0 && code[i-1] == 0xb8 || i > 2 && string(code[i-3:i]) == "\x48\xc7\xc0" {
+			at := addr + uint64(i)
+			r := Range{Lo: at - min(at, before), Hi: at + uint64(len(tail))}
+			if k := len(out); k > 0 && out[k-1].Hi > r.Lo {
+				out[k-1].Hi = r.Hi
+			} else {
+				out = append(out, r)
+			}
+		}
+		i += len(tail)
+	}
 }
 
 // Window is memory that was read in one piece, as a reader at run-time

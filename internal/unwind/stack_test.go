@@ -2,6 +2,7 @@ package unwind_test
 
 import (
 	"errors"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -272,6 +273,56 @@ func TestScan(t *testing.T) {
 	}
 	if hit, _ := unwind.Scan([]byte{1}, stackAt+1, ranges); hit {
 		t.Error("hit in 1 byte")
+	}
+}
+
+func TestTrampolinesAreFoundByTheirSystemCall(t *testing.T) {
+	code := make([]byte, 200)
+	copy(code[40:], []byte{0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05})              // mov $15,%eax; syscall
+	copy(code[100:], []byte{0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05}) // mov $15,%rax; syscall
+	copy(code[150:], []byte{0xb9, 0x0f, 0, 0, 0, 0x0f, 0x05})             // mov $15,%ecx; syscall
+	copy(code[180:], []byte{0xb8, 0x10, 0, 0, 0, 0x0f, 0x05})             // mov $16,%eax; syscall
+	got := unwind.Trampolines(code, 0x1000)
+	if len(got) != 2 || got[0].Lo > 0x1000+40 || got[0].Hi != 0x1000+47 || got[1].Lo > 0x1000+100 || got[1].Hi != 0x1000+109 {
+		t.Errorf("got %#x", got)
+	}
+	if got := unwind.Trampolines(code[194:], 0); got != nil {
+		t.Errorf("got %#x", got)
+	}
+}
+
+// Unwind data and instructions agree on where the C library's trampoline is.
+func TestTrampolineOfTheCLibrary(t *testing.T) {
+	out, err := exec.Command(needs(t, "gcc"), "-print-file-name=libc.so.6").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := image.Open(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := unwind.NewTable(im)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []unwind.Range
+	for _, s := range im.Sections {
+		if s.Class == image.Text {
+			found = append(found, unwind.Trampolines(s.Data, uint64(s.Addr))...)
+		}
+	}
+	n := 0
+	for _, f := range table.FDEs {
+		if f.CIE.SignalFrame {
+			n++
+			// The unwind data begins one byte early.
+			if entry := uint64(f.Lo) + 1; !slices.ContainsFunc(found, func(r unwind.Range) bool { return r.Lo <= entry && entry < r.Hi }) {
+				t.Errorf("%#x is not in %#x", entry, found)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no signal frame in the unwind data")
 	}
 }
 
