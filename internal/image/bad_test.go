@@ -70,7 +70,7 @@ func TestBadFilesAreRefusedByName(t *testing.T) {
 			le.PutUint64(sh("")[32:], 1<<50)
 			le.PutUint16(b[60:], 0)
 			return b
-		}, "do not fit"},
+		}, "not believed"},
 		{"program header size", put16(54, 32), "program headers of 32 bytes"},
 		{"too many program headers", put16(56, 0xfffe), "program headers"},
 		{"program headers far away", put64(32, 1<<62), "program headers"},
@@ -84,6 +84,18 @@ func TestBadFilesAreRefusedByName(t *testing.T) {
 		{"symbol names", section32(".dynsym", 40, 0), ".dynsym: link 0"},
 		{"version table", section64(".gnu.version", 32, 2), ".gnu.version: 2 bytes for"},
 		{"version names", section32(".gnu.version_r", 40, 9999), ".gnu.version_r: link 9999"},
+		{"version chain through itself", func(b []byte, sh func(string) []byte) []byte {
+			at := le.Uint64(sh(".gnu.version_r")[24:])
+			le.PutUint32(b[at+12:], 1)
+			return b
+		}, ".gnu.version_r: entry at offset 0x0: entries overlap"},
+		{"version names in a circle", func(b []byte, sh func(string) []byte) []byte {
+			h := sh(".gnu.version_r")
+			for at, i := le.Uint64(h[24:]), uint64(0); i < le.Uint64(h[32:]); i += 16 {
+				copy(b[at+i:], []byte{1, 0, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 1})
+			}
+			return b
+		}, ".gnu.version_r"},
 		{"relocation table", section64(".rela.dyn", 32, 25), ".rela.dyn: size"},
 		{"short symbol table", section64(".dynsym", 32, 24), "symbol"},
 		{"Go", func(b []byte, _ func(string) []byte) []byte {
@@ -192,5 +204,61 @@ func TestFailedReadIsAnError(t *testing.T) {
 	}
 	if _, err := image.Read(bytes.NewReader(good), -1, "x"); err == nil {
 		t.Error("negative size")
+	}
+}
+
+// sparse is a file that reads as zeros behind its content.
+type sparse struct{ content []byte }
+
+func (s sparse) ReadAt(p []byte, off int64) (int, error) {
+	clear(p)
+	if off < int64(len(s.content)) {
+		copy(p, s.content[off:])
+	}
+	return len(p), nil
+}
+
+// TestHugeClaimsTakeNoMemory: a sparse file really has the sizes that its
+// headers claim.
+func TestHugeClaimsTakeNoMemory(t *testing.T) {
+	path, _ := variants[0].build(t)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 1 << 50
+	for name, c := range map[string]struct {
+		damage damage
+		want   string
+	}{
+		"section": {section64(".rodata", 32, 1<<40), ".rodata"},
+		"strings": {section64(".shstrtab", 32, 1<<40), ": 1099511627776 bytes are too many"},
+		"sections": {func(b []byte, sh func(string) []byte) []byte {
+			le.PutUint64(sh("")[32:], 1<<40)
+			le.PutUint16(b[60:], 0)
+			return b
+		}, "not believed"},
+		"segments": {func(b []byte, sh func(string) []byte) []byte {
+			le.PutUint32(sh("")[44:], 1<<31)
+			le.PutUint16(b[56:], 0xffff)
+			return b
+		}, "program headers: 2147483648"},
+		"thread-local data": {func(b []byte, _ func(string) []byte) []byte {
+			for p := b[le.Uint64(b[32:]):]; ; p = p[56:] {
+				if elf.ProgType(le.Uint32(p)) == elf.PT_TLS {
+					le.PutUint64(p[32:], 1<<40)
+					le.PutUint64(p[40:], 1<<40)
+					return b
+				}
+			}
+		}, "PT_TLS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := bytes.Clone(good)
+			b = c.damage(b, func(name string) []byte { return sectionHeader(t, b, name) })
+			if _, err := image.Read(sparse{b}, size, "x"); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %s", err, c.want)
+			}
+		})
 	}
 }

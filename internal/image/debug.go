@@ -47,11 +47,9 @@ func (m *Image) attach(r io.ReaderAt, size int64, path string) error {
 	if err != nil {
 		return err
 	}
-	if len(tab) > 0 {
-		if m.Stripped {
-			m.setSymbols(append(slices.Clone(m.Symbols), defined(tab)...))
-			m.Stripped = false
-		}
+	if len(tab) > 0 && m.Stripped {
+		m.setSymbols(append(slices.Clone(m.Symbols), defined(tab)...))
+		m.Stripped = false
 		if err := m.cutFuncs(); err != nil {
 			return err
 		}

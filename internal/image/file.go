@@ -40,13 +40,21 @@ const (
 	headerSize  = 64
 	sectionSize = 64
 	segmentSize = 56
-	maxName     = 1 << 20 // of one symbol or section
+)
+
+// Bounds far above what linkers make, for files (sparse ones too) that say
+// more than they hold.
+const (
+	maxContent  = 2 << 30 // bytes read of one file; a browser has 0.3 GiB
+	maxSections = 1 << 16 // and segments; usual are 40 and 13
+	maxName     = 1 << 16 // bytes; the longest C++ symbols seen have 10 KiB
 )
 
 // openFile reads and checks the headers. Errors do not repeat the file name:
 // the callers put it in front.
 func openFile(r io.ReaderAt, size int64, name string) (*file, error) {
-	f := &file{name: name, r: r, size: uint64(max(size, 0)), unread: uint64(max(size, 0))}
+	n := uint64(max(size, 0))
+	f := &file{name: name, r: r, size: n, unread: min(n, maxContent)}
 	h, err := f.fileHeader()
 	if err != nil {
 		return nil, err
@@ -138,8 +146,8 @@ func (f *file) readSections(h []byte) (phnum uint64, err error) {
 	if phnum == 0xffff {
 		phnum = uint64(le.Uint32(zero[44:]))
 	}
-	if n > f.size/sectionSize {
-		return 0, fmt.Errorf("section headers: %d of them do not fit into %d bytes of file", n, f.size)
+	if n > maxSections {
+		return 0, fmt.Errorf("section headers: %d of them are not believed (at most %d)", n, maxSections)
 	}
 	b, err := f.bytes(off, n*sectionSize)
 	if err != nil {
@@ -208,6 +216,9 @@ func (f *file) readSegments(h []byte, n uint64) error {
 	if s := le.Uint16(h[54:]); s != segmentSize {
 		return fmt.Errorf("ELF header: program headers of %d bytes at offset 54, want %d", s, segmentSize)
 	}
+	if n > maxSections {
+		return fmt.Errorf("program headers: %d of them are not believed (at most %d)", n, maxSections)
+	}
 	b, err := f.bytes(le.Uint64(h[32:]), n*segmentSize)
 	if err != nil {
 		return fmt.Errorf("program headers: %w", err)
@@ -238,6 +249,9 @@ func (f *file) bytes(off, n uint64) ([]byte, error) {
 	if off > f.size || n > f.size-off {
 		return nil, fmt.Errorf("%d bytes at offset %#x are beyond the end of the file (%d bytes): truncated?", n, off, f.size)
 	}
+	if n > maxContent {
+		return nil, fmt.Errorf("%d bytes at offset %#x are too many (at most %d)", n, off, maxContent)
+	}
 	b := make([]byte, n)
 	if k, err := f.r.ReadAt(b, int64(off)); uint64(k) < n {
 		if err == nil || err == io.EOF {
@@ -252,6 +266,9 @@ func (f *file) bytes(off, n uint64) ([]byte, error) {
 func (f *file) data(s *header) ([]byte, error) {
 	if s.loaded || s.Type == elf.SHT_NOBITS || s.Type == elf.SHT_NULL {
 		return s.data, nil
+	}
+	if s.Size > f.unread && f.size > maxContent {
+		return nil, fmt.Errorf("section %s: %d bytes are too many (at most %d in all sections)", s.Name, s.Size, maxContent)
 	}
 	if s.Size > f.unread {
 		return nil, fmt.Errorf("section %s: overlaps other sections in the file (offset %#x, size %#x)", s.Name, s.Offset, s.Size)

@@ -63,7 +63,7 @@ func (m *Image) addSymbolFuncs(funcs []*Func) []*Func {
 	next, known := 0, len(funcs)
 	for i := range m.Symbols[:m.addressed] {
 		s := &m.Symbols[i]
-		if s.Type != elf.STT_FUNC && s.Type != elf.STT_GNU_IFUNC || s.Size == 0 {
+		if !s.function() || s.Size == 0 {
 			continue
 		}
 		for next < known && funcs[next].Hi <= s.Addr {
@@ -91,30 +91,39 @@ func (m *Image) addSymbolFuncs(funcs []*Func) []*Func {
 	return funcs
 }
 
-// nameFuncs gives every function the symbols at its start.
+// nameFuncs gives every function the symbols at its start, and recognises
+// parts by them.
 func (m *Image) nameFuncs() {
+	var inside Addr // end of the function symbols that start before f
+	next := 0
 	for _, f := range m.Funcs {
-		for _, s := range m.SymbolsAt(f.Lo) {
-			switch s.Type {
-			case elf.STT_FUNC, elf.STT_GNU_IFUNC:
-			case elf.STT_NOTYPE: // assembler without .type; labels are local
-				if s.Local {
-					continue
+		for ; next < m.addressed && m.Symbols[next].Addr < f.Lo; next++ {
+			if s := &m.Symbols[next]; s.function() {
+				if end := s.Addr + Addr(s.Size); end > s.Addr {
+					inside = max(inside, end)
 				}
-			default:
-				continue
 			}
-			f.Names = append(f.Names, s.funcName())
+		}
+		for _, s := range m.SymbolsAt(f.Lo) {
+			// Assembler code without .type has symbols without a type; its
+			// local ones are labels.
+			if s.function() || s.Type == elf.STT_NOTYPE && !s.Local {
+				f.Names = append(f.Names, s.funcName())
+			}
 		}
 		slices.Sort(f.Names)
 		f.Names = slices.Compact(f.Names)
-		for _, n := range f.Names {
-			if strings.HasSuffix(n, ".cold") || strings.Contains(n, ".cold.") {
-				f.Fragment = true
-			}
+		if len(f.Names) == 0 && f.Lo < inside || slices.ContainsFunc(f.Names, cold) {
+			f.Fragment = true
 		}
 	}
 }
+
+func cold(name string) bool {
+	return strings.HasSuffix(name, ".cold") || strings.Contains(name, ".cold.")
+}
+
+func (s *Symbol) function() bool { return s.Type == elf.STT_FUNC || s.Type == elf.STT_GNU_IFUNC }
 
 // funcName tells old versions apart: memcpy@GLIBC_2.2.5 is another function
 // than memcpy.

@@ -114,6 +114,7 @@ __asm__(".text\n"
 	".globl inner\n.type inner,@function\ninner: nop\nret\n.size inner,.-inner\n.size outer,.-outer+100\n"
 	".globl alias\n.type alias,@function\n.set alias,outer\n.size alias,2\n"
 	".globl bounded\n.type bounded,@function\nbounded:\n.cfi_startproc\nnop\n ret\n.cfi_endproc\n.size bounded,1\n"
+	".globl parts\n.type parts,@function\nparts:\n.cfi_startproc\nnop\n.cfi_endproc\n.cfi_startproc\n.Lpart: nop\nret\n.cfi_endproc\n.size parts,.-parts\n"
 	".globl nosize\n.type nosize,@function\nnosize: ret\n");
 int main(void) { return 0; }`, "-O2")
 	m := open(t, path)
@@ -129,6 +130,13 @@ int main(void) { return 0; }`, "-O2")
 	}
 	if f := at("bounded"); f == nil || f.Source != image.FromFDE || f.Hi-f.Lo != 2 {
 		t.Errorf("bounded: %+v", f)
+	}
+	f := at("parts")
+	if f == nil || f.Hi-f.Lo != 1 || f.Fragment {
+		t.Fatalf("parts: %+v", f)
+	}
+	if g := m.FuncAt(f.Hi); g == nil || g.Source != image.FromFDE || !g.Fragment || len(g.Names) != 0 {
+		t.Errorf("second part: %+v", g)
 	}
 	if f := at("nosize"); f != nil {
 		t.Errorf("nosize has no bounds, but: %+v", f)

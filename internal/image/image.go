@@ -66,8 +66,11 @@ type Func struct {
 	Names  []string // symbols at Lo, sorted; .symtab and .dynsym; empty when stripped
 	Source Source
 	LSDA   Addr // language-specific data; 0: none
-	// Fragment: the unwind data starts inside a frame (CFA is not rsp+8 at Lo),
-	// or the name ends in .cold: a part of some function, never entered by call.
+	// Fragment: a part of some function, never entered by call. Its unwind data
+	// starts inside a frame (CFA is not rsp+8 at Lo), or its name ends in .cold,
+	// or it has no name and lies inside a symbol: assembler code with several
+	// FDEs, as clone and setcontext of glibc. Without symbols, a part split off
+	// a function that has no frame looks like any other.
 	Fragment bool
 	Index    int // position in Image.Funcs
 }
@@ -78,7 +81,7 @@ type Reloc struct {
 	Type    elf.R_X86_64
 	Sym     string // "" for none
 	Version string // "GLIBC_2.14", "" for none
-	SymAddr Addr   // where this image defines Sym; 0 when it only imports it
+	SymAddr Addr   // where this image defines Sym (of TLS: its offset); 0 when it only imports it
 	Add     int64
 }
 
@@ -87,12 +90,12 @@ type Image struct {
 	Path              string // as given to Open, for messages
 	BuildID           BuildID
 	PIE               bool // ET_DYN: position independent
-	Library           bool // has a DT_SONAME or no PT_INTERP
+	Library           bool // has a DT_SONAME, or nothing that makes it a program (PT_INTERP, DF_1_PIE)
 	Soname            string
 	Sections          []*Section // allocated, by address
 	Funcs             []*Func    // by Lo, no overlap
 	Relocs            []Reloc    // by At
-	Symbols           []Symbol   // defined ones, by address
+	Symbols           []Symbol   // defined ones, by address, those of TLS last
 	Loads             []Load     // PT_LOAD, by address
 	TLSSize, TLSAlign uint64     // PT_TLS memory size and alignment, 0: none
 	TLSInit           []byte     // its initial bytes (file size)

@@ -197,7 +197,9 @@ func (f *file) versionNames(t elf.SectionType, names map[uint16]string) error {
 	bad := func(off uint64) error {
 		return fmt.Errorf("section %s: entry at offset %#x is beyond its end", h.Name, off)
 	}
-	// Distances are not negative, so a chain that moves ends.
+	// Entries do not share bytes, so there are no more than fit; a hostile
+	// table could otherwise step through itself byte by byte.
+	left := total / auxSize
 	for off := uint64(0); total > 0; {
 		if off+size > total {
 			return bad(off)
@@ -212,6 +214,10 @@ func (f *file) versionNames(t elf.SectionType, names map[uint16]string) error {
 			if aux+auxSize > total {
 				return bad(aux)
 			}
+			if left == 0 {
+				return fmt.Errorf("section %s: entry at offset %#x: entries overlap", h.Name, aux)
+			}
+			left--
 			a := b[aux:]
 			ndx, nameAt, next := le.Uint16(e[4:]), le.Uint32(a), uint32(0)
 			if need {
@@ -228,6 +234,9 @@ func (f *file) versionNames(t elf.SectionType, names map[uint16]string) error {
 		next := uint64(le.Uint32(e[nextAt:]))
 		if next == 0 {
 			break
+		}
+		if next < size {
+			return fmt.Errorf("section %s: entry at offset %#x: entries overlap", h.Name, off)
 		}
 		off += next
 	}
