@@ -242,7 +242,7 @@ func TestMappingFindsAllUsersOfALibraryAndNobodyElse(t *testing.T) {
 	}
 }
 
-// zeroes is memory that holds some bytes at an address and is unreadable elsewhere.
+// piece is memory that holds some bytes at an address and is unreadable elsewhere.
 type piece struct {
 	addr uint64
 	b    []byte
