@@ -21,7 +21,10 @@ const (
 	MaxSpan     = 1 << 31    // RWEnd - Lo: what a 32-bit distance can cross
 	MaxAddr     = 1 << 47    // end of the user half of the address space
 	MaxString   = 1 << 16    // bytes of a name or text
-	MaxBuildID  = 64         // bytes of a build-id
+	MaxSymbols  = 1 << 20
+	MaxNames    = 64 << 20 // bytes of all symbol names: many symbols may share one long name
+	MaxRelocs   = 1 << 22
+	MaxBuildID  = 64 // bytes of a build-id
 )
 
 // Page is a populated page of an object, by its object address.
@@ -180,12 +183,32 @@ func (o *Object) Check() error {
 	if err := o.checkChunks(); err != nil {
 		return err
 	}
+	if err := o.checkLengths(); err != nil {
+		return err
+	}
 	for i := range o.Symbols {
 		if err := o.checkSymbol(&o.Symbols[i]); err != nil {
 			return fmt.Errorf("symbol %d (%.80q): %w", i, o.Symbols[i].Name, err)
 		}
 	}
 	return o.checkRelocs()
+}
+
+// checkLengths bounds symbols and relocations before anything walks them.
+func (o *Object) checkLengths() error {
+	switch {
+	case len(o.Symbols) > MaxSymbols:
+		return fmt.Errorf("symbols: %d, more than %d", len(o.Symbols), MaxSymbols)
+	case len(o.Relocs) > MaxRelocs:
+		return fmt.Errorf("relocations: %d, more than %d", len(o.Relocs), MaxRelocs)
+	}
+	names := 0
+	for i := range o.Symbols {
+		if names += len(o.Symbols[i].Name) + len(o.Symbols[i].Version); names > MaxNames {
+			return fmt.Errorf("symbols: names of more than %d bytes", MaxNames)
+		}
+	}
+	return nil
 }
 
 func (o *Object) checkChunks() error {

@@ -104,7 +104,7 @@ func (f *file) meta(i int) *section { return &f.sections[f.chunks+i] }
 func (f *file) nameSections() error {
 	for i := range f.sections {
 		s := &f.sections[i]
-		name, err := cString(f.meta(secShstrtab).data, s.nameOff)
+		name, err := cString(f.meta(secShstrtab).data, s.nameOff, maxSectionName)
 		if err != nil {
 			return fmt.Errorf("section header %d: sh_name: %w", i+1, err)
 		}
@@ -116,14 +116,18 @@ func (f *file) nameSections() error {
 	return nil
 }
 
-func cString(table []byte, off uint32) (string, error) {
+// maxSectionName is more than the longest section name needs; strings of a
+// table can be shared, so that bounding the table does not bound their sum.
+const maxSectionName = 32
+
+func cString(table []byte, off uint32, limit int) (string, error) {
 	if uint64(off) >= uint64(len(table)) {
 		return "", fmt.Errorf("string offset %#x outside its table", off)
 	}
 	rest := table[off:]
-	n := bytes.IndexByte(rest[:min(len(rest), MaxString+len(basePrefix)+1)], 0)
+	n := bytes.IndexByte(rest[:min(len(rest), limit+1)], 0)
 	if n < 0 {
-		return "", fmt.Errorf("string at %#x does not end", off)
+		return "", fmt.Errorf("string at %#x does not end within %d bytes", off, limit)
 	}
 	return string(rest[:n]), nil
 }
@@ -199,14 +203,23 @@ func (f *file) readSymbols(o *Object) error {
 	if len(data) < symSize || len(data)%symSize != 0 {
 		return fmt.Errorf(".symtab: %d bytes", len(data))
 	}
-	if n := len(data)/symSize - 1; n > 0 {
+	n := len(data)/symSize - 1
+	if n > MaxSymbols {
+		return fmt.Errorf(".symtab: %d symbols, more than %d", n, MaxSymbols)
+	}
+	if n > 0 {
 		o.Symbols = make([]Symbol, n)
 	}
+	total := 0
 	for i := range o.Symbols {
 		e := data[(i+1)*symSize:]
-		name, err := cString(names, le.Uint32(e))
+		name, err := cString(names, le.Uint32(e), len(basePrefix)+2*MaxString+1)
 		if err != nil {
 			return fmt.Errorf(".symtab: symbol %d: st_name: %w", i, err)
+		}
+		// Prefixes and @ count here but not in checkLengths: allow for them.
+		if total += len(name); total > MaxNames+n*(len(basePrefix)+1) {
+			return fmt.Errorf(".symtab: names of more than %d bytes", MaxNames)
 		}
 		s := &o.Symbols[i]
 		*s = Symbol{Name: name, Value: le.Uint64(e[8:]), Size: le.Uint64(e[16:]), Func: e[4]&0xf == sttFunc}
@@ -230,7 +243,11 @@ func (f *file) readRelocs(o *Object) error {
 	if len(data)%relaSize != 0 {
 		return fmt.Errorf(".rela.hotpatch: %d bytes", len(data))
 	}
-	if n := len(data) / relaSize; n > 0 {
+	n := len(data) / relaSize
+	if n > MaxRelocs {
+		return fmt.Errorf(".rela.hotpatch: %d relocations, more than %d", n, MaxRelocs)
+	}
+	if n > 0 {
 		o.Relocs = make([]Reloc, n)
 	}
 	for i := range o.Relocs {

@@ -53,6 +53,9 @@ func (b *Bundle) seal() (*sealed, error) {
 	if len(b.Manifest.Images) != len(b.Objects) {
 		return nil, fmt.Errorf("%d images, but %d objects", len(b.Manifest.Images), len(b.Objects))
 	}
+	if err := b.Manifest.checkLengths(); err != nil {
+		return nil, err
+	}
 	s := &sealed{manifest: b.Manifest.sorted()}
 	order := make([]int, len(b.Objects))
 	for i := range order {
@@ -195,6 +198,9 @@ func decode(data []byte) (*Bundle, error) {
 	}
 	b := &Bundle{}
 	if err := decodeJSON(text, &b.Manifest); err != nil {
+		return nil, fmt.Errorf("%s: %w", memberManifest, err)
+	}
+	if err := b.Manifest.checkLengths(); err != nil {
 		return nil, fmt.Errorf("%s: %w", memberManifest, err)
 	}
 	if b.Objects, err = decodeObjects(b.Manifest.Images, images); err != nil {

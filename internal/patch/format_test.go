@@ -178,6 +178,7 @@ func TestFormatListsTheLimits(t *testing.T) {
 		"MaxFile": patch.MaxFile, "MaxManifest": patch.MaxManifest, "MaxMembers": patch.MaxMembers, "MaxImages": patch.MaxImages,
 		"MaxSites": patch.MaxSites, "MaxFunctions": patch.MaxFunctions, "MaxRanges": patch.MaxRanges, "MaxReasons": patch.MaxReasons,
 		"MaxChanges": patch.MaxChanges, "MaxCVEs": patch.MaxCVEs, "MaxString": patch.MaxString, "MaxBuildID": patch.MaxBuildID,
+		"MaxSymbols": patch.MaxSymbols, "MaxNames": patch.MaxNames, "MaxRelocs": patch.MaxRelocs,
 		"MaxSections": patch.MaxSections, "MaxPages": patch.MaxPages, "MaxSpan": patch.MaxSpan, "MaxAddr": patch.MaxAddr,
 	}
 	got := map[string]uint64{}

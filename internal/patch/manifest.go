@@ -110,9 +110,9 @@ func sameJSON(data []byte, v any) error {
 }
 
 // check verifies the manifest and that it fits the objects. It does not look
-// at the order of lists. Errors name the field as in the JSON.
+// at the order of lists, and wants checkLengths to have passed. Errors name the field as in the JSON.
 func (m *Manifest) check(objects []*Object) error {
-	if err := checkTexts(reflect.ValueOf(m).Elem(), ""); err != nil {
+	if err := checkTexts(reflect.ValueOf(m).Elem()); err != nil {
 		return err
 	}
 	switch {
@@ -126,10 +126,8 @@ func (m *Manifest) check(objects []*Object) error {
 		return fmt.Errorf("verdict: %.80q is none that a file can have", m.Verdict)
 	case (m.Verdict == Review) != (len(m.Reasons) > 0):
 		return fmt.Errorf("reasons: %d with verdict %s", len(m.Reasons), m.Verdict)
-	case len(m.Images) == 0 || len(m.Images) > MaxImages:
-		return fmt.Errorf("images: %d of them", len(m.Images))
 	}
-	if err := m.checkLists(); err != nil {
+	if err := m.checkEntries(); err != nil {
 		return err
 	}
 	for i := range m.Images {
@@ -147,7 +145,8 @@ func (m *Manifest) check(objects []*Object) error {
 	return nil
 }
 
-func (m *Manifest) checkLists() error {
+// checkLengths bounds every list before anything walks them.
+func (m *Manifest) checkLengths() error {
 	switch {
 	case len(m.CVEs) > MaxCVEs:
 		return fmt.Errorf("cves: %d, more than %d", len(m.CVEs), MaxCVEs)
@@ -155,7 +154,23 @@ func (m *Manifest) checkLists() error {
 		return fmt.Errorf("changes: %d, more than %d", len(m.Changes), MaxChanges)
 	case len(m.Reasons) > MaxReasons:
 		return fmt.Errorf("reasons: %d, more than %d", len(m.Reasons), MaxReasons)
+	case len(m.Images) == 0 || len(m.Images) > MaxImages:
+		return fmt.Errorf("images: %d, not 1 to %d", len(m.Images), MaxImages)
 	}
+	for i := range m.Images {
+		g := &m.Images[i]
+		switch {
+		case len(g.Sites) == 0 || len(g.Sites) > MaxSites:
+			return fmt.Errorf("images[%d].sites: %d, not 1 to %d", i, len(g.Sites), MaxSites)
+		case len(g.Functions) > MaxFunctions:
+			return fmt.Errorf("images[%d].functions: %d, more than %d", i, len(g.Functions), MaxFunctions)
+		}
+	}
+	return nil
+}
+
+// checkEntries verifies the CVEs and the reasons.
+func (m *Manifest) checkEntries() error {
 	for i, c := range m.CVEs {
 		if !isCVE(c) {
 			return fmt.Errorf("cves[%d]: %.80q is not CVE-YEAR-NUMBER", i, c)
@@ -192,10 +207,6 @@ func (g *Image) check(object string, o *Object) error {
 		return fmt.Errorf("build_id_base: %.80q, but the object is for %s", g.BuildIDBase, o.BaseBuildID)
 	case min(g.Counts.Same, g.Counts.Changed, g.Counts.New, g.Counts.Gone) < 0:
 		return fmt.Errorf("counts: negative")
-	case len(g.Sites) == 0 || len(g.Sites) > MaxSites:
-		return fmt.Errorf("sites: %d of them", len(g.Sites))
-	case len(g.Functions) > MaxFunctions:
-		return fmt.Errorf("functions: %d, more than %d", len(g.Functions), MaxFunctions)
 	}
 	for _, f := range []struct{ name, value string }{{"build_id_base", g.BuildIDBase}, {"build_id_fixed", g.BuildIDFixed}} {
 		if err := checkHex(f.value, 1, MaxBuildID); err != nil {
@@ -284,7 +295,7 @@ func (s *Site) checkRanges() error {
 
 // check verifies an acceptance for the bundle with this id.
 func (a *Acceptance) check(id ID) error {
-	if err := checkTexts(reflect.ValueOf(a).Elem(), ""); err != nil {
+	if err := checkTexts(reflect.ValueOf(a).Elem()); err != nil {
 		return err
 	}
 	switch {
@@ -298,35 +309,40 @@ func (a *Acceptance) check(id ID) error {
 	return nil
 }
 
-// checkTexts applies checkText to every string under v.
-func checkTexts(v reflect.Value, path string) error {
+// checkTexts applies checkText to every string of the struct v and names the
+// field at fault as in the JSON. Tabs are allowed in the list "changes".
+func checkTexts(v reflect.Value) error {
+	if path, err := badText(v, false); err != nil {
+		return fmt.Errorf("%s: %w", strings.TrimPrefix(path, "."), err)
+	}
+	return nil
+}
+
+// badText finds the first bad string under v. The path to it is put together
+// on the way back, as most manifests have ten thousand good ones.
+func badText(v reflect.Value, tab bool) (path string, err error) {
 	switch v.Kind() {
 	case reflect.String:
-		if err := checkText(v.String(), strings.HasPrefix(path, "changes")); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
+		return "", checkText(v.String(), tab)
 	case reflect.Slice:
 		if k := v.Type().Elem().Kind(); k != reflect.String && k != reflect.Struct {
-			return nil // numbers
+			return "", nil // numbers
 		}
 		for i := range v.Len() {
-			if err := checkTexts(v.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
-				return err
+			if path, err := badText(v.Index(i), tab); err != nil {
+				return fmt.Sprintf("[%d]%s", i, path), err
 			}
 		}
 	case reflect.Struct:
 		if v.Type() == reflect.TypeFor[time.Time]() {
-			return nil
-		}
-		if path != "" {
-			path += "."
+			return "", nil
 		}
 		for i := range v.NumField() {
 			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-			if err := checkTexts(v.Field(i), path+name); err != nil {
-				return err
+			if path, err := badText(v.Field(i), name == "changes"); err != nil {
+				return "." + name + path, err
 			}
 		}
 	}
-	return nil
+	return "", nil
 }

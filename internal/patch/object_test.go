@@ -162,20 +162,19 @@ func TestObjectValuesAreChecked(t *testing.T) {
 }
 
 func TestDamagedObjectIsAnErrorOrAnotherObject(t *testing.T) {
-	good := encodeObject(t, sampleObject())
+	good := encodeObject(t, smallObject())
 	data := bytes.Clone(good)
 	other := 0
-	for i := range data {
-		for _, flip := range flips(i) {
-			data[i] ^= flip
-			if decodeObjectAgain(t, data) {
-				other++
-			}
-			data[i] ^= flip
+	for i := range 8 * len(data) {
+		data[i/8] ^= 1 << (i % 8)
+		if decodeObjectAgain(t, data) {
+			other++
 		}
+		data[i/8] ^= 1 << (i % 8)
 	}
-	if other > len(good)/2 {
-		t.Errorf("%d of %d damaged objects decode", other, len(good))
+	// Content, names, values and addends may differ; headers and padding may not.
+	if other == 0 || other > 8*len(good)/4 {
+		t.Errorf("%d of %d damaged objects decode", other, 8*len(good))
 	}
 	for n := range good {
 		if decodeObjectAgain(t, good[:n:n]) {
