@@ -158,7 +158,11 @@ func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f live
 	if len(results) > 1 && !f.json {
 		fmt.Fprintln(a.out, a.outStyle.dim(sumText(results)))
 	}
-	a.outcomeHints(results, f.wait)
+	if ctx.Err() != nil {
+		fmt.Fprintf(a.err, "hotpatch: interrupted; what is said above holds\n")
+	} else {
+		a.outcomeHints(results, f.wait)
+	}
 	unknown := len(denied)
 	if os.Geteuid() == 0 {
 		// There is no one left to ask: a process that is protected from root,

@@ -83,7 +83,7 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 	report, bundle, err := build.Build(ctx, base, fixed, o)
 	p.clear()
 	if err != nil {
-		return fmt.Errorf("build %s → %s: %w", base, fixed, err)
+		return fmt.Errorf("build: %w", err) // it names the file at fault
 	}
 	if report.Verdict == patch.Clean || report.Verdict == patch.Review {
 		if bundle == nil {
