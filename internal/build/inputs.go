@@ -3,6 +3,7 @@ package build
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -244,6 +245,7 @@ func pairFiles(base, fixed map[string]file, all bool) []job {
 	}
 	slices.Sort(names)
 	var out []job
+	seen := map[[2]string]bool{} // one program under several names is one image
 	for _, p := range names {
 		q := p
 		if _, ok := fixed[p]; !ok {
@@ -258,19 +260,31 @@ func pairFiles(base, fixed map[string]file, all bool) []job {
 		if !all && (x.equal || p == q && sameFiles(x, y)) {
 			continue
 		}
-		out = append(out, job{path: p, base: x.open(p), fixed: y.open(q)})
+		if key := [2]string{x.content(), y.content()}; !seen[key] {
+			seen[key] = key[0] != ""
+			out = append(out, job{path: p, base: x.open(p), fixed: y.open(q)})
+		}
 	}
 	return out
 }
 
-// sameFiles compares two files of directories.
-func sameFiles(a, b file) bool {
-	if a.path == "" || b.path == "" {
-		return false
+// content is a digest of the file, "" when it cannot be read.
+func (f file) content() string {
+	data := f.data
+	if f.path != "" {
+		var err error
+		if data, err = os.ReadFile(f.path); err != nil {
+			return ""
+		}
 	}
-	x, errX := os.ReadFile(a.path)
-	y, errY := os.ReadFile(b.path)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
+	sum := sha256.Sum256(data)
+	return string(sum[:])
+}
+
+// sameFiles compares two files.
+func sameFiles(a, b file) bool {
+	x := a.content()
+	return x != "" && x == b.content()
 }
 
 // debugFile finds the debug file for an image: the file itself, or below a

@@ -115,9 +115,16 @@ func (j *judge) startup() {
 // way that was not understood, and so would be missing; so would the new
 // version of a function that is gone but stays in a table.
 func (j *judge) unreached() {
+	split := map[*diff.Func]bool{}
+	for _, s := range j.d.Splits() {
+		for _, f := range s.Others {
+			split[f] = true
+			j.r.add(functionSplit, label(j.d, s.Fixed), "it replaces %s everywhere, but in some tables of the fixed program %s stands in its place", s.Base.Name(), label(j.d, f))
+		}
+	}
 	for _, f := range j.d.Fixed.Funcs {
 		s, _ := j.d.State(f)
-		if s != diff.New || j.c.in[f] || f.Source != image.FromFDE || j.d.Exported(f) {
+		if s != diff.New || j.c.in[f] || split[f] || f.Source != image.FromFDE || j.d.Exported(f) {
 			continue
 		}
 		j.r.add(unreachedNew, label(j.d, f), "it is new, and nothing that is carried leads to it")
@@ -195,7 +202,7 @@ func (j *judge) pairs() {
 		if a == nil || f.Fragment {
 			continue
 		}
-		if firm, how := j.d.Paired(f); !firm && a.Hash != f.Hash {
+		if certain, how := j.d.Paired(f); !certain {
 			j.r.add(pairingUncertain, label(j.d, f), "it is taken to replace %s only by %s", a.Name(), how)
 		}
 	}

@@ -22,6 +22,7 @@ const (
 	neverReturns     = "never-returns"
 	pairingUncertain = "pairing-uncertain"
 	imageGone        = "image-gone"
+	functionSplit    = "function-split"
 
 	// Refused: nothing is written.
 	branchIntoEntry  = "branch-into-entry"
@@ -49,7 +50,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone:
+		neverReturns, pairingUncertain, imageGone, functionSplit:
 		return true
 	}
 	return false

@@ -109,6 +109,7 @@ type Diff struct {
 	parts     map[*Func][]*Func // fixed functions that are one piece of code with others
 	baseParts map[*Func][]*Func
 	drift     drift
+	splits    []Split
 }
 
 // Compare pairs base with fixed and finds every difference.
@@ -163,9 +164,13 @@ func (d *Diff) Parts(f *Func) []*Func { return d.parts[f] }
 // BaseParts is Parts for a base function.
 func (d *Diff) BaseParts(f *Func) []*Func { return d.baseParts[f] }
 
-// Paired says how firmly f is paired: by a name, a unique hash or a reference
-// of such a pair (firm), or by order and similarity alone.
-func (d *Diff) Paired(f *Func) (firm bool, how string) {
+// Splits are the base functions that several functions of the fixed image
+// replace.
+func (d *Diff) Splits() []Split { return d.splits }
+
+// Paired says how f is paired. certain is false when only its place among
+// other functions and some similarity speak for the pair.
+func (d *Diff) Paired(f *Func) (certain bool, how string) {
 	l := d.how[f.Index]
-	return l.firm(), l.String()
+	return l > bySimilar, l.String()
 }

@@ -57,7 +57,7 @@ func (d *Diff) pair() {
 		n += d.pairAligned()
 		n += d.pairOrder(true, true)
 		n += d.pairReferences()
-		if n == 0 {
+		if n == 0 && !d.pairSplit() {
 			break
 		}
 		d.vote()
@@ -310,6 +310,10 @@ func (d *Diff) entries(ta, tb image.Addr) (a, b *Func) {
 // pairSlots pairs functions that stand at corresponding places of tables of
 // pointers: handlers that no code names are found only here.
 func (d *Diff) pairSlots() int {
+	return d.settle(d.slotClaims(), byTableRef, byTableRef)
+}
+
+func (d *Diff) slotClaims() []claim {
 	var claims []claim
 	for i := range d.Fixed.Relocs {
 		q := &d.Fixed.Relocs[i]
@@ -336,7 +340,58 @@ func (d *Diff) pairSlots() int {
 			claims = append(claims, claim{x.Index, y.Index, false})
 		}
 	}
-	return d.settle(claims, byTableRef, byTableRef)
+	return claims
+}
+
+// Split is a base function that stands in several slots of tables whose slots
+// hold different functions in the fixed image. Only one can replace it.
+type Split struct {
+	Base   *Func
+	Fixed  *Func   // the most similar, its counterpart
+	Others []*Func // also by address
+}
+
+// pairSplit pairs such functions, when nothing else pairs any more.
+func (d *Diff) pairSplit() bool {
+	claims := d.slotClaims()
+	slices.SortFunc(claims, func(a, b claim) int {
+		return cmp.Or(cmp.Compare(a.base, b.base), cmp.Compare(a.fixed, b.fixed))
+	})
+	claims = slices.Compact(claims)
+	found := false
+	for i := 0; i < len(claims); {
+		j := i
+		for j < len(claims) && claims[j].base == claims[i].base {
+			j++
+		}
+		if j-i > 1 {
+			found = d.split(d.Base.Funcs[claims[i].base], claims[i:j]) || found
+		}
+		i = j
+	}
+	return found
+}
+
+func (d *Diff) split(a *Func, claims []claim) bool {
+	var best *Func
+	var most float64
+	for _, c := range claims {
+		b := d.Fixed.Funcs[c.fixed]
+		if s := d.similarity(a, b); best == nil || s > most {
+			best, most = b, s
+		}
+	}
+	if !d.join(a, best, byTableRef) {
+		return false
+	}
+	s := Split{Base: a, Fixed: best}
+	for _, c := range claims {
+		if b := d.Fixed.Funcs[c.fixed]; b != best {
+			s.Others = append(s.Others, b)
+		}
+	}
+	d.splits = append(d.splits, s)
+	return true
 }
 
 // pairAligned pairs what corresponding instructions of changed pairs call.
