@@ -23,33 +23,48 @@ type daemon struct {
 	result error // why it ended; read after ended
 }
 
+// between starts the server for us, says its pid and waits for it: a process
+// cannot be traced by its own parent, whose waiting takes the stops that the
+// tracer waits for. When we go, TERM ends both.
+const between = `"$@" <&- >"$0" 2>&1 3>&- & pid=$!
+trap 'kill "$pid"' TERM
+echo "$pid" >&3
+exec 3>&-
+wait "$pid"`
+
 // launch starts a server and waits until it takes connections on addr.
 func launch(ctx context.Context, name, addr, log string, cmd *exec.Cmd) (*daemon, error) {
-	out, err := os.Create(log)
+	sh := exec.Command("/bin/sh", append([]string{"-c", between, log, cmd.Path}, cmd.Args[1:]...)...)
+	sh.Dir, sh.Env = cmd.Dir, cmd.Env
+	said, say, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer out.Close()
-	cmd.Stdout, cmd.Stderr = out, out
-	// If we are killed, so is the server. The signal is tied to the thread
-	// that starts it, so that thread has to stay.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	defer said.Close()
+	sh.ExtraFiles = []*os.File{say} // 3
+	// The signal is tied to the thread that starts the shell, so that thread
+	// has to stay.
+	sh.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	d := &daemon{name: name, addr: addr, log: log, ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		err := sh.Start()
 		started <- err
 		if err == nil {
-			d.result = cmd.Wait()
+			d.result = sh.Wait()
 			close(d.ended)
 		}
 	}()
-	if err := <-started; err != nil {
+	err = <-started
+	say.Close()
+	if err != nil {
 		return nil, err
 	}
-	d.pid = cmd.Process.Pid
+	if _, err := fmt.Fscan(said, &d.pid); err != nil {
+		return nil, fmt.Errorf("start %s: its pid did not come: %w", name, err)
+	}
 	if err := d.ready(ctx); err != nil {
 		return nil, errors.Join(err, d.stop())
 	}

@@ -56,7 +56,10 @@ func choose(ctx context.Context, p *page, o Options, cache, work string) (*subje
 	if o.Local {
 		return prepareLocal(ctx, p, work)
 	}
-	s, err := prepareRedis(ctx, p, cache, work)
+	// A network that swallows packets must not keep the audience waiting.
+	fetch, cancel := context.WithTimeoutCause(ctx, time.Minute, deb.ErrNoNetwork)
+	defer cancel()
+	s, err := prepareRedis(fetch, p, cache, work)
 	if err == nil {
 		return s, nil
 	}

@@ -268,3 +268,35 @@ func TestServerThatDoesNotStartSaysWhy(t *testing.T) {
 		t.Errorf("error %v, want its last words and its exit status", err)
 	}
 }
+
+// TestShowOfTheCompiledServer is the whole show, as `hotpatch demo --local`.
+func TestShowOfTheCompiledServer(t *testing.T) {
+	compiler(t)
+	dir := t.TempDir()
+	var b bytes.Buffer
+	if err := Run(t.Context(), Options{Out: &b, Local: true, Dir: dir}); err != nil {
+		t.Fatalf("%v\n%s", err, b.String())
+	}
+	var steps []string
+	for line := range strings.SplitSeq(b.String(), "\n") {
+		if f := strings.Fields(line); len(f) > 0 && strings.HasPrefix(line, margin+f[0]) && len(f[0]) < column {
+			steps = append(steps, f[0])
+		}
+	}
+	const want = "hotpatch compile A start ask build review apply ask revert ask apply ask requests failed longest longest hotpatch process"
+	if got := strings.Join(steps, " "); got != want {
+		t.Errorf("steps\n%s, want\n%s", got, want)
+	}
+	for _, must := range []string{"verdict clean", "correct horse", "error: longer than the text", "0 requests failed", "1 function redirected"} {
+		if !strings.Contains(b.String(), must) {
+			t.Errorf("the show does not say %q", must)
+		}
+	}
+	if t.Failed() {
+		t.Log(b.String())
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "run-*"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("%v was left behind, %v", left, err)
+	}
+}

@@ -146,6 +146,14 @@ func thousands(n int64) string {
 	return s
 }
 
+// count is "1 thread" or "5 threads".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return thousands(int64(n)) + " " + what
+}
+
 func bytesOf(n int64) string {
 	if n < 1<<20 {
 		return fmt.Sprintf("%.0f KiB", float64(n)/(1<<10))

@@ -63,7 +63,7 @@ func prepareRedis(ctx context.Context, p *page, cache, work string) (*subject, e
 	p.did("fetch", fmt.Sprintf("%s and %s", p.bold(redisPackage+" "+basePkg.Version), p.bold(fixedPkg.Version)),
 		fmt.Sprintf("from %s; unpacked, not installed", f.origin()))
 	return &subject{
-		about: "Debian's stock redis-server gets " + plural(len(news), "pending security update") + " while it serves. Nothing is restarted.",
+		about: "Debian's stock redis-server gets " + count(len(news), "pending security update") + " while it serves. Nothing is restarted.",
 		base:  base, fixed: fixed,
 		start: func(ctx context.Context) (*daemon, error) {
 			return startRedis(ctx, server, root, work, basePkg.Version)
@@ -77,13 +77,6 @@ func prepareRedis(ctx context.Context, p *page, cache, work string) (*subject, e
 		meansOld: "taken: to acknowledge the message would free it twice",
 		meansNew: "refused",
 	}, nil
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "a " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // fetcher gets packages by apt.

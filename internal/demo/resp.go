@@ -20,7 +20,7 @@ type resp struct {
 }
 
 // patience is how long a client waits for an answer before it counts as failed.
-const patience = 5 * time.Second
+const patience = 10 * time.Second
 
 func dialRESP(addr string) (*resp, error) {
 	c, err := net.DialTimeout("tcp", addr, patience)

@@ -254,7 +254,7 @@ func (s *show) change(ctx context.Context, verb string, want txn.Outcome, do fun
 	if n := after.Failed - before.Failed; n > 0 {
 		failed = s.bad(fmt.Sprintf("%d requests failed", n))
 	}
-	s.did(verb, fmt.Sprintf("%s, all %d threads paused for %s", s.bold(fmt.Sprintf("%d functions %s", s.sites, verbed)), r.Threads, s.bold(round(time.Duration(r.PausedUS)*time.Microsecond))),
+	s.did(verb, fmt.Sprintf("%s, %s paused for %s", s.bold(count(s.sites, "function")+" "+verbed), count(r.Threads, "thread"), s.bold(round(time.Duration(r.PausedUS)*time.Microsecond))),
 		fmt.Sprintf("pid %d as before · %s of %s · longest wait of a request %s", s.daemon.pid, failed, thousands(after.Requests-before.Requests), round(longest)))
 	return r, nil
 }
@@ -281,7 +281,7 @@ func (s *show) curtain(context.Context) error {
 		{"failed", failed},
 		{"longest wait of a request", fmt.Sprintf("%s around a change, %s otherwise", s.bold(round(s.busy)), round(s.quiet))},
 		{"longest pause", fmt.Sprintf("%s, over %d changes", s.bold(round(pause)), len(s.applied)+len(s.tookOff))},
-		{"hotpatch", fmt.Sprintf("%s, %d functions", bytesOf(s.size), s.sites)},
+		{"hotpatch", bytesOf(s.size) + ", " + count(s.sites, "function")},
 		{"process", fmt.Sprintf("pid %d from the first request to the last: nothing restarted", s.daemon.pid)},
 	})
 	s.gap()
