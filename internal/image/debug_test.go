@@ -34,7 +34,7 @@ func TestAttachedDebugFileGivesNamesAndTypes(t *testing.T) {
 	for _, flag := range []string{"none", "zlib", "zstd"} {
 		t.Run(flag, func(t *testing.T) {
 			if flag == "zstd" && !strings.Contains(run(t, "objcopy", "--help"), "zstd") {
-				t.Skip("this objcopy does not know zstd")
+				skip(t, "this objcopy does not know zstd")
 			}
 			bare, debug := separate(t, path, "--compress-debug-sections="+flag)
 			m := open(t, bare)

@@ -3,6 +3,7 @@ package image
 import (
 	"cmp"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -170,75 +171,87 @@ func (f *file) nameVersions(dyn []rawSymbol) error {
 	return nil
 }
 
-// versionNames reads the chains of .gnu.version_d or .gnu.version_r: entries
-// linked by distances, each with a chain of auxiliary entries.
+// versionLayout says where the fields are in the entries of a version table
+// and in the auxiliary entries that hold the names (LSB 5.0 §10.7.2, §10.7.3).
+type versionLayout struct {
+	size, auxAt, nextAt uint64
+	auxSize             uint64
+}
+
+var (
+	verdef  = versionLayout{size: 20, auxAt: 12, nextAt: 16, auxSize: 8}
+	verneed = versionLayout{size: 16, auxAt: 8, nextAt: 12, auxSize: 16}
+)
+
+// versionNames reads .gnu.version_d or .gnu.version_r: a chain of entries
+// linked by distances.
 func (f *file) versionNames(t elf.SectionType, names map[uint16]string) error {
 	h := f.ofType(t)
 	if h == nil {
 		return nil
 	}
 	b, err := f.data(h)
-	if err != nil {
+	if err != nil || len(b) == 0 {
 		return err
 	}
 	str, err := f.linkedStrings(h)
 	if err != nil {
 		return err
 	}
-	// Offsets in Elf64_Verdef: ndx 4, cnt 6, aux 12, next 16; its Verdaux:
-	// name 0. In Elf64_Verneed: cnt 2, aux 8, next 12; its Vernaux: other 6,
-	// name 8, next 12.
-	need := t == elf.SHT_GNU_VERNEED
-	size, auxAt, nextAt, auxSize := uint64(20), uint64(12), uint64(16), uint64(8)
-	if need {
-		size, auxAt, nextAt, auxSize = 16, 8, 12, 16
-	}
-	total := uint64(len(b))
-	bad := func(off uint64) error {
-		return fmt.Errorf("section %s: entry at offset %#x is beyond its end", h.Name, off)
+	l, read := verdef, readVerdef
+	if t == elf.SHT_GNU_VERNEED {
+		l, read = verneed, readVerneed
 	}
 	// Entries do not share bytes, so there are no more than fit; a hostile
 	// table could otherwise step through itself byte by byte.
-	left := total / auxSize
-	for off := uint64(0); total > 0; {
-		if off+size > total {
-			return bad(off)
+	left := uint64(len(b)) / l.auxSize
+	for off, next := uint64(0), uint64(1); next != 0; off += next {
+		if off+l.size > uint64(len(b)) {
+			return fmt.Errorf("section %s: entry at offset %#x is beyond its end", h.Name, off)
 		}
-		e := b[off:]
-		count := 1
-		if need {
-			count = int(le.Uint16(e[2:]))
-		}
-		aux := off + uint64(le.Uint32(e[auxAt:]))
-		for range count {
-			if aux+auxSize > total {
-				return bad(aux)
-			}
-			if left == 0 {
-				return fmt.Errorf("section %s: entry at offset %#x: entries overlap", h.Name, aux)
-			}
-			left--
-			a := b[aux:]
-			ndx, nameAt, next := le.Uint16(e[4:]), le.Uint32(a), uint32(0)
-			if need {
-				ndx, nameAt, next = le.Uint16(a[6:]), le.Uint32(a[8:]), le.Uint32(a[12:])
-			}
-			if names[ndx&0x7fff], err = str.at(nameAt); err != nil {
-				return fmt.Errorf("section %s: offset %#x: %w", h.Name, aux, err)
-			}
-			if next == 0 {
-				break
-			}
-			aux += uint64(next)
-		}
-		next := uint64(le.Uint32(e[nextAt:]))
-		if next == 0 {
-			break
-		}
-		if next < size {
+		next = uint64(le.Uint32(b[off+l.nextAt:]))
+		if next != 0 && next < l.size {
 			return fmt.Errorf("section %s: entry at offset %#x: entries overlap", h.Name, off)
 		}
-		off += next
+		if err := read(b, off, off+uint64(le.Uint32(b[off+l.auxAt:])), &left, str, names); err != nil {
+			return fmt.Errorf("section %s: entry at offset %#x: %w", h.Name, off, err)
+		}
+	}
+	return nil
+}
+
+// readVerdef names the version that the Elf64_Verdef at off defines. Only its
+// first auxiliary entry does so; the others name its parents.
+func readVerdef(b []byte, off, aux uint64, _ *uint64, str stringTable, names map[uint16]string) error {
+	if aux+verdef.auxSize > uint64(len(b)) {
+		return errors.New("its name is beyond the end of the section")
+	}
+	name, err := str.at(le.Uint32(b[aux:]))
+	names[le.Uint16(b[off+4:])&0x7fff] = name
+	return err
+}
+
+// readVerneed names the versions that the Elf64_Verneed at off asks of one
+// library: a chain of auxiliary entries. left bounds their number.
+func readVerneed(b []byte, off, aux uint64, left *uint64, str stringTable, names map[uint16]string) error {
+	for range le.Uint16(b[off+2:]) {
+		if aux+verneed.auxSize > uint64(len(b)) {
+			return errors.New("one of its versions is beyond the end of the section")
+		}
+		if *left == 0 {
+			return errors.New("entries overlap")
+		}
+		*left--
+		name, err := str.at(le.Uint32(b[aux+8:]))
+		if err != nil {
+			return err
+		}
+		names[le.Uint16(b[aux+6:])&0x7fff] = name
+		next := uint64(le.Uint32(b[aux+12:]))
+		if next == 0 {
+			return nil
+		}
+		aux += next
 	}
 	return nil
 }
