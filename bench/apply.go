@@ -28,11 +28,11 @@ func (b *bench) applies(ctx context.Context, threads string) error {
 		return err
 	}
 	runtime.LockOSThread() // its priority is inherited by what it starts
-	priority := "at real-time priority (SCHED_FIFO)"
-	if undo, err := realtime(10); err != nil {
-		priority = fmt.Sprintf("at normal priority, so noise of several milliseconds is in them (real-time: %v)", err)
+	priority := "at real-time priority (SCHED_FIFO), the tool on one processor"
+	if err := realtime(victimPriority, true, func() error { return nil }); err != nil {
+		priority = fmt.Sprintf("at normal priority, so noise of several milliseconds is in them (%v)", err)
 	} else {
-		defer func() { _ = undo() }()
+		b.realtime = true
 	}
 	fmt.Fprintf(b.out, "\n| threads | pause p50 / max | without patching p50 / max | as the tool says p50 / max | whole command p50 / max | revert: pause p50 / max |\n|---|---|---|---|---|---|\n")
 	for word := range strings.SplitSeq(threads, ",") {
@@ -80,7 +80,7 @@ func (b *bench) makePatch(ctx context.Context) (old, bundle string, err error) {
 type measurements struct{ pause, idle, told, whole, revert []time.Duration }
 
 func (b *bench) measure(ctx context.Context, program, bundle string, threads int) (m measurements, err error) {
-	v, err := startVictim(program, threads)
+	v, err := b.startVictim(program, threads)
 	if err != nil {
 		return m, err
 	}
@@ -160,7 +160,7 @@ type victim struct {
 	out *bufio.Reader
 }
 
-func startVictim(program string, threads int) (*victim, error) {
+func (b *bench) startVictim(program string, threads int) (*victim, error) {
 	v := &victim{cmd: exec.Command(program, strconv.Itoa(threads))}
 	var err error
 	if v.in, err = v.cmd.StdinPipe(); err != nil {
@@ -172,6 +172,9 @@ func startVictim(program string, threads int) (*victim, error) {
 	}
 	v.out = bufio.NewReader(out)
 	v.cmd.Stderr = os.Stderr
+	if b.realtime {
+		return v, realtime(victimPriority, false, v.cmd.Start)
+	}
 	return v, v.cmd.Start()
 }
 
