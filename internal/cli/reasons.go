@@ -62,6 +62,10 @@ func meanings() map[string]meaning {
 			"two functions were taken for each other's counterpart by order and likeness alone",
 			"compare the two in the disassembly, then accept",
 		},
+		"function-split": {
+			"one function of the running program became two in the fixed one; its entry leads to the one, while some tables should lead to the other",
+			"see in the disassembly that the first serves the callers of both, then accept",
+		},
 		"image-gone": {
 			"the fixed package no longer has this file, and running processes keep the old one",
 			"see in the changelog why; what was fixed in it is fixed only by a restart",
