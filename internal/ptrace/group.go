@@ -120,8 +120,16 @@ func (g *Group) Stop(deadline time.Time) error {
 	return nil
 }
 
+// starved is how long a thread that is ready to run may keep us waiting.
+const starved = 100 * time.Millisecond
+
 func (g *Group) await(tid int, deadline time.Time) error {
 	s, err := g.t.wait(tid, deadline)
+	if errors.Is(err, ErrTimeout) && runnable(tid) {
+		// It only waits for a processor, as on a host with more work than
+		// processors; giving up would not bring it one sooner.
+		s, err = g.t.wait(tid, time.Now().Add(starved))
+	}
 	if errors.Is(err, ErrGone) {
 		g.state[tid] = gone
 		return nil

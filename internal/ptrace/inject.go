@@ -106,6 +106,9 @@ func (t *Tracer) borrow(in Injection) (Regs, Stop, error) {
 		opts |= optSuspendSeccomp
 	}
 	if err := t.seize(in.TID, opts); err != nil {
+		if _, dead := t.tracedByUs(in.TID); dead {
+			err = ErrGone // the kernel says "not permitted" of the dying too
+		}
 		return Regs{}, Stop{}, fmt.Errorf("seize thread %d: %w", in.TID, err)
 	}
 	if err := t.interrupt(in.TID); err != nil {

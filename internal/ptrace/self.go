@@ -29,3 +29,14 @@ func statusField(status []byte, key string) []byte {
 	}
 	return nil
 }
+
+// runnable says that a thread is running or waits for a processor. What cannot
+// be read is not.
+func runnable(tid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	if err != nil {
+		return false
+	}
+	s := statusField(b, "State:")
+	return len(s) > 0 && s[0] == 'R'
+}

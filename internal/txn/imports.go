@@ -46,7 +46,7 @@ func (im *imports) lookup(name, version string) (uint64, error) {
 			case elf.STT_TLS:
 				return 0, fmt.Errorf("look up %s: it is a thread-local variable of %s", name, m.Path)
 			case elf.STT_GNU_IFUNC:
-				return im.bound(name, version)
+				return im.bound(name, version, m, s.Value)
 			}
 			return m.Bias + s.Value, nil
 		}
@@ -76,32 +76,56 @@ func (im *imports) dynamic(i int) ([]elf.Symbol, error) {
 }
 
 // bound finds what an IFUNC was resolved to: its resolver may only run in the
-// process itself, so a slot that the loader has filled already is the only
-// source. A lazily bound slot still leads back into its own image.
-func (im *imports) bound(name, version string) (uint64, error) {
-	for _, m := range im.order {
-		r, n, c, err := proc.Open(im.t.info.PID, m)
-		if err != nil {
-			return 0, err
-		}
-		img, err := image.Read(r, n, m.Path)
-		c.Close()
+// process itself, so slots that the loader has filled already are the only
+// source. Those are in the image that defines it, for its own calls
+// (IRELATIVE, always filled), or in one that imports it; there a lazily bound
+// slot still leads back into its own image.
+func (im *imports) bound(name, version string, definer proc.Module, resolver uint64) (uint64, error) {
+	for _, m := range append([]proc.Module{definer}, im.order...) {
+		img, err := im.image(m)
 		if err != nil {
 			continue // this image cannot help; another may
+		}
+		if m.Bias == definer.Bias {
+			for _, r := range img.Relocs {
+				if r.Type != elf.R_X86_64_IRELATIVE || uint64(r.Add) != resolver {
+					continue
+				}
+				v, err := im.t.word(m.Bias + uint64(r.At))
+				if err == nil && v >= m.Lo() && v < m.Hi() && v != m.Bias+resolver {
+					return v, nil
+				}
+			}
 		}
 		slot, ok := img.GOTOf(name, version)
 		if !ok {
 			continue
 		}
-		var b [8]byte
-		if _, err := im.t.mem.ReadAt(b[:], int64(m.Bias+uint64(slot))); err != nil {
+		v, err := im.t.word(m.Bias + uint64(slot))
+		if err != nil {
 			return 0, err
 		}
-		if v := binary.LittleEndian.Uint64(b[:]); v != 0 && (v < m.Lo() || v >= m.Hi()) {
+		if v != 0 && (v < m.Lo() || v >= m.Hi()) {
 			return v, nil
 		}
 	}
 	return 0, fmt.Errorf("look up %s: it is chosen at run time (IFUNC) and no image of the process has it bound yet", name)
+}
+
+func (im *imports) image(m proc.Module) (*image.Image, error) {
+	r, n, c, err := proc.Open(im.t.info.PID, m)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return image.Read(r, n, m.Path)
+}
+
+// word reads 8 bytes.
+func (t *target) word(at uint64) (uint64, error) {
+	var b [8]byte
+	_, err := t.mem.ReadAt(b[:], int64(at))
+	return binary.LittleEndian.Uint64(b[:]), err
 }
 
 // loaderOrder sorts the modules as in the loader's link map, found through
@@ -109,26 +133,21 @@ func (im *imports) bound(name, version string) (uint64, error) {
 // Modules that are not in it keep their order behind the others.
 func (t *target) loaderOrder() ([]proc.Module, error) {
 	rank := map[uint64]int{} // bias → position
-	word := func(at uint64) (uint64, error) {
-		var b [8]byte
-		_, err := t.mem.ReadAt(b[:], int64(at))
-		return binary.LittleEndian.Uint64(b[:]), err
-	}
 	for _, m := range t.modules {
 		debug, err := t.debugPointer(m)
 		if err != nil || debug == 0 {
 			continue
 		}
-		lm, err := word(debug + 8) // r_map
+		lm, err := t.word(debug + 8) // r_map
 		for n := 0; err == nil && lm != 0 && n < 4096; n++ {
 			var bias uint64
-			if bias, err = word(lm); err != nil { // l_addr
+			if bias, err = t.word(lm); err != nil { // l_addr
 				break
 			}
 			if _, seen := rank[bias]; !seen {
 				rank[bias] = n
 			}
-			lm, err = word(lm + 24) // l_next
+			lm, err = t.word(lm + 24) // l_next
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read link map: %w", err)

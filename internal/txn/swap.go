@@ -180,10 +180,11 @@ type checker struct {
 	guards []guard
 	ranges []unwind.Range // guards and signal trampolines
 	stack  []byte
+	frames []unwind.Frame
 }
 
 func newChecker(mem *ptrace.Mem, maps []proc.Map, space *unwind.Space, guards []guard, trampolines []unwind.Range) *checker {
-	k := &checker{mem: mem, maps: maps, space: space, guards: guards, stack: make([]byte, 64<<10)}
+	k := &checker{mem: mem, maps: maps, space: space, guards: guards, stack: make([]byte, 64<<10), frames: make([]unwind.Frame, 0, 64)}
 	for _, g := range guards {
 		k.ranges = append(k.ranges, unwind.Range{Lo: g.lo, Hi: g.hi})
 	}
@@ -268,18 +269,14 @@ func (k *checker) scan(th *ptrace.Thread) (clear bool, stack []byte, err error) 
 
 func (k *checker) unwind(th *ptrace.Thread, stack []byte) error {
 	mem := &unwind.Window{Base: th.Regs.Rsp, Bytes: stack, Else: k.mem}
-	pcs, err := k.space.Stack(dwarfRegs(&th.Regs), mem)
+	regs := dwarfRegs(&th.Regs)
+	frames, err := k.space.Frames(k.frames[:0], &regs, mem)
 	if err != nil {
 		return &busy{fmt.Sprintf("the stack of thread %d may hold replaced code and cannot be unwound: %v", th.TID, err)}
 	}
-	for i, pc := range pcs {
-		name, in := k.guardAt(pc)
-		if !in && i > 0 {
-			// The return address of a call that never returns can lie behind
-			// the end of its function.
-			name, in = k.guardAt(pc - 1)
-		}
-		if in {
+	k.frames = frames
+	for _, f := range frames {
+		if name, in := k.guardAt(f.Code()); in {
 			return &busy{fmt.Sprintf("%s is on the stack of thread %d", name, th.TID)}
 		}
 	}

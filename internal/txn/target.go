@@ -91,52 +91,62 @@ func (t *target) changed() bool {
 
 func (t *target) threads() ([]int, error) { return proc.Threads(t.info.PID) }
 
-// Tables keeps the unwind data of images between processes: hundreds of
-// processes share a libc. The zero value is empty and ready; safe for
+// Tables keeps what stack checks need to know of an image between processes:
+// hundreds share a libc. The zero value is empty and ready; safe for
 // concurrent use.
 type Tables struct {
 	mu   sync.Mutex
-	byID map[string]*unwind.Table
+	byID map[string]codeFacts
 }
 
-func (c *Tables) load(id string, read func() (*unwind.Table, error)) (*unwind.Table, error) {
+// codeFacts is what a stack check must know of one image.
+type codeFacts struct {
+	table       *unwind.Table
+	trampolines []unwind.Range // of signal handlers; file addresses
+}
+
+func (c *Tables) load(id string, read func() (codeFacts, error)) (codeFacts, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t, ok := c.byID[id]; ok && id != "" {
-		return t, nil
+	if f, ok := c.byID[id]; ok && id != "" {
+		return f, nil
 	}
-	t, err := read()
+	f, err := read()
 	if err == nil && id != "" {
 		if c.byID == nil {
-			c.byID = map[string]*unwind.Table{}
+			c.byID = map[string]codeFacts{}
 		}
-		c.byID[id] = t
+		c.byID[id] = f
 	}
-	return t, err
+	return f, err
 }
 
 // space collects the unwind data of everything executable in the process:
-// images, vdso, and the code that we brought. An image whose data cannot be
-// read is left out: a stack through it is then unreadable, hence unsafe.
+// images, vdso, and the code that we brought; and where signal trampolines
+// are. An image whose unwind data cannot be read has none: a stack through it
+// is unreadable, hence unsafe.
 func (t *target) space() (*unwind.Space, []unwind.Range, error) {
 	var ms []unwind.Module
 	var trampolines []unwind.Range
 	for _, m := range t.modules {
-		table, err := t.tables.load(m.BuildID, func() (*unwind.Table, error) { return t.table(m) })
+		facts, err := t.tables.load(m.BuildID, func() (codeFacts, error) { return t.facts(m) })
 		if err != nil {
-			continue
+			return nil, nil, fmt.Errorf("read code of %s: %w", m.Path, err)
 		}
-		lo, hi := m.Code()
-		ms = append(ms, unwind.Module{Name: m.Path, Lo: lo, Hi: hi, Bias: m.Bias, Table: table})
-		for _, f := range table.FDEs {
-			if f.CIE.SignalFrame {
-				trampolines = append(trampolines, unwind.Range{Lo: uint64(f.Lo) + m.Bias, Hi: uint64(f.Hi) + m.Bias})
-			}
+		for _, r := range facts.trampolines {
+			trampolines = append(trampolines, unwind.Range{Lo: r.Lo + m.Bias, Hi: r.Hi + m.Bias})
+		}
+		if facts.table != nil {
+			lo, hi := m.Code()
+			ms = append(ms, unwind.Module{Name: m.Path, Lo: lo, Hi: hi, Bias: m.Bias, Table: facts.table})
 		}
 	}
 	for _, j := range t.journals {
+		if j.Phase == reverted {
+			continue
+		}
 		for _, r := range j.Regions {
-			if r.EHFrame == 0 || j.Phase == reverted {
+			if r.EHFrame == 0 {
 				continue
 			}
 			data := make([]byte, r.EHSize)
@@ -153,6 +163,22 @@ func (t *target) space() (*unwind.Space, []unwind.Range, error) {
 	}
 	s, err := unwind.NewSpace(ms)
 	return s, trampolines, err
+}
+
+func (t *target) facts(m proc.Module) (codeFacts, error) {
+	var f codeFacts
+	f.table, _ = t.table(m) // without it the image's frames are unreadable
+	for _, p := range m.Maps {
+		if !p.Exec {
+			continue
+		}
+		code := make([]byte, p.End-p.Start)
+		if _, err := t.mem.ReadAt(code, int64(p.Start)); err != nil {
+			return f, err
+		}
+		f.trampolines = append(f.trampolines, unwind.Trampolines(code, p.Start-m.Bias)...)
+	}
+	return f, nil
 }
 
 // table reads a module's .eh_frame from its file, which may be deleted or in

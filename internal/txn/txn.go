@@ -25,7 +25,7 @@ import (
 
 // Options are the choices of one transaction. The zero value is the default.
 type Options struct {
-	Wait   time.Duration // how long to go on trying while the process is busy; 0: one second
+	Wait   time.Duration // how long to go on trying while the process is busy; 0: three seconds
 	Log    *slog.Logger  // nil: silent
 	Tables *Tables       // unwind data shared between calls; nil: none
 
@@ -33,7 +33,7 @@ type Options struct {
 	fail func(point string) error
 }
 
-const defaultWait = time.Second
+const defaultWait = 3 * time.Second
 
 func (o Options) filled() Options {
 	if o.Wait <= 0 {

@@ -48,7 +48,9 @@ typedef int (*fn)(int, int);
 static fn volatile pointer = ints;
 NOINLINE int same(void) { calls++; return OLD_NEW(0, 100) + (pointer == ints); }
 
-int main(void) {
+NOINLINE void questions(void);
+int main(void) { questions(); }
+NOINLINE void questions(void) {
 	const char *q;
 	answer("ready %d", getpid());
 	while ((q = next())) {

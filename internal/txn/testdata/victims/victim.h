@@ -19,7 +19,8 @@
 #define OLD_NEW(o, n) o
 #endif
 
-#define NOINLINE __attribute__((noinline, noclone))
+// NOINLINE keeps a change of one function from changing its callers.
+#define NOINLINE __attribute__((noipa))
 // ROOM makes a small function large enough for a jump.
 #define ROOM __asm__ volatile("nop\n\tnop\n\tnop\n\tnop")
 
