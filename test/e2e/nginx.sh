@@ -16,15 +16,20 @@ set -- "$pid" $(children "$pid")
 [ $# = 3 ] || fail "a master and two workers are expected, there are $# processes"
 cycle "$work/nginx.hotpatch" "$@"
 
+load_off
+
 # A worker that the patched master forks from now on is patched as well.
-kill -TERM "$2"
+old=$2
+kill -TERM "$old"
 n=0
-while :; do
+while
 	# shellcheck disable=SC2046
 	set -- $(children "$pid")
-	[ $# = 2 ] && break
-	n=$((n + 1)) && [ $n -lt 50 ] || fail "the master starts no new worker"
+	[ $# != 2 ] || [ "$1" = "$old" ] || [ "$2" = "$old" ]
+do
+	n=$((n + 1))
+	[ $n -lt 100 ] || fail "the master starts no new worker"
 	sleep 0.1
 done
 carries 1 "$@"
-load_off
+"$load" get "http://127.0.0.1:$port/" >/dev/null || fail "the new workers do not answer"

@@ -9,6 +9,7 @@
 // request failed, or none was sent.
 //
 //	load serve ADDR        an HTTP server, to stand behind a proxy
+//	load get URL           one page
 //	load wait ADDR         until someone listens there, at most 15 s
 //	load port              a free port on loopback
 package main
@@ -43,6 +44,8 @@ func run(args []string) error {
 		return l.Close()
 	case len(args) == 2 && args[0] == "wait":
 		return wait(args[1], 15*time.Second)
+	case len(args) == 2 && args[0] == "get":
+		return newBrowser(0, nil).get(args[1], true)
 	case len(args) == 2 && args[0] == "serve":
 		return serve(args[1])
 	case len(args) >= 2 && args[0] == "http":
@@ -52,7 +55,7 @@ func run(args []string) error {
 	case len(args) == 2 && args[0] == "memcached":
 		return steady("memcached", func(i int) (client, error) { return dialMemcached(args[1], i) })
 	}
-	return fmt.Errorf("usage: load http URL... | redis ADDR | memcached ADDR | serve ADDR | wait ADDR | port")
+	return fmt.Errorf("usage: load http URL... | redis ADDR | memcached ADDR | serve ADDR | get URL | wait ADDR | port")
 }
 
 func wait(addr string, limit time.Duration) error {
