@@ -150,7 +150,7 @@ func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f live
 	a.printDenied(denied)
 	if len(results) == 0 {
 		e := &exitError{code: exitRefused, err: fmt.Errorf("%s", none)}
-		if len(denied) > 0 {
+		if len(denied) > 0 && os.Geteuid() != 0 {
 			e.hint = "run it as root to examine every process"
 		}
 		return e
