@@ -37,7 +37,7 @@ func (c *carrier) sort() {
 }
 
 func (c *carrier) wanted(f *diff.Func) bool {
-	if f.Source != image.FromFDE {
+	if f.Source == image.FromGap {
 		return false
 	}
 	if c.all {
@@ -74,7 +74,7 @@ func (c *carrier) follow() {
 
 // need adds g when the base image has nothing that could stand in for it.
 func (c *carrier) need(g *diff.Func) {
-	if c.d.BaseOf(g) == nil && g.Source == image.FromFDE {
+	if c.d.BaseOf(g) == nil && g.Source != image.FromGap {
 		c.add(g)
 	}
 }

@@ -75,10 +75,11 @@ func sharedConstants(d *diff.Diff, in map[*diff.Func]bool) map[image.Addr]image.
 			out[q.Target] = p.Target
 		}
 	}
-	// A string is none of them; neither is what differs, nor a switch table,
+	// A string is none of them (an empty one may be an object of zeros, such as a
+	// nil value that code compares pointers with); neither is what differs, nor a switch table,
 	// whose entries are distances to its own function.
 	for t, b := range out {
-		if clash[t] || d.Fixed.CString(t) > 0 || !d.SameTable(b, t) {
+		if clash[t] || d.Fixed.CString(t) > 1 || !d.SameTable(b, t) {
 			delete(out, t)
 		}
 	}

@@ -21,6 +21,9 @@ func frames(c *diff.Code, carried []*diff.Func, at image.Addr) ([]byte, error) {
 	}
 	w := &frameWriter{at: at, cies: map[string]int{}}
 	for _, f := range carried {
+		if f.Source != image.FromFDE {
+			continue // it has none in the fixed image either (symbol-bounds)
+		}
 		i, ok := slices.BinarySearchFunc(fdes, f.Lo, func(e image.FDE, a image.Addr) int {
 			switch {
 			case e.Lo < a:

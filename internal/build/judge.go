@@ -55,16 +55,25 @@ func (j *judge) compiler() {
 	}
 }
 
-// unwindData: code that nothing describes can be neither unwound nor bounded,
-// so it cannot be replaced.
+// unwindData: code that nothing describes can be neither bounded nor unwound,
+// so it cannot be replaced. Where a symbol gives its bounds, every word of
+// every stack is looked at instead: that misses nothing, but what was left on
+// a stack by an earlier call keeps a process busy.
 func (j *judge) unwindData() {
 	for _, f := range j.d.Fixed.Funcs {
-		if s, why := j.d.State(f); f.Source != image.FromFDE && (s == diff.Changed || s == diff.New) {
+		s, why := j.d.State(f)
+		if s != diff.Changed && s != diff.New {
+			continue
+		}
+		switch f.Source {
+		case image.FromGap:
 			j.r.add(noUnwindData, label(j.d, f), "code without unwind data is %s (%s)", s, why)
+		case image.FromSymbol:
+			j.r.add(symbolBounds, label(j.d, f), "only its symbol tells where it ends; it has no unwind data")
 		}
 	}
 	for _, f := range j.d.Gone() {
-		if f.Source != image.FromFDE {
+		if f.Source == image.FromGap {
 			j.r.add(noUnwindData, f.Name(), "code without unwind data is gone")
 		}
 	}
@@ -124,7 +133,7 @@ func (j *judge) unreached() {
 	}
 	for _, f := range j.d.Fixed.Funcs {
 		s, _ := j.d.State(f)
-		if s != diff.New || j.c.in[f] || split[f] || f.Source != image.FromFDE || j.d.Exported(f) {
+		if s != diff.New || j.c.in[f] || split[f] || f.Source == image.FromGap || j.d.Exported(f) {
 			continue
 		}
 		j.r.add(unreachedNew, label(j.d, f), "it is new, and nothing that is carried leads to it")
@@ -138,7 +147,7 @@ func (j *judge) unreached() {
 		}
 	}
 	for _, f := range j.d.Gone() {
-		if inTable[f] && f.Source == image.FromFDE {
+		if inTable[f] && f.Source != image.FromGap {
 			j.r.add(unreachedNew, f.Name(), "it has no counterpart, but stays in a table of the running program")
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	pairingUncertain = "pairing-uncertain"
 	imageGone        = "image-gone"
 	functionSplit    = "function-split"
+	symbolBounds     = "symbol-bounds"
 
 	// Refused: nothing is written.
 	branchIntoEntry  = "branch-into-entry"
@@ -50,7 +51,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, functionSplit:
+		neverReturns, pairingUncertain, imageGone, functionSplit, symbolBounds:
 		return true
 	}
 	return false

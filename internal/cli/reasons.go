@@ -50,6 +50,10 @@ func meanings() map[string]meaning {
 			"the fix brings a variable of its own, which starts with its initial value now, not at the program's start",
 			"see that nothing should have been recorded in it before, then accept",
 		},
+		"symbol-bounds": {
+			"changed code has no unwind data; a symbol tells its bounds, and every word of every stack is looked at instead",
+			"accept; if apply stays busy, restart the program instead",
+		},
 		"table-carried": {
 			"a table of pointers changed, and the new code uses its own copy; pointers to the old table that live in memory stay",
 			"see whether long-lived objects hold a pointer to the old table (classes, operation tables), then accept or restart",

@@ -48,9 +48,10 @@ func (f *Func) Name() string {
 // Size in bytes.
 func (f *Func) Size() uint64 { return uint64(f.Hi - f.Lo) }
 
-// described says whether unwind data bounds the function. Other code is never
-// believed in matters of data.
-func (f *Func) described() bool { return f.Source == image.FromFDE }
+// described says whether unwind data or a symbol's size bounds the function.
+// Other code (that of the C start-up files, mostly) is never believed in
+// matters of data: __TMC_END__ has the address of whatever comes first.
+func (f *Func) described() bool { return f.Source != image.FromGap }
 
 // Kind is how an instruction uses its PC-relative field.
 type Kind uint8
