@@ -57,8 +57,8 @@ func dialRedis(addr string, i int) (client, error) {
 		return nil, err
 	}
 	r := &redis{conn: c, i: i}
-	// A connection opened anew starts its counter anew.
-	if _, err := io.WriteString(c.c, command("DEL", r.key("n"))); err != nil {
+	// Whatever an earlier connection left behind.
+	if _, err := io.WriteString(c.c, command("DEL", r.key("n"), r.key("l"), r.key("h"), r.key("z"), r.key("x"))); err != nil {
 		return nil, err
 	}
 	_, err = c.r.ReadString('\n')
