@@ -85,19 +85,23 @@ func (j *judge) layout() {
 		j.r.add(layoutChanged, "", "%s %s", l.Type, l.Detail)
 	}
 	found, known, err := diff.Layouts(j.d.Base.Image, j.d.Fixed.Image)
+	if err != nil {
+		j.r.add(layoutUnverified, "", "not all types could be read: %v", err)
+	}
 	switch {
-	case err != nil:
-		j.r.add(layoutUnverified, "", "the types could not be read: %v", err)
 	case known:
 		for _, l := range found {
 			code := layoutChanged
-			if l.Padding {
+			switch {
+			case l.Padding:
 				code = layoutPadding
+			case l.Enum:
+				code = enumChanged
 			}
 			j.r.add(code, "", "%s: %s", l.Type, l.Detail)
 		}
 		return
-	default:
+	case err == nil:
 		j.r.add(layoutUnverified, "", "without debug information on both sides nobody has compared the types")
 	}
 	if evidence := j.d.Drift(); evidence != "" {
@@ -131,12 +135,12 @@ func (j *judge) unreached() {
 			j.r.add(functionSplit, label(j.d, s.Fixed), "it replaces %s everywhere, but in some tables of the fixed program %s stands in its place", s.Base.Name(), label(j.d, f))
 		}
 	}
+	used := usedByOld(j.d)
 	for _, f := range j.d.Fixed.Funcs {
 		s, _ := j.d.State(f)
-		if s != diff.New || j.c.in[f] || split[f] || f.Source == image.FromGap || j.d.Exported(f) {
-			continue
+		if s == diff.New && !j.c.in[f] && !split[f] && f.Source == image.FromFDE && used[f] {
+			j.r.add(unreachedNew, label(j.d, f), "it is new, and nothing that is carried leads to it")
 		}
-		j.r.add(unreachedNew, label(j.d, f), "it is new, and nothing that is carried leads to it")
 	}
 	inTable := map[*diff.Func]bool{}
 	for i := range j.d.Base.Relocs {
@@ -151,6 +155,33 @@ func (j *judge) unreached() {
 			j.r.add(unreachedNew, f.Name(), "it has no counterpart, but stays in a table of the running program")
 		}
 	}
+}
+
+// usedByOld are the fixed functions that a table or a function that is not new
+// refers to. New code that only other such code uses is dead: linked in, but
+// not for this program. So are new exports that nothing inside uses.
+func usedByOld(d *diff.Diff) map[*diff.Func]bool {
+	out := map[*diff.Func]bool{}
+	for i := range d.Fixed.Relocs {
+		if t, ok := diff.Pointee(&d.Fixed.Relocs[i]); ok && d.Fixed.Relocs[i].Sym == "" {
+			if f := d.Fixed.Entry(t); f != nil {
+				out[f] = true
+			}
+		}
+	}
+	for _, f := range d.Fixed.Funcs {
+		if s, _ := d.State(f); s == diff.New {
+			continue
+		}
+		for k := range f.Refs {
+			if f.Refs[k].Class == image.Text {
+				if g := d.Fixed.At(f.Refs[k].Target); g != nil && g != f {
+					out[g] = true
+				}
+			}
+		}
+	}
+	return out
 }
 
 func (j *judge) initialValues() {

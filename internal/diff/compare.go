@@ -90,7 +90,7 @@ func (d *Diff) sameTarget(ta, tb image.Addr, width uint8, owner *[2]*Func, user 
 	case image.ROData, image.RelRO:
 		return d.sameObject(ta, tb, width, owner, user)
 	case image.None:
-		return ta == tb, "refers to an address outside the image"
+		return ta == tb || d.sameHole(ta, tb), "refers to an address outside the image"
 	}
 	sa, sb := d.Base.SectionAt(ta), d.Fixed.SectionAt(tb)
 	ends := ta == sa.Addr+sa.Size && tb == sb.Addr+sb.Size
@@ -98,6 +98,22 @@ func (d *Diff) sameTarget(ta, tb image.Addr, width uint8, owner *[2]*Func, user 
 		return true, ""
 	}
 	return false, "refers to another place of " + sb.Name
+}
+
+// sameHole: both addresses are in the filler between the same two sections
+// (where __TMC_END__ is).
+func (d *Diff) sameHole(ta, tb image.Addr) bool {
+	before := func(c *Code, a image.Addr) string {
+		name := ""
+		for i, s := range c.Sections {
+			if s.Addr+s.Size <= a && i+1 < len(c.Sections) && a < c.Sections[i+1].Addr {
+				name = s.Name + " " + c.Sections[i+1].Name
+			}
+		}
+		return name
+	}
+	x := before(d.Base, ta)
+	return x != "" && x == before(d.Fixed, tb)
 }
 
 func (d *Diff) placeName(a image.Addr) string { return baseName(d.Fixed, a) }

@@ -104,6 +104,7 @@ func (d *Diff) Drift() string {
 	slices.SortFunc(fields, func(a, b shift) int {
 		return cmp.Or(cmp.Compare(a.delta(), b.delta()), cmp.Compare(a.fn.Index, b.fn.Index), cmp.Compare(a.from, b.from))
 	})
+	most, text := 0, ""
 	for i := 0; i < len(fields); {
 		j, places, functions := i, 0, 0
 		for ; j < len(fields) && fields[j].delta() == fields[i].delta(); j++ {
@@ -114,10 +115,14 @@ func (d *Diff) Drift() string {
 				places++
 			}
 		}
-		if places >= 4 && functions >= 2 {
-			return fmt.Sprintf("%d member accesses in %d functions, %s among them, moved by %+d bytes", places, functions, fields[i].fn.Name(), fields[i].delta())
+		if places >= 4 && functions >= 2 && places > most {
+			most = places
+			text = fmt.Sprintf("%d member accesses in %d functions, %s among them, moved by %+d bytes", places, functions, fields[i].fn.Name(), fields[i].delta())
 		}
 		i = j
+	}
+	if text != "" {
+		return text
 	}
 	if len(d.drift.sizes) > 0 {
 		s := d.drift.sizes[0]

@@ -20,11 +20,14 @@ type Layout struct {
 	// Padding: nothing that existed moved; new members fill what was padding,
 	// or a member has another name or kind at its old place.
 	Padding bool
+	// Enum: an enumerator has another value, in a type that no member has.
+	Enum bool
 }
 
 // Layouts compares all types that both images name: size, members, offsets,
 // bit fields, enumerators. known is false when either image has no DWARF; then
-// nothing was compared.
+// nothing was compared. An error with known set names a type that could not be
+// read; all others were compared.
 func Layouts(base, fixed *image.Image) (out []Layout, known bool, err error) {
 	x, err := typesOf(base)
 	if err != nil || x == nil {
@@ -33,6 +36,11 @@ func Layouts(base, fixed *image.Image) (out []Layout, known bool, err error) {
 	y, err := typesOf(fixed)
 	if err != nil || y == nil {
 		return nil, false, err
+	}
+	for _, t := range []*typeSet{x, y} {
+		if t.unread != "" {
+			err = fmt.Errorf("read types: %s", t.unread)
+		}
 	}
 	for _, name := range y.names {
 		if x.defs[name] == nil {
@@ -44,11 +52,12 @@ func Layouts(base, fixed *image.Image) (out []Layout, known bool, err error) {
 		}
 		for i := range min(len(a), len(b)) {
 			if l, differs := compareTypes(a[i], b[i]); differs {
+				l.Enum = strings.HasPrefix(name, "enum ") && !x.stored[name] && !y.stored[name]
 				out = append(out, l)
 			}
 		}
 	}
-	return out, true, nil
+	return out, true, err
 }
 
 // definition is one type, as far as its layout goes.
@@ -68,8 +77,11 @@ type member struct {
 }
 
 type typeSet struct {
-	names []string // sorted
-	defs  map[string][]*definition
+	names  []string // sorted
+	defs   map[string][]*definition
+	stored map[string]bool // enumerations that members have
+	// unread is the first type that could not be understood, "" for none.
+	unread string
 }
 
 // typesOf reads all named types with a layout; nil without DWARF.
@@ -81,7 +93,7 @@ func typesOf(m *image.Image) (*typeSet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read types of %s: %w", m.Path, err)
 	}
-	set := &typeSet{defs: map[string][]*definition{}}
+	set := &typeSet{defs: map[string][]*definition{}, stored: map[string]bool{}}
 	r := data.Reader()
 	var scope []string // names of enclosing namespaces, types and functions
 	units := 0
@@ -103,8 +115,8 @@ func typesOf(m *image.Image) (*typeSet, error) {
 			units++
 		}
 		name, _ := e.Val(dwarf.AttrName).(string)
-		if err := set.add(data, e, name, scope); err != nil {
-			return nil, fmt.Errorf("read types of %s: %w", m.Path, err)
+		if err := set.add(data, e, name, scope); err != nil && set.unread == "" {
+			set.unread = err.Error()
 		}
 		if e.Children {
 			inner := ""
@@ -135,7 +147,7 @@ func (s *typeSet) add(data *dwarf.Data, e *dwarf.Entry, name string, scope []str
 			return nil
 		}
 	case dwarf.TagTypedef:
-		if name == "" {
+		if name == "" || !namesStruct(data, e) {
 			return nil
 		}
 	default:
@@ -170,6 +182,11 @@ func (s *typeSet) add(data *dwarf.Data, e *dwarf.Entry, name string, scope []str
 		}
 		d.size = t.ByteSize
 		d.members = flatten(nil, t, "", 0, 0)
+		for _, f := range t.Field {
+			if n := enumOf(f.Type); n != "" {
+				s.stored["enum "+n] = true
+			}
+		}
 	case *dwarf.EnumType:
 		d.name = "enum " + d.name
 		if name == "" {
@@ -186,12 +203,42 @@ func (s *typeSet) add(data *dwarf.Data, e *dwarf.Entry, name string, scope []str
 	return nil
 }
 
+// namesStruct: the typedef e is directly of a struct, class or union.
+func namesStruct(data *dwarf.Data, e *dwarf.Entry) bool {
+	off, ok := e.Val(dwarf.AttrType).(dwarf.Offset)
+	if !ok {
+		return false
+	}
+	r := data.Reader()
+	r.Seek(off)
+	t, err := r.Next()
+	return err == nil && t != nil && (t.Tag == dwarf.TagStructType || t.Tag == dwarf.TagClassType || t.Tag == dwarf.TagUnionType)
+}
+
 // anonymousEnum is known by its first enumerator.
 func anonymousEnum(t *dwarf.EnumType) string {
 	if len(t.Val) == 0 {
 		return "nothing"
 	}
 	return t.Val[0].Name
+}
+
+// enumOf is the name of the enumeration that t is, or is an array of.
+func enumOf(t dwarf.Type) string {
+	for {
+		switch u := t.(type) {
+		case *dwarf.TypedefType:
+			t = u.Type
+		case *dwarf.QualType:
+			t = u.Type
+		case *dwarf.ArrayType:
+			t = u.Type
+		case *dwarf.EnumType:
+			return u.EnumName
+		default:
+			return ""
+		}
+	}
 }
 
 // flatten lists members, those of anonymous structs under their outer name.
