@@ -45,21 +45,31 @@ const (
 
 // swap carries out c as soon as no thread is in its guards, or fails when the
 // deadline has passed. The process runs on between attempts.
+//
+// Unwind data is read only when a first attempt met a stack that scanning
+// cannot clear: most stacks it can, and the data of a large program takes
+// longer to read than everything else together.
 func (r *run) swap(c change) error {
 	if err := r.touch(c.edits); err != nil {
 		return err
 	}
-	for backoff := firstBackoff; ; backoff = min(2*backoff, lastBackoff) {
-		space, trampolines, err := r.space()
-		if err != nil {
-			return err
-		}
+	trampolines, err := r.trampolines()
+	if err != nil {
+		return err
+	}
+	var space *unwind.Space
+	for backoff := firstBackoff; ; {
 		k := newChecker(r.mem, r.maps, space, c.guards, trampolines)
-		err = ptrace.Run(func(t *ptrace.Tracer) error { return r.attempt(t, c, k) })
+		err := ptrace.Run(func(t *ptrace.Tracer) error { return r.attempt(t, c, k) })
 		var b *busy
 		switch {
 		case err == nil:
 			return nil
+		case errors.Is(err, errNeedsUnwinding):
+			if space, err = r.space(); err != nil {
+				return err
+			}
+			continue
 		case errors.Is(err, ptrace.ErrTimeout):
 			err = &busy{fmt.Sprintf("%v: it is in uninterruptible sleep, or waits for a vfork child", err)}
 		case errors.Is(err, ptrace.ErrGone) && !r.changed():
@@ -73,8 +83,17 @@ func (r *run) swap(c change) error {
 		if perr := r.pause(backoff); perr != nil {
 			return err // the reason why it is busy says more than "cancelled"
 		}
+		backoff = min(2*backoff, lastBackoff)
 		if err := r.refresh(); err != nil {
 			return err
+		}
+		if trampolines, err = r.trampolines(); err != nil {
+			return err
+		}
+		if space != nil {
+			if space, err = r.space(); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -176,7 +195,7 @@ func (r *run) writePhase(journal uint64, p phase) error {
 type checker struct {
 	mem    *ptrace.Mem
 	maps   []proc.Map
-	space  *unwind.Space
+	space  *unwind.Space // nil: not read yet
 	guards []guard
 	ranges []unwind.Range // guards and signal trampolines
 	stack  []byte
@@ -267,7 +286,13 @@ func (k *checker) scan(th *ptrace.Thread) (clear bool, stack []byte, err error) 
 	return !hit, b, nil
 }
 
+// errNeedsUnwinding: a stack cannot be cleared without unwind data.
+var errNeedsUnwinding = errors.New("a stack has to be unwound")
+
 func (k *checker) unwind(th *ptrace.Thread, stack []byte) error {
+	if k.space == nil {
+		return errNeedsUnwinding
+	}
 	mem := &unwind.Window{Base: th.Regs.Rsp, Bytes: stack, Else: k.mem}
 	regs := dwarfRegs(&th.Regs)
 	frames, err := k.space.Frames(k.frames[:0], &regs, mem)

@@ -95,51 +95,42 @@ func (t *target) threads() ([]int, error) { return proc.Threads(t.info.PID) }
 // hundreds share a libc. The zero value is empty and ready; safe for
 // concurrent use.
 type Tables struct {
-	mu   sync.Mutex
-	byID map[string]codeFacts
+	mu          sync.Mutex
+	unwind      map[string]*unwind.Table // by build-id; nil: it has no data we can read
+	trampolines map[string][]unwind.Range
 }
 
-// codeFacts is what a stack check must know of one image.
-type codeFacts struct {
-	table       *unwind.Table
-	trampolines []unwind.Range // of signal handlers; file addresses
-}
-
-func (c *Tables) load(id string, read func() (codeFacts, error)) (codeFacts, error) {
+// remember returns what is known of id, or reads and keeps it. Images without
+// a build-id are read every time.
+func remember[T any](c *Tables, m *map[string]T, id string, read func() (T, error)) (T, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f, ok := c.byID[id]; ok && id != "" {
-		return f, nil
+	if v, ok := (*m)[id]; ok {
+		return v, nil
 	}
-	f, err := read()
-	if err == nil && id != "" {
-		if c.byID == nil {
-			c.byID = map[string]codeFacts{}
-		}
-		c.byID[id] = f
+	v, err := read()
+	if err != nil || id == "" {
+		return v, err
 	}
-	return f, err
+	if *m == nil {
+		*m = map[string]T{}
+	}
+	(*m)[id] = v
+	return v, nil
 }
 
 // space collects the unwind data of everything executable in the process:
-// images, vdso, and the code that we brought; and where signal trampolines
-// are. An image whose unwind data cannot be read has none: a stack through it
-// is unreadable, hence unsafe.
-func (t *target) space() (*unwind.Space, []unwind.Range, error) {
+// images, vdso, and the code that we brought. An image whose data cannot be
+// read has none: a stack through it is unreadable, hence unsafe.
+func (t *target) space() (*unwind.Space, error) {
 	var ms []unwind.Module
-	var trampolines []unwind.Range
 	for _, m := range t.modules {
-		facts, err := t.tables.load(m.BuildID, func() (codeFacts, error) { return t.facts(m) })
+		table, err := remember(t.tables, &t.tables.unwind, m.BuildID, func() (*unwind.Table, error) { return t.table(m) })
 		if err != nil {
-			return nil, nil, fmt.Errorf("read code of %s: %w", m.Path, err)
+			continue
 		}
-		for _, r := range facts.trampolines {
-			trampolines = append(trampolines, unwind.Range{Lo: r.Lo + m.Bias, Hi: r.Hi + m.Bias})
-		}
-		if facts.table != nil {
-			lo, hi := m.Code()
-			ms = append(ms, unwind.Module{Name: m.Path, Lo: lo, Hi: hi, Bias: m.Bias, Table: facts.table})
-		}
+		lo, hi := m.Code()
+		ms = append(ms, unwind.Module{Name: m.Path, Lo: lo, Hi: hi, Bias: m.Bias, Table: table})
 	}
 	for _, j := range t.journals {
 		if j.Phase == reverted {
@@ -151,34 +142,48 @@ func (t *target) space() (*unwind.Space, []unwind.Range, error) {
 			}
 			data := make([]byte, r.EHSize)
 			if _, err := t.mem.ReadAt(data, int64(r.EHFrame)); err != nil {
-				return nil, nil, fmt.Errorf("read carried unwind data: %w", err)
+				return nil, fmt.Errorf("read carried unwind data: %w", err)
 			}
 			table, err := unwind.TableFrom(data, image.Addr(r.EHFrame))
 			if err != nil {
-				return nil, nil, fmt.Errorf("carried unwind data at %#x: %w", r.EHFrame, err)
+				return nil, fmt.Errorf("carried unwind data at %#x: %w", r.EHFrame, err)
 			}
 			lo, hi := r.code()
 			ms = append(ms, unwind.Module{Name: "hotpatch " + j.ID.Short(), Lo: lo, Hi: hi, Table: table})
 		}
 	}
-	s, err := unwind.NewSpace(ms)
-	return s, trampolines, err
+	return unwind.NewSpace(ms)
 }
 
-func (t *target) facts(m proc.Module) (codeFacts, error) {
-	var f codeFacts
-	f.table, _ = t.table(m) // without it the image's frames are unreadable
+// trampolines are where signal handlers return to, in all images: a stack that
+// holds such an address continues somewhere else.
+func (t *target) trampolines() ([]unwind.Range, error) {
+	var all []unwind.Range
+	for _, m := range t.modules {
+		rs, err := remember(t.tables, &t.tables.trampolines, m.BuildID, func() ([]unwind.Range, error) { return t.trampolinesOf(m) })
+		if err != nil {
+			return nil, fmt.Errorf("read code of %s: %w", m.Path, err)
+		}
+		for _, r := range rs {
+			all = append(all, unwind.Range{Lo: r.Lo + m.Bias, Hi: r.Hi + m.Bias})
+		}
+	}
+	return all, nil
+}
+
+func (t *target) trampolinesOf(m proc.Module) ([]unwind.Range, error) {
+	var rs []unwind.Range
 	for _, p := range m.Maps {
 		if !p.Exec {
 			continue
 		}
 		code := make([]byte, p.End-p.Start)
 		if _, err := t.mem.ReadAt(code, int64(p.Start)); err != nil {
-			return f, err
+			return nil, err
 		}
-		f.trampolines = append(f.trampolines, unwind.Trampolines(code, p.Start-m.Bias)...)
+		rs = append(rs, unwind.Trampolines(code, p.Start-m.Bias)...)
 	}
-	return f, nil
+	return rs, nil
 }
 
 // table reads a module's .eh_frame from its file, which may be deleted or in
