@@ -138,9 +138,20 @@ type aligner struct {
 // align returns corresponding instructions of a and b as indices of tokens, in
 // order. Few of them mean that the functions are not alike.
 func (d *Diff) align(a, b *Func) [][2]int {
+	if c, ok := d.alignments[b]; ok && c.base == a {
+		return c.pairs
+	}
 	l := &aligner{d: d, a: a, b: b, x: d.tokensOf(d.Base, a), y: d.tokensOf(d.Fixed, b)}
 	l.align(0, len(l.x), 0, len(l.y), 0)
+	d.alignments[b] = alignment{a, l.out}
 	return l.out
+}
+
+// alignment is the cached result of one; it may be from before some functions
+// were paired.
+type alignment struct {
+	base  *Func
+	pairs [][2]int
 }
 
 // Cells of one alignment table; longer stretches are first split at
@@ -283,7 +294,7 @@ func (l *aligner) weight(i, j int) uint32 {
 			return possible
 		case d.baseOf[g.Index] == f:
 			return sure
-		case d.baseOf[g.Index] != nil && d.fixedOf[f.Index] != nil:
+		case d.how[g.Index].firm() || d.fixedOf[f.Index] != nil && d.how[d.fixedOf[f.Index].Index].firm():
 			return 0
 		}
 	case image.PLT:

@@ -2,7 +2,6 @@ package diff
 
 import (
 	"bytes"
-	"cmp"
 	"debug/elf"
 	"fmt"
 	"slices"
@@ -290,38 +289,6 @@ func (d *Diff) spreadParts() {
 			if d.state[g.Index] == Same {
 				d.mark(g.Index, "one piece of code with "+f.Name())
 			}
-		}
-	}
-}
-
-// witness looks once more at pairs that only order and similarity made: a firm
-// pair that refers to one of the two, but not to the other at the same place,
-// dissolves it.
-func (d *Diff) witness() {
-	against := make([]bool, len(d.Fixed.Funcs))
-	for i, a := range d.baseOf {
-		b := d.Fixed.Funcs[i]
-		if a == nil || !d.how[i].firm() || a.Hash != b.Hash || len(a.Refs) != len(b.Refs) {
-			continue
-		}
-		for k := range a.Refs {
-			if a.Refs[k].Class != image.Text {
-				continue
-			}
-			x, y := d.Base.Entry(a.Refs[k].Target), d.Fixed.Entry(b.Refs[k].Target)
-			if x == nil || y == nil || d.baseOf[y.Index] == x {
-				continue
-			}
-			against[y.Index] = true
-			if z := d.fixedOf[x.Index]; z != nil {
-				against[z.Index] = true
-			}
-		}
-	}
-	for i, bad := range against {
-		if bad && d.baseOf[i] != nil && cmp.Compare(d.how[i], byAligned) < 0 {
-			d.fixedOf[d.baseOf[i].Index] = nil
-			d.baseOf[i], d.how[i] = nil, unpaired
 		}
 	}
 }

@@ -96,28 +96,33 @@ type Options struct {
 type Diff struct {
 	Base, Fixed *Code
 
-	baseOf  []*Func // by index of the fixed function
-	fixedOf []*Func // by index of the base function
-	how     []link  // by index of the fixed function
-	state   []State
-	why     []string
+	baseOf    []*Func // by index of the fixed function
+	fixedOf   []*Func // by index of the base function
+	how       []link  // by index of the fixed function
+	uncertain []bool
+	state     []State
+	why       []string
 
-	options   Options
-	tokens    map[*Func][]token
-	data      dataMap
-	objects   map[objectPair]*objectNode
-	parts     map[*Func][]*Func // fixed functions that are one piece of code with others
-	baseParts map[*Func][]*Func
-	drift     drift
-	splits    []Split
+	options    Options
+	tokens     map[*Func][]token
+	alignments map[*Func]alignment // by fixed function
+	banned     map[anchor]bool     // pairs that were dissolved, by indices
+	data       dataMap
+	objects    map[objectPair]*objectNode
+	parts      map[*Func][]*Func // fixed functions that are one piece of code with others
+	baseParts  map[*Func][]*Func
+	drift      drift
+	splits     []Split
 }
 
 // Compare pairs base with fixed and finds every difference.
 func Compare(base, fixed *image.Image, o Options) *Diff {
 	d := &Diff{
-		options: o,
-		tokens:  map[*Func][]token{},
-		objects: map[objectPair]*objectNode{},
+		options:    o,
+		tokens:     map[*Func][]token{},
+		alignments: map[*Func]alignment{},
+		banned:     map[anchor]bool{},
+		objects:    map[objectPair]*objectNode{},
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { d.Base = decode(base) })
@@ -127,13 +132,14 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 	d.baseOf = make([]*Func, len(d.Fixed.Funcs))
 	d.fixedOf = make([]*Func, len(d.Base.Funcs))
 	d.how = make([]link, len(d.Fixed.Funcs))
+	d.uncertain = make([]bool, len(d.Fixed.Funcs))
 	d.state = make([]State, len(d.Fixed.Funcs))
 	d.why = make([]string, len(d.Fixed.Funcs))
 
 	d.pair()
 	d.compare()
 	d.findNoise()
-	d.tokens = nil
+	d.tokens, d.alignments, d.banned = nil, nil, nil
 	return d
 }
 
@@ -169,8 +175,8 @@ func (d *Diff) BaseParts(f *Func) []*Func { return d.baseParts[f] }
 func (d *Diff) Splits() []Split { return d.splits }
 
 // Paired says how f is paired. certain is false when only its place among
-// other functions and some similarity speak for the pair.
+// other functions and some, not much, similarity speak for the pair.
 func (d *Diff) Paired(f *Func) (certain bool, how string) {
 	l := d.how[f.Index]
-	return l > bySimilar, l.String()
+	return !d.uncertain[f.Index], l.String()
 }

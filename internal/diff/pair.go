@@ -32,10 +32,13 @@ func (l link) String() string {
 }
 
 // tiny functions (fewer instructions than this) have too little code of their
-// own for its uniqueness to mean much.
+// own for its uniqueness to mean much: they are paired by order.
 const tiny = 6
 
 // pair finds the counterpart of every function and of every data address.
+// Evidence goes first: what names, unique code, references, tables and aligned
+// instructions say. Only what they leave is paired by its place among the
+// others, and dissolved again when evidence that this brings speaks against it.
 func (d *Diff) pair() {
 	if d.pairIdentical() {
 		d.vote()
@@ -44,25 +47,59 @@ func (d *Diff) pair() {
 	d.pairNames()
 	d.pairHashes()
 	d.pairReferences()
-	for round := range 3 {
-		n := d.pairOrder(round > 0, false)
+	d.vote()
+	d.pairEvidence()
+	const rounds = 6
+	for round := range rounds {
+		n := d.pairOrder(false, false)
 		n += d.pairReferences()
-		if n == 0 && round > 0 {
+		n += d.pairEvidence()
+		n += d.pairOrder(true, round > 0)
+		n += d.pairReferences()
+		n += d.pairEvidence()
+		if d.dissolve() > 0 && round < rounds-1 {
+			continue
+		}
+		if n == 0 && !d.pairSplit() {
 			break
 		}
 	}
+	clear(d.alignments)
 	d.vote()
-	for range 4 {
+	d.findUncertain()
+}
+
+// findUncertain marks the pairs whose code differs, that no name, reference or
+// table confirms, and that are not very similar.
+func (d *Diff) findUncertain() {
+	for i, a := range d.baseOf {
+		b := d.Fixed.Funcs[i]
+		if a == nil || a.Hash == b.Hash || d.how[i].firm() {
+			continue
+		}
+		enough := 0.5
+		if d.how[i] == bySimilar {
+			enough = 0.8
+		}
+		d.uncertain[i] = d.similarity(a, b) < enough
+	}
+}
+
+// pairEvidence pairs by tables and aligned instructions until they give no
+// more.
+func (d *Diff) pairEvidence() int {
+	total := 0
+	for range 8 {
 		n := d.pairSlots()
 		n += d.pairAligned()
-		n += d.pairOrder(true, true)
 		n += d.pairReferences()
-		if n == 0 && !d.pairSplit() {
+		total += n
+		if n == 0 {
 			break
 		}
 		d.vote()
 	}
-	d.witness()
+	return total
 }
 
 // pairIdentical pairs an image with itself.
@@ -83,7 +120,7 @@ func (d *Diff) pairIdentical() bool {
 
 // join makes a pair unless either is taken or they cannot belong together.
 func (d *Diff) join(a, b *Func, how link) bool {
-	if d.baseOf[b.Index] != nil || d.fixedOf[a.Index] != nil || !d.compatible(a, b) {
+	if d.baseOf[b.Index] != nil || d.fixedOf[a.Index] != nil || !d.compatible(a, b) || d.banned[anchor{a.Index, b.Index}] {
 		return false
 	}
 	d.baseOf[b.Index], d.fixedOf[a.Index], d.how[b.Index] = a, b, how
@@ -183,8 +220,8 @@ func (d *Diff) freeFixed(fs []*Func) []*Func {
 	return slices.DeleteFunc(slices.Clone(fs), func(f *Func) bool { return d.baseOf[f.Index] != nil })
 }
 
-// pairHashes pairs functions whose code occurs once on either side. A tiny one
-// says nearly nothing by itself: it is taken as found by order.
+// pairHashes pairs functions whose code occurs once on either side, except for
+// tiny ones.
 func (d *Diff) pairHashes() { d.pairUnique(d.Base.Funcs, d.Fixed.Funcs, byHash) }
 
 func (d *Diff) pairUnique(base, fixed []*Func, how link) {
@@ -198,11 +235,9 @@ func (d *Diff) pairUnique(base, fixed []*Func, how link) {
 		default:
 			ni, nj := run(x[i:]), run(y[j:])
 			if ni == 1 && nj == 1 {
-				l := how
-				if how == byHash && x[i].Insts < tiny {
-					l = byOrder
+				if how != byHash || x[i].Insts >= tiny {
+					d.join(x[i], y[j], how)
 				}
-				d.join(x[i], y[j], l)
 			}
 			i, j = i+ni, j+nj
 		}
@@ -234,6 +269,9 @@ type claim struct {
 
 // settle makes pairs of the claims that nothing contradicts.
 func (d *Diff) settle(claims []claim, how, soft link) int {
+	claims = slices.DeleteFunc(claims, func(c claim) bool {
+		return d.fixedOf[c.base] != nil || d.baseOf[c.fixed] != nil
+	})
 	slices.SortFunc(claims, func(a, b claim) int {
 		return cmp.Or(cmp.Compare(a.fixed, b.fixed), cmp.Compare(a.base, b.base))
 	})
@@ -275,22 +313,7 @@ func (d *Diff) settle(claims []claim, how, soft link) int {
 func (d *Diff) pairReferences() int {
 	total := 0
 	for {
-		var claims []claim
-		for i, a := range d.baseOf {
-			b := d.Fixed.Funcs[i]
-			if a == nil || a.Hash != b.Hash || len(a.Refs) != len(b.Refs) {
-				continue
-			}
-			for k := range a.Refs {
-				if a.Refs[k].Class != image.Text {
-					continue
-				}
-				if x, y := d.entries(a.Refs[k].Target, b.Refs[k].Target); x != nil {
-					claims = append(claims, claim{x.Index, y.Index, !d.how[i].firm()})
-				}
-			}
-		}
-		n := d.settle(claims, byRef, bySoftRef)
+		n := d.settle(d.referenceClaims(), byRef, bySoftRef)
 		total += n
 		if n == 0 {
 			return total
@@ -298,13 +321,27 @@ func (d *Diff) pairReferences() int {
 	}
 }
 
-// entries are the unpaired functions that start at ta and tb, nil unless both do.
-func (d *Diff) entries(ta, tb image.Addr) (a, b *Func) {
-	a, b = d.Base.Entry(ta), d.Fixed.Entry(tb)
-	if a == nil || b == nil || d.fixedOf[a.Index] != nil || d.baseOf[b.Index] != nil {
-		return nil, nil
+// referenceClaims are what pairs with equal code say of the functions that
+// they refer to, pairs that agree already left out.
+func (d *Diff) referenceClaims() []claim {
+	var claims []claim
+	for i, a := range d.baseOf {
+		b := d.Fixed.Funcs[i]
+		if a == nil || a.Hash != b.Hash || len(a.Refs) != len(b.Refs) {
+			continue
+		}
+		for k := range a.Refs {
+			if a.Refs[k].Class != image.Text {
+				continue
+			}
+			x, y := d.Base.Entry(a.Refs[k].Target), d.Fixed.Entry(b.Refs[k].Target)
+			if x == nil || y == nil || d.how[y.Index].firm() && d.baseOf[y.Index] == x {
+				continue
+			}
+			claims = append(claims, claim{x.Index, y.Index, !d.how[i].firm()})
+		}
 	}
-	return a, b
+	return claims
 }
 
 // pairSlots pairs functions that stand at corresponding places of tables of
@@ -321,7 +358,8 @@ func (d *Diff) slotClaims() []claim {
 		if !ok || d.Fixed.ClassAt(t) != image.Text {
 			continue
 		}
-		if b := d.Fixed.Entry(t); b == nil || d.baseOf[b.Index] != nil {
+		y := d.Fixed.Entry(t)
+		if y == nil || d.how[y.Index].firm() {
 			continue
 		}
 		at, ok := d.slotOf(q.At)
@@ -336,7 +374,7 @@ func (d *Diff) slotClaims() []claim {
 		if !ok {
 			continue
 		}
-		if x, y := d.entries(s, t); x != nil {
+		if x := d.Base.Entry(s); x != nil {
 			claims = append(claims, claim{x.Index, y.Index, false})
 		}
 	}
@@ -353,7 +391,9 @@ type Split struct {
 
 // pairSplit pairs such functions, when nothing else pairs any more.
 func (d *Diff) pairSplit() bool {
-	claims := d.slotClaims()
+	claims := slices.DeleteFunc(d.slotClaims(), func(c claim) bool {
+		return d.fixedOf[c.base] != nil || d.baseOf[c.fixed] != nil
+	})
 	slices.SortFunc(claims, func(a, b claim) int {
 		return cmp.Or(cmp.Compare(a.base, b.base), cmp.Compare(a.fixed, b.fixed))
 	})
@@ -396,22 +436,74 @@ func (d *Diff) split(a *Func, claims []claim) bool {
 
 // pairAligned pairs what corresponding instructions of changed pairs call.
 func (d *Diff) pairAligned() int {
+	claims := d.alignedClaims(d.callsUnpaired)
+	claims = slices.DeleteFunc(claims, func(c claim) bool {
+		a, b := d.Base.Funcs[c.base], d.Fixed.Funcs[c.fixed]
+		// The new code may call something else at this place.
+		return d.fixedOf[c.base] != nil || d.baseOf[c.fixed] != nil || a.Hash != b.Hash && d.similarity(a, b) < alike
+	})
+	return d.settle(claims, byAligned, byAligned)
+}
+
+// alike is the least similarity of functions that an aligned reference pairs.
+const alike = 0.4
+
+// alignedClaims are what the aligned instructions of changed pairs say of other
+// functions.
+func (d *Diff) alignedClaims(of func(*Func) bool) []claim {
 	var claims []claim
 	for i, a := range d.baseOf {
 		b := d.Fixed.Funcs[i]
-		if a == nil || a.Hash == b.Hash || !d.callsUnpaired(b) {
+		if a == nil || a.Hash == b.Hash || !a.described() || !of(b) {
 			continue
 		}
 		for _, r := range d.alignedRefs(a, b) {
 			if r.class != image.Text {
 				continue
 			}
-			if x, y := d.entries(r.base, r.fixed); x != nil {
-				claims = append(claims, claim{x.Index, y.Index, true})
+			x, y := d.Base.Entry(r.base), d.Fixed.Entry(r.fixed)
+			if x != nil && y != nil {
+				claims = append(claims, claim{x.Index, y.Index, !d.how[i].firm()})
 			}
 		}
 	}
-	return d.settle(claims, byAligned, byAligned)
+	return claims
+}
+
+// dissolve takes apart the pairs by order that more evidence speaks against
+// than for, and never makes them again.
+func (d *Diff) dissolve() int {
+	claims := d.referenceClaims()
+	for _, c := range d.slotClaims() {
+		claims = append(claims, c, c) // a table slot names its function for good
+	}
+	claims = append(claims, d.alignedClaims(func(b *Func) bool { return d.how[b.Index].firm() })...)
+	votes := make([]int, len(d.Fixed.Funcs)) // for minus against
+	for _, c := range claims {
+		if c.soft {
+			continue
+		}
+		a, b := d.Base.Funcs[c.base], d.Fixed.Funcs[c.fixed]
+		if d.baseOf[b.Index] == a {
+			votes[b.Index]++
+			continue
+		}
+		votes[b.Index]--
+		if other := d.fixedOf[a.Index]; other != nil {
+			votes[other.Index]--
+		}
+	}
+	n := 0
+	for i, v := range votes {
+		a := d.baseOf[i]
+		if a == nil || v >= 0 || d.how[i].firm() {
+			continue
+		}
+		d.banned[anchor{a.Index, i}] = true
+		d.fixedOf[a.Index], d.baseOf[i], d.how[i] = nil, nil, unpaired
+		n++
+	}
+	return n
 }
 
 func (d *Diff) callsUnpaired(b *Func) bool {
