@@ -287,7 +287,7 @@ func TestShowOfTheCompiledServer(t *testing.T) {
 	if got := strings.Join(steps, " "); got != want {
 		t.Errorf("steps\n%s, want\n%s", got, want)
 	}
-	for _, must := range []string{"verdict clean", "correct horse", "error: longer than the text", "0 requests failed", "1 function redirected"} {
+	for _, must := range []string{"verdict clean", "correct horse", "error: longer than the text", " · 0 of ", " requests failed · longest wait ", "1 function redirected"} {
 		if !strings.Contains(b.String(), must) {
 			t.Errorf("the show does not say %q", must)
 		}

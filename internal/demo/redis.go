@@ -61,7 +61,7 @@ func prepareRedis(ctx context.Context, p *page, cache, work string) (*subject, e
 		return nil, err
 	}
 	p.did("fetch", fmt.Sprintf("%s and %s", p.bold(redisPackage+" "+basePkg.Version), p.bold(fixedPkg.Version)),
-		fmt.Sprintf("from %s; unpacked, not installed", f.origin()))
+		f.origin()+"; unpacked, not installed")
 	return &subject{
 		about: "Debian's stock redis-server gets " + count(len(news), "pending security update") + " while it serves. Nothing is restarted.",
 		base:  base, fixed: fixed,
@@ -90,9 +90,9 @@ type fetcher struct {
 
 func (f *fetcher) origin() string {
 	if f.fetched {
-		return "the Debian archive"
+		return "fetched from the Debian archive"
 	}
-	return "an earlier run"
+	return "fetched by an earlier run"
 }
 
 // pair downloads the newest version of a package and the newest before it.

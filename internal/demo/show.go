@@ -250,12 +250,13 @@ func (s *show) change(ctx context.Context, verb string, want txn.Outcome, do fun
 	if want == txn.Reverted {
 		verbed = "restored"
 	}
-	failed := s.good("0 requests failed")
+	asked := thousands(after.Requests-before.Requests) + " requests failed"
+	failed := s.good("0 of " + asked)
 	if n := after.Failed - before.Failed; n > 0 {
-		failed = s.bad(fmt.Sprintf("%d requests failed", n))
+		failed = s.bad(thousands(n) + " of " + asked)
 	}
 	s.did(verb, fmt.Sprintf("%s, %s paused for %s", s.bold(count(s.sites, "function")+" "+verbed), count(r.Threads, "thread"), s.bold(round(time.Duration(r.PausedUS)*time.Microsecond))),
-		fmt.Sprintf("pid %d as before · %s of %s · longest wait of a request %s", s.daemon.pid, failed, thousands(after.Requests-before.Requests), round(longest)))
+		fmt.Sprintf("pid %d as before · %s · longest wait %s", s.daemon.pid, failed, round(longest)))
 	return r, nil
 }
 
