@@ -83,10 +83,29 @@ func (g *Group) seizeNew() error {
 	}
 }
 
-// Stop halts every thread, repeating until a listing shows no new one: a
-// thread may clone between our reading of the list and its own stop.
+// StopSome halts those of the given threads that are traced and still run, and
+// returns them. A thread that has ended meanwhile is left out.
 // On an error the caller still calls Release.
-func (g *Group) Stop(deadline time.Time) error {
+func (g *Group) StopSome(tids []int, deadline time.Time) ([]Thread, error) {
+	from := len(g.Threads)
+	var batch []int
+	for _, tid := range tids {
+		if s, known := g.state[tid]; known && s == running {
+			batch = append(batch, tid)
+		}
+	}
+	if err := g.stop(batch, deadline); err != nil {
+		return nil, err
+	}
+	return g.Threads[from:], nil
+}
+
+// StopAll halts every thread that still runs, repeating until a listing shows
+// no new one: a thread may clone between our reading of the list and its own
+// stop. It returns the threads that this call stopped.
+// On an error the caller still calls Release.
+func (g *Group) StopAll(deadline time.Time) ([]Thread, error) {
+	from := len(g.Threads)
 	for {
 		var batch []int
 		for tid, s := range g.state {
@@ -94,28 +113,35 @@ func (g *Group) Stop(deadline time.Time) error {
 				batch = append(batch, tid)
 			}
 		}
-		for _, tid := range batch {
-			if err := g.t.interrupt(tid); errors.Is(err, ErrGone) {
-				continue // wait tells: exited, or it stands in its first stop already
-			} else if err != nil {
-				return fmt.Errorf("interrupt thread %d: %w", tid, err)
-			}
-		}
-		for _, tid := range batch {
-			if err := g.await(tid, deadline); err != nil {
-				return err
-			}
+		if err := g.stop(batch, deadline); err != nil {
+			return nil, err
 		}
 		before := len(g.state)
 		if err := g.seizeNew(); err != nil {
-			return err
+			return nil, err
 		}
 		if len(g.state) == before {
 			break
 		}
 	}
 	if len(g.Threads) == 0 {
-		return ErrGone
+		return nil, ErrGone
+	}
+	return g.Threads[from:], nil
+}
+
+func (g *Group) stop(batch []int, deadline time.Time) error {
+	for _, tid := range batch {
+		if err := g.t.interrupt(tid); errors.Is(err, ErrGone) {
+			continue // wait tells: exited, or it stands in its first stop already
+		} else if err != nil {
+			return fmt.Errorf("interrupt thread %d: %w", tid, err)
+		}
+	}
+	for _, tid := range batch {
+		if err := g.await(tid, deadline); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -157,8 +183,8 @@ func (g *Group) await(tid int, deadline time.Time) error {
 	return nil
 }
 
-// Release lets every thread go on as if it had never stopped. A second call
-// does nothing.
+// Release lets every thread go on as if it had never stopped, the last stopped
+// first. A second call does nothing.
 func (g *Group) Release() {
 	for i := len(g.Threads) - 1; i >= 0; i-- {
 		g.t.letGo(g.Threads[i].TID, g.Threads[i].Stop)
