@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"hotpatch/internal/deb"
@@ -111,10 +112,25 @@ func directories(dir string) (cache, work string, err error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", "", fmt.Errorf("make a place to work: %w", err)
 	}
-	if work, err = os.MkdirTemp(dir, "run-"); err != nil {
+	sweep(dir)
+	if work, err = os.MkdirTemp(dir, fmt.Sprintf("run-%d-", os.Getpid())); err != nil {
 		return "", "", fmt.Errorf("make a place to work: %w", err)
 	}
 	return cache, work, nil
+}
+
+// sweep removes what runs that were killed left in dir.
+func sweep(dir string) {
+	left, err := filepath.Glob(filepath.Join(dir, "run-*"))
+	if err != nil {
+		return
+	}
+	for _, name := range left {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(name), "run-%d-", &pid); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			os.RemoveAll(name)
+		}
+	}
 }
 
 // subject is who plays the server.
