@@ -12,7 +12,7 @@ import (
 )
 
 // built makes a bundle from two compiled victims, accepted if need be.
-func built(t *testing.T, base, fixed string) *patch.Bundle {
+func built(t testing.TB, base, fixed string) *patch.Bundle {
 	t.Helper()
 	rep, b, err := build.Build(context.Background(), base, fixed, build.Options{Accept: "a test", By: "test"})
 	if err != nil {

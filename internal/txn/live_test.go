@@ -15,7 +15,7 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-func apply(t *testing.T, v *victim, b *patch.Bundle, want txn.Outcome) txn.Result {
+func apply(t testing.TB, v *victim, b *patch.Bundle, want txn.Outcome) txn.Result {
 	t.Helper()
 	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 2 * time.Second})
 	if r.Outcome != want {
@@ -24,7 +24,7 @@ func apply(t *testing.T, v *victim, b *patch.Bundle, want txn.Outcome) txn.Resul
 	return r
 }
 
-func revert(t *testing.T, v *victim, b *patch.Bundle, want txn.Outcome) txn.Result {
+func revert(t testing.TB, v *victim, b *patch.Bundle, want txn.Outcome) txn.Result {
 	t.Helper()
 	r := txn.Revert(context.Background(), v.pid, id(t, b), txn.Options{Wait: 2 * time.Second})
 	if r.Outcome != want {
@@ -33,7 +33,7 @@ func revert(t *testing.T, v *victim, b *patch.Bundle, want txn.Outcome) txn.Resu
 	return r
 }
 
-func id(t *testing.T, b *patch.Bundle) patch.ID {
+func id(t testing.TB, b *patch.Bundle) patch.ID {
 	t.Helper()
 	id, err := b.ID()
 	if err != nil {
@@ -42,7 +42,7 @@ func id(t *testing.T, b *patch.Bundle) patch.ID {
 	return id
 }
 
-func state(t *testing.T, v *victim) string {
+func state(t testing.TB, v *victim) string {
 	t.Helper()
 	ss, err := txn.Status(v.pid)
 	if err != nil {
@@ -80,7 +80,7 @@ func TestApplyRevertAndApplyAgain(t *testing.T) {
 	}
 }
 
-func executableAnonymous(t *testing.T, pid int) (n int) {
+func executableAnonymous(t testing.TB, pid int) (n int) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/" + itoa(pid) + "/maps")
 	if err != nil {
@@ -159,7 +159,7 @@ func TestApplyToConfinedProcesses(t *testing.T) {
 	})
 }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: CAP_SYS_PTRACE and CAP_SYS_ADMIN")
@@ -184,7 +184,7 @@ func TestApplyToStoppedProcessLeavesItStopped(t *testing.T) {
 	v.want("q", "1001")
 }
 
-func waitState(t *testing.T, v *victim, want byte) {
+func waitState(t testing.TB, v *victim, want byte) {
 	t.Helper()
 	for range 100 {
 		if v.state() == want {

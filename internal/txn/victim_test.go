@@ -21,7 +21,7 @@ import (
 )
 
 // compile builds a victim twice, as it is and with -DFIXED.
-func compile(t *testing.T, name string, flags ...string) (base, fixed string) {
+func compile(t testing.TB, name string, flags ...string) (base, fixed string) {
 	t.Helper()
 	if _, err := exec.LookPath("gcc"); err != nil {
 		skip(t, "gcc is missing")
@@ -39,7 +39,7 @@ func compile(t *testing.T, name string, flags ...string) (base, fixed string) {
 }
 
 // skip skips, unless everything must run.
-func skip(t *testing.T, why string) {
+func skip(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("HOTPATCH_TEST_FULL") != "" {
 		t.Fatalf("cannot run: %s", why)
@@ -49,7 +49,7 @@ func skip(t *testing.T, why string) {
 
 // byHand makes a bundle that replaces functions without references of their
 // own: no builder is needed, so a failure here is the engine's.
-func byHand(t *testing.T, base, fixed string, names ...string) *patch.Bundle {
+func byHand(t testing.TB, base, fixed string, names ...string) *patch.Bundle {
 	t.Helper()
 	b, f := openImage(t, base), openImage(t, fixed)
 	o := &patch.Object{BaseBuildID: string(b.BuildID)}
@@ -87,7 +87,7 @@ func byHand(t *testing.T, base, fixed string, names ...string) *patch.Bundle {
 	}
 }
 
-func openImage(t *testing.T, path string) *image.Image {
+func openImage(t testing.TB, path string) *image.Image {
 	t.Helper()
 	m, err := image.Open(path)
 	if err != nil {
@@ -96,7 +96,7 @@ func openImage(t *testing.T, path string) *image.Image {
 	return m
 }
 
-func function(t *testing.T, m *image.Image, name string) *image.Func {
+func function(t testing.TB, m *image.Image, name string) *image.Func {
 	t.Helper()
 	for _, f := range m.Funcs {
 		for _, n := range f.Names {
@@ -112,14 +112,14 @@ func function(t *testing.T, m *image.Image, name string) *image.Func {
 // victim is a running process that answers questions. It is not a child of the
 // test: a parent's own wait would take the stops that the tracer waits for.
 type victim struct {
-	t   *testing.T
+	t   testing.TB
 	pid int
 	in  io.Writer
 	out *bufio.Reader
 }
 
 // start starts a victim and waits until it is ready.
-func start(t *testing.T, path string, args ...string) *victim {
+func start(t testing.TB, path string, args ...string) *victim {
 	t.Helper()
 	cmd := exec.Command("setsid", append([]string{"--fork", path}, args...)...)
 	stdin, in, err := os.Pipe()
