@@ -53,11 +53,12 @@ func (s *show) play(ctx context.Context) (err error) {
 		s.apply, s.askNew,
 		s.curtain,
 	} {
-		if err := act(ctx); err != nil {
-			return err
-		}
+		err := act(ctx)
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return context.Cause(ctx) // whatever it broke
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
