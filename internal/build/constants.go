@@ -52,15 +52,15 @@ func (e *emitter) around(lo, hi image.Addr) (image.Addr, image.Addr) {
 	return max(lo&^15, s.Addr), min(hi, s.Addr+s.Size)
 }
 
-// sharedConstants are the constants whose address code that stays takes, and
-// that are equal in both images: carried code uses the same ones, so that
+// sharedConstants are the constants whose address both images take alike, and
+// that are equal: carried code uses those of the base image, so that
 // pointers to them stay equal. Strings are compared by content in C.
-func sharedConstants(d *diff.Diff, in map[*diff.Func]bool) map[image.Addr]image.Addr {
+func sharedConstants(d *diff.Diff) map[image.Addr]image.Addr {
 	out := map[image.Addr]image.Addr{}
 	clash := map[image.Addr]bool{}
 	for _, f := range d.Fixed.Funcs {
 		a := d.BaseOf(f)
-		if in[f] || a == nil || a.Hash != f.Hash || len(a.Refs) != len(f.Refs) {
+		if a == nil || a.Hash != f.Hash || len(a.Refs) != len(f.Refs) {
 			continue
 		}
 		for k := range f.Refs {

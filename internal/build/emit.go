@@ -104,7 +104,7 @@ func (e *emitter) note(code, format string, args ...any) {
 
 // carryAll looks at every chosen function and at what they bring.
 func (e *emitter) carryAll() {
-	e.shared = sharedConstants(e.d, e.c.in)
+	e.shared = sharedConstants(e.d)
 	for n := 0; n < len(e.c.list); n++ { // tables may bring new functions
 		e.carry(e.c.list[n])
 	}
