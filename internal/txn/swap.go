@@ -236,7 +236,8 @@ type checker struct {
 	maps   []proc.Map
 	space  *unwind.Space // nil: not read yet
 	guards []guard
-	ranges []unwind.Range // guards and signal trampolines
+	held   []unwind.Range // the guards, joined
+	ranges []unwind.Range // and signal trampolines
 	stack  []byte
 	frames []unwind.Frame
 }
@@ -244,9 +245,10 @@ type checker struct {
 func newChecker(mem *ptrace.Mem, maps []proc.Map, space *unwind.Space, guards []guard, trampolines []unwind.Range) *checker {
 	k := &checker{mem: mem, maps: maps, space: space, guards: guards, stack: make([]byte, 64<<10), frames: make([]unwind.Frame, 0, 64)}
 	for _, g := range guards {
-		k.ranges = append(k.ranges, unwind.Range{Lo: g.lo, Hi: g.hi})
+		k.held = append(k.held, unwind.Range{Lo: g.lo, Hi: g.hi})
 	}
-	k.ranges = merged(append(k.ranges, trampolines...))
+	k.held = merged(k.held)
+	k.ranges = merged(append(slices.Clone(k.held), trampolines...))
 	return k
 }
 
@@ -265,6 +267,15 @@ func merged(rs []unwind.Range) []unwind.Range {
 }
 
 func (k *checker) guardAt(pc uint64) (string, bool) {
+	i, _ := slices.BinarySearchFunc(k.held, pc, func(r unwind.Range, pc uint64) int {
+		if r.Hi <= pc {
+			return -1
+		}
+		return 1
+	})
+	if i == len(k.held) || pc < k.held[i].Lo {
+		return "", false
+	}
 	for _, g := range k.guards {
 		if pc >= g.lo && pc < g.hi {
 			return g.name, true
