@@ -18,9 +18,9 @@ type carrier struct {
 	work []*diff.Func
 }
 
-// choose takes every changed function, the parts of what it takes, and the new
-// functions that these reach. What tables reach is added while they are
-// carried.
+// choose takes every changed function, the parts of what it takes, the new
+// functions that these reach, and what they reach by a branch too short to
+// leave the object. What tables reach is added while they are carried.
 func (c *carrier) choose() {
 	c.in = map[*diff.Func]bool{}
 	for _, f := range c.d.Fixed.Funcs {
@@ -65,9 +65,15 @@ func (c *carrier) follow() {
 			c.add(p)
 		}
 		for k := range f.Refs {
-			if g := c.target(&f.Refs[k]); g != nil {
-				c.need(g)
+			r := &f.Refs[k]
+			g := c.target(r)
+			if g == nil {
+				continue
 			}
+			if r.Size != 4 && g.Source == image.FromFDE {
+				c.add(g)
+			}
+			c.need(g)
 		}
 	}
 }

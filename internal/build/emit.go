@@ -113,12 +113,16 @@ func (e *emitter) carryAll() {
 }
 
 // sites makes the redirections: every carried function that the base image
-// has, but for fragments, which are reached through their parents.
+// has, but for fragments, which are reached through their parents, and for
+// equal functions that are only near enough for a short branch.
 func (e *emitter) sites() []patch.Site {
 	s := newSiter(e.d)
 	var out []patch.Site
 	for _, f := range e.c.list {
 		if f.Fragment || e.d.BaseOf(f) == nil {
+			continue
+		}
+		if state, _ := e.d.State(f); !e.c.all && state != diff.Changed {
 			continue
 		}
 		e.now = f

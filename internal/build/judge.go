@@ -1,8 +1,6 @@
 package build
 
 import (
-	"strings"
-
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
 )
@@ -21,6 +19,7 @@ func (j *judge) all() {
 	j.layout()
 	j.startup()
 	j.unreached()
+	j.gonePointers()
 	j.initialValues()
 	j.neverReturns()
 	j.pairs()
@@ -157,6 +156,25 @@ func (j *judge) unreached() {
 	}
 }
 
+// gonePointers: the address of a function may live in objects on the heap.
+func (j *judge) gonePointers() {
+	taken := map[*diff.Func]bool{}
+	for _, f := range j.d.Base.Funcs {
+		for k := range f.Refs {
+			if r := &f.Refs[k]; r.Kind == diff.Lea && r.Class == image.Text {
+				if g := j.d.Base.Entry(r.Target); g != nil && g != f {
+					taken[g] = true
+				}
+			}
+		}
+	}
+	for _, f := range j.d.Gone() {
+		if taken[f] && f.Source == image.FromFDE {
+			j.r.add(pairingUncertain, f.Name(), "it has no counterpart, but pointers to it may live in memory and would go on calling it")
+		}
+	}
+}
+
 // usedByOld are the fixed functions that a table or a function that is not new
 // refers to. New code that only other such code uses is dead: linked in, but
 // not for this program. So are new exports that nothing inside uses.
@@ -193,45 +211,14 @@ func (j *judge) initialValues() {
 // neverReturns: main is on the stack for as long as the program runs, so its
 // new version could never be put in place.
 func (j *judge) neverReturns() {
-	m := mainOf(j.d.Fixed)
+	m := j.d.Fixed.Main()
 	if m == nil || !j.c.in[m] {
 		return
 	}
+	if state, _ := j.d.State(m); state != diff.Changed {
+		return
+	}
 	j.r.add(neverReturns, label(j.d, m), "it is running for as long as the program is, so it would be busy for ever")
-}
-
-// mainOf is the function that _start hands to the C library: the one by that
-// name, or the one whose address the only caller of __libc_start_main takes.
-func mainOf(c *diff.Code) *diff.Func {
-	for _, f := range c.Funcs {
-		for _, n := range f.Names {
-			if n == "main" {
-				return f
-			}
-		}
-	}
-	for _, f := range c.Funcs {
-		if f.Insts > 40 {
-			continue
-		}
-		var taken *diff.Func
-		starts := false
-		for k := range f.Refs {
-			r := &f.Refs[k]
-			switch {
-			case r.Kind == diff.Lea && r.Class == image.Text:
-				taken = c.Entry(r.Target)
-			case r.Class == image.GOT:
-				if s := c.RelocAt(r.Target); s != nil && strings.HasPrefix(s.Sym, "__libc_start_main") {
-					starts = true
-				}
-			}
-		}
-		if starts {
-			return taken
-		}
-	}
-	return nil
 }
 
 // pairs: a changed function that only its place in the order and some

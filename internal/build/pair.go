@@ -128,7 +128,7 @@ func leaveOut(d *diff.Diff, names []string, left map[*diff.Func]bool) {
 			left[p] = true
 		}
 	}
-	if m := mainOf(d.Fixed); m != nil {
+	if m := d.Fixed.Main(); m != nil {
 		add(m)
 	}
 	for _, f := range d.Fixed.Starters() {

@@ -22,8 +22,9 @@ type object struct {
 
 // namedObjects are the variables that symbols name, in both images.
 type namedObjects struct {
-	fixed    []*object // by address
-	complete bool      // both images have full symbol tables
+	fixed    []*object       // by address
+	complete bool            // both images have full symbol tables
+	stems    map[string]bool // of the base objects
 }
 
 // nameObjects pairs variables by their symbols. Names that repeat (static
@@ -31,7 +32,10 @@ type namedObjects struct {
 // their sizes agree.
 func nameObjects(base, fixed *image.Image) namedObjects {
 	x, y := objectsOf(base), objectsOf(fixed)
-	out := namedObjects{fixed: y, complete: !base.Stripped && !fixed.Stripped}
+	out := namedObjects{fixed: y, complete: !base.Stripped && !fixed.Stripped, stems: map[string]bool{}}
+	for _, o := range x {
+		out.stems[stem(o.name)] = true
+	}
 	bx, by := groups(x, func(n string) string { return n }), groups(y, func(n string) string { return n })
 	for _, o := range y {
 		if p, q := bx[o.name], by[o.name]; len(p) == 1 && len(q) == 1 && !numbered(o.name) {
@@ -104,7 +108,7 @@ func (m *dataMap) byName(v image.Addr, lo, hi *point) Binding {
 		if !m.objects.complete {
 			return Binding{}
 		}
-		if len(m.sameStem(o)) > 0 {
+		if m.objects.stems[stem(o.name)] {
 			return unmapped("static variables named %s came or went", stem(o.name))
 		}
 		return Binding{How: NewVariable, Why: "only the fixed image has " + o.name}
@@ -118,17 +122,6 @@ func (m *dataMap) byName(v image.Addr, lo, hi *point) Binding {
 		return unmapped("%#x in %s could be meant for what lies behind it, which moved differently", uint64(v), o.name)
 	}
 	return Binding{Base: o.base.addr + (v - o.addr), How: Named, Why: "symbol " + o.name}
-}
-
-// sameStem are other objects of the base image that o may have been.
-func (m *dataMap) sameStem(o *object) []image.Symbol {
-	var out []image.Symbol
-	for _, s := range m.d.Base.Symbols {
-		if s.Type == elf.STT_OBJECT && stem(s.Name) == stem(o.name) {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // steady: compilers fold a constant index into an address (table-97 for

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -17,6 +18,7 @@ func (d *Diff) findNoise() {
 			d.state[i] = Noise
 		}
 	}
+	d.lineNumbers()
 	// A part of a changed function is carried with it, noise or not.
 	for i, f := range d.Fixed.Funcs {
 		if d.state[i] != Noise {
@@ -28,6 +30,72 @@ func (d *Diff) findNoise() {
 			}
 		}
 	}
+}
+
+// lineNumbers: main never leaves the stack, so it must not be carried for line
+// numbers alone. Its constants count as such when all moved by one distance
+// and those of a changed function nearby moved by the same.
+func (d *Diff) lineNumbers() {
+	m := d.Fixed.Main()
+	if m == nil || d.state[m.Index] != Changed {
+		return
+	}
+	moved, ok := d.moved(m)
+	if !ok {
+		return
+	}
+	const near = 100 // functions
+	for i := max(0, m.Index-near); i < min(len(d.Fixed.Funcs), m.Index+near); i++ {
+		f := d.Fixed.Funcs[i]
+		if f == m || d.state[i] != Changed {
+			continue
+		}
+		if by, ok := d.moved(f); ok && by == moved {
+			d.state[m.Index], d.why[m.Index] = Noise, fmt.Sprintf("line numbers moved by %+d, as in %s", moved, f.Name())
+			return
+		}
+	}
+}
+
+// moved is the one distance by which constants of f differ from its base
+// function's when nothing else does: they are loaded into registers or passed
+// on the stack, and could be line numbers.
+func (d *Diff) moved(f *Func) (by int64, ok bool) {
+	a := d.baseOf[f.Index]
+	if a == nil || len(a.Refs) != len(f.Refs) {
+		return 0, false
+	}
+	x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, f)
+	if len(x) != len(y) {
+		return 0, false
+	}
+	owner := [2]*Func{a, f}
+	for k := range x {
+		s, t := &x[k], &y[k]
+		if s.shape != t.shape || s.disp != t.disp || s.in.Len != t.in.Len {
+			return 0, false
+		}
+		if s.ref >= 0 {
+			p, q := &a.Refs[s.ref], &f.Refs[t.ref]
+			if same, _ := d.sameRef(p, q, &owner); !same && !d.noiseString(p.Target, q.Target) {
+				return 0, false
+			}
+			continue
+		}
+		if s.imm == t.imm {
+			continue
+		}
+		const mostLines, mostMoved = 65000, 2000
+		loads := s.in.Map == 0 && (s.in.Op >= 0xb8 && s.in.Op <= 0xbf || s.in.Op == 0xc7 || s.in.Op == 0x68)
+		if !loads || min(s.imm, t.imm) < 8 || max(s.imm, t.imm) > mostLines || by != 0 && t.imm-s.imm != by {
+			return 0, false
+		}
+		by = t.imm - s.imm
+		if by > mostMoved || by < -mostMoved {
+			return 0, false
+		}
+	}
+	return by, by != 0
 }
 
 // onlyNoise says whether every difference of a changed function is noise.

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"fmt"
+	"strings"
 
 	"hotpatch/internal/image"
 )
@@ -213,3 +214,37 @@ func exportedFrom(c *Code, f *Func) bool {
 
 // Exported says whether other images may call the fixed function f by name.
 func (d *Diff) Exported(f *Func) bool { return d.exported(f) }
+
+// Main is the function that _start hands to the C library: the one by that
+// name, or the one whose address the only caller of __libc_start_main takes.
+func (c *Code) Main() *Func {
+	for _, f := range c.Funcs {
+		for _, n := range f.Names {
+			if n == "main" {
+				return f
+			}
+		}
+	}
+	for _, f := range c.Funcs {
+		if f.Insts > 40 {
+			continue
+		}
+		var taken *Func
+		starts := false
+		for k := range f.Refs {
+			r := &f.Refs[k]
+			switch {
+			case r.Kind == Lea && r.Class == image.Text:
+				taken = c.Entry(r.Target)
+			case r.Class == image.GOT:
+				if s := c.RelocAt(r.Target); s != nil && strings.HasPrefix(s.Sym, "__libc_start_main") {
+					starts = true
+				}
+			}
+		}
+		if starts {
+			return taken
+		}
+	}
+	return nil
+}

@@ -1,0 +1,13 @@
+#include "common.h"
+#ifdef FIXED
+#define FORMAT "%15s"
+#else
+#define FORMAT "%16s"
+#endif
+KEEP int scan(const char *s, char *out) { return sscanf(s, FORMAT, out); }
+int main(int argc, char **argv) {
+	char word[16];
+	scan(argv[argc - 1], word);
+	show();
+	return 0;
+}

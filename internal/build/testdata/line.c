@@ -1,0 +1,16 @@
+#include "common.h"
+KEEP void complain(int line) { printf("line %d\n", line); }
+#ifdef FIXED
+#line 20
+#endif
+KEEP int check(int n) {
+	if (n > 7)
+		complain(__LINE__);
+	return n;
+}
+int main(int argc, char **argv) {
+	(void)argv;
+	check(argc);
+	show();
+	return 0;
+}

@@ -1,0 +1,18 @@
+#include "common.h"
+/* A branch back into the bytes that the jump would overwrite. */
+__asm__(
+	".text\n.p2align 4\n.globl spin\n.type spin,@function\nspin:\n.cfi_startproc\n"
+	"nop\n1: dec %edi\njne 1b\n"
+#ifdef FIXED
+	"mov $1,%eax\n"
+#else
+	"mov $2,%eax\n"
+#endif
+	"ret\n.cfi_endproc\n.size spin,.-spin\n.p2align 4\n");
+int spin(int);
+int main(int argc, char **argv) {
+	(void)argv;
+	printf("%d\n", spin(argc));
+	show();
+	return 0;
+}

@@ -1,0 +1,19 @@
+#include "common.h"
+static __thread int mine;
+#ifdef FIXED
+static __thread long limit = 9;
+#endif
+KEEP int tick(int n) {
+	mine += n;
+#ifdef FIXED
+	if (mine > limit)
+		limit++;
+#endif
+	return mine;
+}
+int main(int argc, char **argv) {
+	(void)argv;
+	printf("%d\n", tick(argc));
+	show();
+	return 0;
+}
