@@ -61,6 +61,17 @@ func TestEveryTestThatSafetyNamesExists(t *testing.T) {
 	}
 }
 
+// Commands and files that the documents send people to.
+func TestNamedScriptsExist(t *testing.T) {
+	for file, text := range documents(t) {
+		for _, m := range regexp.MustCompile("`((?:test|scripts|bench|internal|\\.ci)/[\\w./-]+)`").FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join("..", m[1])); err != nil {
+				t.Errorf("%s names %s: %v", file, m[1], err)
+			}
+		}
+	}
+}
+
 func TestLinksBetweenDocumentsLead(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
 	for file, text := range documents(t) {
