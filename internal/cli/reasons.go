@@ -66,6 +66,10 @@ func meanings() map[string]meaning {
 			"two functions were taken for each other's counterpart by order and likeness alone",
 			"compare the two in the disassembly, then accept",
 		},
+		"enum-changed": {
+			"a named value has another number in the fixed program; no struct member has its type, but variables of other types may hold the old number",
+			"see whether a running program keeps such a number anywhere: if it may, restart the program instead",
+		},
 		"function-split": {
 			"one function of the running program became two in the fixed one; its entry leads to the one, while some tables should lead to the other",
 			"see in the disassembly that the first serves the callers of both, then accept",
