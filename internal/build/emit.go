@@ -256,6 +256,10 @@ func (e *emitter) variable(a image.Addr) image.Addr {
 		}
 	}
 	lo, hi := e.d.NewRun(a)
+	if hi-lo > maxNewVariable {
+		e.refuse(dataUnmapped, "the new variable %s has %d bytes, more than can be brought", e.variableName(a), hi-lo)
+		return varSpace
+	}
 	// Any alignment up to a cache line holds.
 	v := variable{lo: lo, hi: hi, at: alignUp(e.varEnd, 64) + lo%64}
 	e.varEnd = v.at + (hi - lo)
@@ -268,8 +272,9 @@ func (e *emitter) variable(a image.Addr) image.Addr {
 }
 
 const (
-	stubSize = 16
-	slotSize = 8
+	stubSize       = 16
+	slotSize       = 8
+	maxNewVariable = 16 << 20
 )
 
 func alignUp(a, n image.Addr) image.Addr { return (a + n - 1) &^ (n - 1) }

@@ -70,6 +70,7 @@ func (d *Diff) moved(f *Func) (by int64, ok bool) {
 		return 0, false
 	}
 	owner := [2]*Func{a, f}
+	oldCode, newCode := d.Base.Text(a), d.Fixed.Text(f)
 	for k := range x {
 		s, t := &x[k], &y[k]
 		if s.shape != t.shape || s.disp != t.disp || s.in.Len != t.in.Len {
@@ -81,6 +82,9 @@ func (d *Diff) moved(f *Func) (by int64, ok bool) {
 				return 0, false
 			}
 			continue
+		}
+		if s.in.Rel && s.in.Imm(oldCode[s.at:]) != t.in.Imm(newCode[t.at:]) {
+			return 0, false
 		}
 		if s.imm == t.imm {
 			continue

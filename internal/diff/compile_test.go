@@ -1,0 +1,77 @@
+package diff_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"hotpatch/internal/diff"
+	"hotpatch/internal/image"
+)
+
+// need skips a test that needs a tool which is not here; in a full run that is
+// a failure.
+func need(t testing.TB, tool string) string {
+	t.Helper()
+	path, err := exec.LookPath(tool)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
+		t.Fatalf("%s is not installed", tool)
+	}
+	t.Skipf("%s is not installed", tool)
+	return ""
+}
+
+// compile builds C source and returns the path of the program, symbols and all.
+func compile(t testing.TB, source string, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	out := filepath.Join(dir, "victim")
+	in := filepath.Join(dir, "victim.c")
+	if err := os.WriteFile(in, []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"-O2", "-fPIE", "-pie", "-fcf-protection=none", "-fno-ipa-ra", "-Wl,--build-id=sha1", "-o", out}, flags...)
+	if text, err := exec.Command(need(t, "gcc"), append(args, in)...).CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s\n%s", err, text, source)
+	}
+	return out
+}
+
+func strip(t testing.TB, path string) string {
+	t.Helper()
+	out := path + ".stripped"
+	if text, err := exec.Command(need(t, "strip"), "-o", out, path).CombinedOutput(); err != nil {
+		t.Fatalf("strip: %v\n%s", err, text)
+	}
+	return out
+}
+
+func open(t testing.TB, path string) *image.Image {
+	t.Helper()
+	m, err := image.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func compare(t testing.TB, base, fixed string) *diff.Diff {
+	t.Helper()
+	return diff.Compare(open(t, base), open(t, fixed), diff.Options{})
+}
+
+// funcs are the functions of the fixed image by the symbols of path.
+func funcs(t testing.TB, path string, d *diff.Diff) map[string]*diff.Func {
+	t.Helper()
+	out := map[string]*diff.Func{}
+	for _, s := range open(t, path).Symbols {
+		if f := d.Fixed.Entry(s.Addr); f != nil {
+			out[s.Name] = f
+		}
+	}
+	return out
+}
