@@ -198,6 +198,21 @@ func ParseStat(b []byte) (Stat, error) {
 	return s, nil
 }
 
+// ReadStat reads /proc/PID/task/TID/stat.
+func ReadStat(pid, tid int) (Stat, error) {
+	var arr [1024]byte
+	what := "read state of thread " + strconv.Itoa(tid)
+	b, err := slurp(unix.AT_FDCWD, taskPath(pid, tid, "stat"), arr[:0])
+	if err != nil {
+		return Stat{}, explain(what, pid, err)
+	}
+	s, err := ParseStat(b)
+	if err != nil {
+		return Stat{}, explain(what, pid, err)
+	}
+	return s, nil
+}
+
 // Syscall is what a thread is blocked in.
 type Syscall struct {
 	Running bool  // on a processor or about to be: nothing else is known

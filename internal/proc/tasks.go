@@ -1,9 +1,12 @@
 package proc
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -107,4 +110,33 @@ func numbers(fd int, out []int) ([]int, error) {
 			b = b[l:]
 		}
 	}
+}
+
+// Children lists the processes that threads of pid have started and that are
+// still its children. A kernel that does not tell (CONFIG_PROC_CHILDREN) lists
+// none.
+func Children(pid int) ([]int, error) {
+	tids, err := Threads(pid)
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	var arr [4096]byte
+	for _, tid := range tids {
+		b, err := slurp(unix.AT_FDCWD, taskPath(pid, tid, "children"), arr[:0])
+		if err != nil {
+			if err = explain("read children", pid, err); errors.Is(err, ErrGone) {
+				continue // the thread ended, or the file does not exist
+			}
+			return nil, err
+		}
+		for _, f := range bytes.Fields(b) {
+			n, err := strconv.Atoi(string(f))
+			if err != nil {
+				return nil, fmt.Errorf("read children of process %d: %q is no pid", pid, f)
+			}
+			pids = append(pids, n)
+		}
+	}
+	return pids, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +25,8 @@ type Group struct {
 	t       *Tracer
 	list    Lister
 	state   map[int]threadState
-	Threads []Thread // the stopped ones, in the order they stopped
+	patient time.Time // how long threads that wait for a processor may keep us waiting
+	Threads []Thread  // the stopped ones, in the order they stopped
 }
 
 type threadState uint8
@@ -81,6 +83,12 @@ func (g *Group) seizeNew() error {
 			return nil
 		}
 	}
+}
+
+// Traced says whether the group has the thread.
+func (g *Group) Traced(tid int) bool {
+	_, known := g.state[tid]
+	return known
 }
 
 // StopSome halts those of the given threads that are traced and still run, and
@@ -146,15 +154,24 @@ func (g *Group) stop(batch []int, deadline time.Time) error {
 	return nil
 }
 
-// starved is how long a thread that is ready to run may keep us waiting.
+// starved is how long threads that are ready to run may keep us waiting, all
+// together.
 const starved = 100 * time.Millisecond
 
 func (g *Group) await(tid int, deadline time.Time) error {
 	s, err := g.t.wait(tid, deadline)
-	if errors.Is(err, ErrTimeout) && runnable(tid) {
-		// It only waits for a processor, as on a host with more work than
-		// processors; giving up would not bring it one sooner.
-		s, err = g.t.wait(tid, time.Now().Add(starved))
+	if errors.Is(err, ErrTimeout) {
+		switch stateOf(tid) {
+		case 'R':
+			// It only waits for a processor, as on a host with more work than
+			// processors; giving up would not bring it one sooner.
+			if g.patient.IsZero() {
+				g.patient = time.Now().Add(starved)
+			}
+			s, err = g.t.wait(tid, g.patient)
+		case 'Z':
+			err = ErrGone // a leader that ended before its threads: it never reports
+		}
 	}
 	if errors.Is(err, ErrGone) {
 		g.state[tid] = gone
@@ -194,7 +211,23 @@ func (g *Group) Release() {
 			g.t.letGoLate(tid)
 		}
 	}
+	g.t.letGoUnlisted()
 	g.Threads, g.state = nil, nil
+}
+
+// letGoUnlisted releases what the kernel attached to us behind our back: a
+// thread cloned by a traced one that no listing of ours has shown.
+func (t *Tracer) letGoUnlisted() {
+	for {
+		var ws int32
+		r, _, e := unix.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&ws)), unix.WNOHANG|unix.WALL|unix.WNOTHREAD, 0, 0, 0)
+		if e != 0 || r == 0 {
+			return
+		}
+		if s := unix.WaitStatus(ws); s.Stopped() {
+			t.letGo(int(r), decodeStop(s))
+		}
+	}
 }
 
 // letGo detaches a stopped thread.

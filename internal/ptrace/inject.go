@@ -3,13 +3,19 @@ package ptrace
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// ErrBorrow: this thread cannot be borrowed now; another one, or later, may do.
-var ErrBorrow = errors.New("thread cannot be borrowed")
+var (
+	// ErrBorrow: this thread cannot be borrowed now; another one, or later, may do.
+	ErrBorrow = errors.New("thread cannot be borrowed")
+	// ErrSeccomp: the thread runs under a seccomp filter that we may not suspend.
+	ErrSeccomp = errors.New("seccomp filter cannot be suspended")
+)
 
 // Injection is one loan of a thread.
 type Injection struct {
@@ -17,8 +23,6 @@ type Injection struct {
 	Room uint64 // StubRoom bytes of executable memory that nothing uses
 	// Calls are made in order until one fails (returns -errno).
 	Calls []Call
-	// SuspendSeccomp lets the calls pass a seccomp filter. Needs CAP_SYS_ADMIN.
-	SuspendSeccomp bool
 	// Step is told each point at which a test may kill us. nil: nobody.
 	Step func(point string)
 }
@@ -30,12 +34,15 @@ type Injection struct {
 //
 // If we are killed at any instant, the thread finishes the stub by itself and
 // goes on with its own work. The stub's bytes then stay in the room, tagged.
+// The one exception is a thread under a seccomp filter that kills: the filter
+// is suspended only as long as we live (ErrSeccomp where even that is not
+// permitted).
 func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	step := in.Step
 	if step == nil {
 		step = func(string) {}
 	}
-	back, stop, err := t.borrow(in)
+	back, stop, err := t.borrow(m, in)
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +107,8 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 }
 
 // borrow stops the thread where it can be diverted.
-func (t *Tracer) borrow(in Injection) (Regs, Stop, error) {
-	opts := uintptr(unix.PTRACE_O_TRACESYSGOOD)
-	if in.SuspendSeccomp {
-		opts |= optSuspendSeccomp
-	}
-	if err := t.seize(in.TID, opts); err != nil {
+func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
+	if err := t.seize(in.TID, unix.PTRACE_O_TRACESYSGOOD); err != nil {
 		if _, dead := t.tracedByUs(in.TID); dead {
 			err = ErrGone // the kernel says "not permitted" of the dying too
 		}
@@ -133,7 +136,62 @@ func (t *Tracer) borrow(in Injection) (Regs, Stop, error) {
 		t.giveBack(in.TID, r, s)
 		return Regs{}, Stop{}, fmt.Errorf("thread %d has a signal to handle: %w", in.TID, ErrBorrow)
 	}
+	if err := t.suitable(m, in.TID, &r); err != nil {
+		t.giveBack(in.TID, r, s)
+		return Regs{}, Stop{}, fmt.Errorf("thread %d: %w", in.TID, err)
+	}
 	return r, s, nil
+}
+
+const (
+	reqGetRseq     = 0x420f // PTRACE_GET_RSEQ_CONFIGURATION, Linux 5.13
+	reqGetDispatch = 0x4211 // PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, Linux 6.4
+
+	userCode64 = 0x33 // __USER_CS
+)
+
+// suitable says whether a stopped thread can make system calls for us and go
+// on as if nothing had been. Requests that the kernel does not know yet concern
+// features that it does not have either, or that we then cannot see.
+func (t *Tracer) suitable(m *Mem, tid int, r *Regs) error {
+	if r.Cs != userCode64 {
+		return fmt.Errorf("it runs 32-bit code: %w", ErrBorrow)
+	}
+	var dispatch struct{ mode, selector, offset, length uint64 }
+	if request(reqGetDispatch, tid, unsafe.Sizeof(dispatch), uintptr(unsafe.Pointer(&dispatch))) == nil && dispatch.mode != 0 {
+		return fmt.Errorf("its system calls go to a dispatcher of its own (Wine?): %w", ErrBorrow)
+	}
+	var rseq struct {
+		area             uint64
+		size, sig, flags uint32
+		_                uint32
+	}
+	inUserCode := int64(r.Orig_rax) < 0
+	if inUserCode && request(reqGetRseq, tid, unsafe.Sizeof(rseq), uintptr(unsafe.Pointer(&rseq))) == nil && rseq.area != 0 {
+		// Inside a restartable sequence (struct rseq, rseq_cs at 8): leaving it
+		// would lose its protection.
+		var section [8]byte
+		if _, err := m.ReadAt(section[:], int64(rseq.area)+8); err != nil {
+			return err
+		}
+		if section != [8]byte{} {
+			return fmt.Errorf("it is in a restartable sequence: %w", ErrBorrow)
+		}
+	}
+	mode, err := seccompMode(strconv.Itoa(tid))
+	if err != nil {
+		return fmt.Errorf("read seccomp mode: %w", err)
+	}
+	if mode != 0 {
+		err := request(unix.PTRACE_SETOPTIONS, tid, 0, unix.PTRACE_O_TRACESYSGOOD|optSuspendSeccomp)
+		if err != nil {
+			if own, rerr := seccompMode("self"); rerr == nil && own != 0 {
+				return fmt.Errorf("%w: hotpatch itself runs under a seccomp filter", ErrSeccomp)
+			}
+			return fmt.Errorf("%w: %w (needs CAP_SYS_ADMIN and CONFIG_CHECKPOINT_RESTORE)", ErrSeccomp, err)
+		}
+	}
+	return nil
 }
 
 func (t *Tracer) giveBack(tid int, r Regs, s Stop) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,29 +34,31 @@ func (m *Mem) Close() error { return m.f.Close() }
 
 // ReadAt fills p or fails.
 func (m *Mem) ReadAt(p []byte, addr int64) (int, error) {
-	return m.all("read", p, addr, unix.Pread)
+	return m.all("read", p, addr, unix.SYS_PREAD64)
 }
 
 // WriteAt writes all of p or fails. A failure after the first page can have
 // written a part: callers write within pages.
 func (m *Mem) WriteAt(p []byte, addr int64) (int, error) {
-	return m.all("write", p, addr, unix.Pwrite)
+	return m.all("write", p, addr, unix.SYS_PWRITE64)
 }
 
-func (m *Mem) all(verb string, p []byte, addr int64, do func(int, []byte, int64) (int, error)) (int, error) {
+// all transfers everything. The system call is not announced to the Go
+// scheduler: while a process stands still nothing else may take our turn.
+func (m *Mem) all(verb string, p []byte, addr int64, call uintptr) (int, error) {
 	done := 0
 	for done < len(p) {
-		n, err := do(int(m.f.Fd()), p[done:], addr+int64(done))
-		if err == unix.EINTR {
+		n, _, e := unix.RawSyscall6(call, m.f.Fd(), uintptr(unsafe.Pointer(&p[done])), uintptr(len(p)-done), uintptr(addr)+uintptr(done), 0, 0)
+		if e == unix.EINTR {
 			continue
 		}
-		if err != nil {
-			return done, fmt.Errorf("%s %d bytes at %#x: %w", verb, len(p), uint64(addr), err)
+		if e != 0 {
+			return done, fmt.Errorf("%s %d bytes at %#x: %w", verb, len(p), uint64(addr), e)
 		}
-		if n == 0 {
+		if n == 0 { // the address space is gone: the process ended, or started another program
 			return done, fmt.Errorf("%s %d bytes at %#x: %w", verb, len(p), uint64(addr), ErrGone)
 		}
-		done += n
+		done += int(n)
 	}
 	return done, nil
 }

@@ -2,9 +2,12 @@ package ptrace
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // tracedByUs tells, for a thread that could not be seized, whether this very
@@ -12,7 +15,7 @@ import (
 func (t *Tracer) tracedByUs(tid int) (mine, dead bool) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
 	if err != nil {
-		return false, os.IsNotExist(err)
+		return false, errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
 	}
 	state := statusField(b, "State:")
 	dead = len(state) > 0 && (state[0] == 'Z' || state[0] == 'X')
@@ -30,13 +33,45 @@ func statusField(status []byte, key string) []byte {
 	return nil
 }
 
-// runnable says that a thread is running or waits for a processor. What cannot
-// be read is not.
-func runnable(tid int) bool {
+// stateOf is the letter of a thread's state, 0 when it cannot be read.
+func stateOf(tid int) byte {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
 	if err != nil {
-		return false
+		return 0
 	}
-	s := statusField(b, "State:")
-	return len(s) > 0 && s[0] == 'R'
+	if s := statusField(b, "State:"); len(s) > 0 {
+		return s[0]
+	}
+	return 0
+}
+
+// seccompMode is that of one thread (0: none); "self" for ourselves. Threads
+// of one process may differ.
+func seccompMode(tid string) (int, error) {
+	b, err := os.ReadFile("/proc/" + tid + "/status")
+	if err != nil {
+		return 0, err
+	}
+	f := statusField(b, "Seccomp:")
+	if f == nil {
+		return 0, nil // a kernel without it
+	}
+	return strconv.Atoi(string(f))
+}
+
+// SharesMemory says whether two processes are the same address space, as after
+// vfork or clone with CLONE_VM. The kernel must have kcmp(2); without it the
+// answer is an error.
+func SharesMemory(pid, other int) (bool, error) {
+	const kcmpVM = 1
+	r, _, e := unix.Syscall6(unix.SYS_KCMP, uintptr(pid), uintptr(other), kcmpVM, 0, 0, 0)
+	switch e {
+	case 0:
+		return r == 0, nil
+	case unix.ESRCH:
+		return false, ErrGone
+	case unix.EPERM, unix.EACCES:
+		return false, ErrDenied
+	}
+	return false, e
 }

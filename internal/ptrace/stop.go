@@ -92,6 +92,7 @@ var endsWithEINTR = map[uint64]bool{
 	unix.SYS_RECVFROM: true, unix.SYS_RECVMSG: true, unix.SYS_RECVMMSG: true,
 	unix.SYS_SENDTO: true, unix.SYS_SENDMSG: true, unix.SYS_SENDMMSG: true,
 	unix.SYS_ACCEPT: true, unix.SYS_ACCEPT4: true, unix.SYS_CONNECT: true,
+	unix.SYS_IO_URING_ENTER: true, unix.SYS_SENDFILE: true, unix.SYS_SPLICE: true,
 }
 
 // hideStop makes our stop invisible to a thread that it woke from a system

@@ -13,7 +13,7 @@ type Call struct {
 }
 
 // StubRoom is how many bytes of unused executable memory Inject needs.
-const StubRoom = 384
+const StubRoom = 512
 
 // stubTag ends every stub, so that one left behind by a killed tool is known.
 const stubTag = "HPSTUB2\x00"

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"errors"
+	"time"
 
 	"hotpatch/internal/patch"
 )
@@ -18,24 +19,43 @@ func (r *run) apply(b *patch.Bundle) error {
 	if err := r.recoverAll(); err != nil {
 		return err
 	}
-	p, err := r.plan(b, id)
+	p, err := r.prepare(b, id)
 	if err != nil {
-		return err
-	}
-	r.o.step("planned")
-	if err := r.load(p); err != nil {
 		return err
 	}
 	if err := r.refresh(); err != nil { // the stack check must know the new code
 		r.discard(p)
 		return err
 	}
-	if err := r.swap(p.journal.redirect()); err != nil {
+	if err := r.swap(p.redirect()); err != nil {
 		r.discard(p)
 		return err
 	}
 	r.o.step("applied")
-	return r.confirm(p.journal.Addr, allNew)
+	return r.confirm(&p.journal, applied)
+}
+
+// prepare plans and loads, anew when the process has used the room that was
+// planned for meanwhile.
+func (r *run) prepare(b *patch.Bundle, id patch.ID) (*plan, error) {
+	for fresh := false; ; {
+		p, err := r.plan(b, id, fresh)
+		switch {
+		case errors.Is(err, errRoomUsed):
+			fresh = true
+			continue
+		case err != nil:
+			return nil, err
+		}
+		r.o.step("planned")
+		err = r.load(p)
+		if !errors.Is(err, errRoomTaken) || time.Now().After(r.deadline) {
+			return p, err
+		}
+		if err := r.refresh(); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // revert is the way back.
@@ -63,7 +83,7 @@ func (r *run) revert(id patch.ID) error {
 			return err
 		}
 		r.o.step("reverted")
-		if err := r.confirm(j.Addr, allOld); err != nil {
+		if err := r.confirm(j, reverted); err != nil {
 			return err
 		}
 	}
@@ -71,23 +91,23 @@ func (r *run) revert(id patch.ID) error {
 }
 
 // confirm reads the result back from the running process.
-func (r *run) confirm(journal uint64, want standing) error {
-	if err := r.refresh(); err != nil {
+func (r *run) confirm(j *journal, want phase) error {
+	st, err := j.stands(r.mem)
+	if err != nil {
 		return err
 	}
-	for _, j := range r.journals {
-		if j.Addr != journal {
-			continue
-		}
-		st, err := j.stands(r.mem)
-		if err != nil {
-			return err
-		}
-		if st == want {
-			return nil
-		}
+	var head [headerSize]byte
+	if _, err := r.mem.ReadAt(head[:], int64(j.Addr)); err != nil {
+		return err
 	}
-	return errors.New("the process does not hold what was written")
+	h, err := decodeHead(head[:], j.Regions[0].RX)
+	if err != nil {
+		return err
+	}
+	if h.phase != want || (want == applied) != (st == allNew) || (want == reverted) != (st == allOld) {
+		return errors.New("the process does not hold what was written: something else changes its code")
+	}
+	return nil
 }
 
 // redirect leads all entries to the new code. No replaced function may be on a
@@ -109,6 +129,7 @@ func (j *journal) restore() change {
 	for _, s := range j.Sites {
 		c.edits = append(c.edits, edit{s.Addr, s.New, s.Old})
 	}
+	c.images = j.Regions
 	for _, g := range j.Regions {
 		lo, hi := g.code()
 		c.guards = append(c.guards, guard{lo, hi, "code of hotpatch " + j.ID.Short()})

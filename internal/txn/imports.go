@@ -1,41 +1,127 @@
 package txn
 
 import (
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sort"
+	"path"
+	"slices"
 
 	"hotpatch/internal/image"
 	"hotpatch/internal/proc"
 )
 
 // imports finds the run-time addresses of dynamic symbols in the process the
-// way its loader would: through the modules in link-map order, first match
-// with the right version wins.
+// way its loader would. Nothing is read before the first lookup: most
+// hotpatches import nothing.
 type imports struct {
-	t       *target
-	order   []proc.Module
-	symbols map[int][]elf.Symbol // by index in order
+	t     *target
+	files []*loaded // in link-map order; nil: not read yet
 }
 
-func (t *target) imports() (*imports, error) {
-	order, err := t.loaderOrder()
+// loaded is what the search needs of one module.
+type loaded struct {
+	proc.Module
+	soname  string
+	needed  []string
+	symbols []elf.Symbol
+}
+
+func newImports(t *target) *imports { return &imports{t: t} }
+
+// of is the link.Lookup for code that stands in for a module's.
+func (im *imports) of(m proc.Module) func(name, version string) (uint64, error) {
+	return func(name, version string) (uint64, error) {
+		if im.files == nil {
+			if err := im.read(); err != nil {
+				return 0, err
+			}
+		}
+		return im.lookup(im.scope(m), name, version)
+	}
+}
+
+func (im *imports) read() error {
+	order, err := im.t.loaderOrder()
+	if err != nil {
+		return err
+	}
+	for _, m := range order {
+		f, err := im.open(m)
+		if err != nil {
+			return err
+		}
+		im.files = append(im.files, f)
+	}
+	return nil
+}
+
+func (im *imports) open(m proc.Module) (*loaded, error) {
+	r, _, c, err := proc.Open(im.t.info.PID, m)
 	if err != nil {
 		return nil, err
 	}
-	return &imports{t: t, order: order, symbols: map[int][]elf.Symbol{}}, nil
+	defer c.Close()
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", m.Path, err)
+	}
+	l := &loaded{Module: m, soname: path.Base(m.Path)}
+	if l.symbols, err = f.DynamicSymbols(); err != nil && !errors.Is(err, elf.ErrNoSymbols) {
+		return nil, fmt.Errorf("read symbols of %s: %w", m.Path, err)
+	}
+	if l.needed, err = f.ImportedLibraries(); err != nil {
+		return nil, fmt.Errorf("read needed libraries of %s: %w", m.Path, err)
+	}
+	if names, err := f.DynString(elf.DT_SONAME); err == nil && len(names) > 0 {
+		l.soname = names[0]
+	}
+	return l, nil
 }
 
-// lookup is a link.Lookup.
-func (im *imports) lookup(name, version string) (uint64, error) {
-	for i, m := range im.order {
-		syms, err := im.dynamic(i)
-		if err != nil {
-			return 0, fmt.Errorf("look up %s: %w", name, err)
+// scope is where the loader looks for what m refers to, in its order: the
+// executable, what was preloaded (it stands before the executable's first own
+// library), what these need, and what m needs. Other libraries that the
+// program has opened are private as far as anybody can tell.
+func (im *imports) scope(m proc.Module) []*loaded {
+	in := map[*loaded]bool{}
+	var need func(l *loaded)
+	need = func(l *loaded) {
+		if in[l] {
+			return
 		}
-		for _, s := range syms {
+		in[l] = true
+		for _, n := range l.needed {
+			for _, f := range im.files {
+				if f.soname == n {
+					need(f)
+					break
+				}
+			}
+		}
+	}
+	exe := im.files[0]
+	need(exe)
+	for _, f := range im.files[1:] {
+		if slices.Contains(exe.needed, f.soname) {
+			break
+		}
+		need(f)
+	}
+	for _, f := range im.files {
+		if f.Bias == m.Bias && f.BuildID == m.BuildID {
+			need(f)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(im.files), func(f *loaded) bool { return !in[f] })
+}
+
+// lookup takes the first definition with the right version.
+func (im *imports) lookup(scope []*loaded, name, version string) (uint64, error) {
+	for _, m := range scope {
+		for _, s := range m.symbols {
 			if s.Name != name || s.Section == elf.SHN_UNDEF || elf.ST_BIND(s.Info) == elf.STB_LOCAL {
 				continue
 			}
@@ -46,33 +132,15 @@ func (im *imports) lookup(name, version string) (uint64, error) {
 			case elf.STT_TLS:
 				return 0, fmt.Errorf("look up %s: it is a thread-local variable of %s", name, m.Path)
 			case elf.STT_GNU_IFUNC:
-				return im.bound(name, version, m, s.Value)
+				return im.bound(name, version, m.Module, s.Value)
+			}
+			if s.Section == elf.SHN_ABS {
+				return s.Value, nil
 			}
 			return m.Bias + s.Value, nil
 		}
 	}
-	return 0, fmt.Errorf("look up %s: no loaded image of the process defines it", versioned(name, version))
-}
-
-func (im *imports) dynamic(i int) ([]elf.Symbol, error) {
-	if s, ok := im.symbols[i]; ok {
-		return s, nil
-	}
-	r, _, c, err := proc.Open(im.t.info.PID, im.order[i])
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	f, err := elf.NewFile(r)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", im.order[i].Path, err)
-	}
-	s, err := f.DynamicSymbols()
-	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
-		return nil, fmt.Errorf("read symbols of %s: %w", im.order[i].Path, err)
-	}
-	im.symbols[i] = s
-	return s, nil
+	return 0, fmt.Errorf("look up %s: neither the program nor a library that it was started with defines it", versioned(name, version))
 }
 
 // bound finds what an IFUNC was resolved to: its resolver may only run in the
@@ -81,7 +149,11 @@ func (im *imports) dynamic(i int) ([]elf.Symbol, error) {
 // (IRELATIVE, always filled), or in one that imports it; there a lazily bound
 // slot still leads back into its own image.
 func (im *imports) bound(name, version string, definer proc.Module, resolver uint64) (uint64, error) {
-	for _, m := range append([]proc.Module{definer}, im.order...) {
+	modules := []proc.Module{definer}
+	for _, f := range im.files {
+		modules = append(modules, f.Module)
+	}
+	for _, m := range modules {
 		img, err := im.image(m)
 		if err != nil {
 			continue // this image cannot help; another may
@@ -128,9 +200,11 @@ func (t *target) word(at uint64) (uint64, error) {
 	return binary.LittleEndian.Uint64(b[:]), err
 }
 
+const maxLinkMap = 1 << 16
+
 // loaderOrder sorts the modules as in the loader's link map, found through
 // DT_DEBUG of the executable (elf/link.h: struct r_debug, struct link_map).
-// Modules that are not in it keep their order behind the others.
+// Modules that are not in it (another namespace) are left out.
 func (t *target) loaderOrder() ([]proc.Module, error) {
 	rank := map[uint64]int{} // bias → position
 	for _, m := range t.modules {
@@ -139,7 +213,10 @@ func (t *target) loaderOrder() ([]proc.Module, error) {
 			continue
 		}
 		lm, err := t.word(debug + 8) // r_map
-		for n := 0; err == nil && lm != 0 && n < 4096; n++ {
+		for n := 0; err == nil && lm != 0; n++ {
+			if n == maxLinkMap {
+				return nil, fmt.Errorf("read link map: more than %d entries", maxLinkMap)
+			}
 			var bias uint64
 			if bias, err = t.word(lm); err != nil { // l_addr
 				break
@@ -154,19 +231,17 @@ func (t *target) loaderOrder() ([]proc.Module, error) {
 		}
 		break
 	}
-	var out []proc.Module
-	for _, m := range t.modules {
-		if m.Path != "[vdso]" {
-			out = append(out, m)
-		}
+	if len(rank) == 0 {
+		return nil, errors.New("read link map: the process has none (static, or not started yet)")
 	}
-	at := func(m proc.Module) int {
-		if n, ok := rank[m.Bias]; ok {
-			return n
-		}
-		return len(rank)
+	out := slices.DeleteFunc(slices.Clone(t.modules), func(m proc.Module) bool {
+		_, listed := rank[m.Bias]
+		return m.Path == "[vdso]" || !listed
+	})
+	slices.SortFunc(out, func(a, b proc.Module) int { return cmp.Compare(rank[a.Bias], rank[b.Bias]) })
+	if len(out) == 0 {
+		return nil, errors.New("read link map: it lists none of the loaded images")
 	}
-	sort.SliceStable(out, func(a, b int) bool { return at(out[a]) < at(out[b]) })
 	return out, nil
 }
 

@@ -30,41 +30,47 @@ func (r *run) load(p *plan) (err error) {
 			r.discard(p)
 		}
 	}()
-	body, err := p.journal.encodeBody()
-	if err != nil {
+	// The journal first: from here on a mapping that a killed tool left is
+	// known, and used again. Body before header: what has the magic is complete.
+	if err := r.writeJournal(p); err != nil {
 		return err
 	}
 	if p.reuse {
-		// While the content is replaced the mapping must not look valid.
-		if err := r.writePhase(p.journal.Addr, reverted); err != nil {
-			return err
-		}
 		if err := r.clearData(p); err != nil {
 			return err
 		}
 	}
-	for i, pt := range p.parts {
+	for _, pt := range p.parts {
 		for _, w := range pt.writes {
+			if p.reuse && w.Addr < pt.region.Addr+pt.region.RX {
+				continue // it holds that already (sameCode)
+			}
 			if _, err := r.mem.WriteAt(w.Data, int64(w.Addr)); err != nil {
 				return fmt.Errorf("fill the new mapping: %w", err)
 			}
 		}
 		r.o.step("region-filled")
-		var head []byte
+	}
+	return r.o.fail("region-filled")
+}
+
+func (r *run) writeJournal(p *plan) error {
+	body, err := p.journal.encodeBody()
+	if err != nil {
+		return err
+	}
+	for i, pt := range p.parts {
+		head := p.journal.header(pt.region, nil)
 		if i == 0 {
 			head = p.journal.header(pt.region, body)
 			if uint64(len(head)) > pt.region.Header {
 				return fmt.Errorf("journal of %d bytes does not fit its %d", len(head), pt.region.Header)
 			}
-			// Body before header: what has the magic is complete.
 			if _, err := r.mem.WriteAt(head[headerSize:], int64(pt.region.Addr+headerSize)); err != nil {
 				return fmt.Errorf("write the journal: %w", err)
 			}
-			head = head[:headerSize]
-		} else {
-			head = p.journal.header(pt.region, nil)
 		}
-		if _, err := r.mem.WriteAt(head, int64(pt.region.Addr)); err != nil {
+		if _, err := r.mem.WriteAt(head[:headerSize], int64(pt.region.Addr)); err != nil {
 			return fmt.Errorf("write the journal: %w", err)
 		}
 	}
@@ -91,10 +97,15 @@ const (
 )
 
 // mapRegion reserves a region: read-execute, and behind it read-write. Nothing
-// is ever writable and executable.
+// is ever writable and executable. The advice means nothing for such memory,
+// but the kernel merges no mapping that differs in it: a neighbour that the
+// process maps later must not hide where ours begins.
 func (r *run) mapRegion(g region) error {
-	calls := []ptrace.Call{{NR: unix.SYS_MMAP, Args: [6]uint64{g.Addr, g.RX, unix.PROT_READ | unix.PROT_EXEC, mapFlags, noFD, 0}}}
-	want := []uint64{g.Addr}
+	calls := []ptrace.Call{
+		{NR: unix.SYS_MMAP, Args: [6]uint64{g.Addr, g.RX, unix.PROT_READ | unix.PROT_EXEC, mapFlags, noFD, 0}},
+		{NR: unix.SYS_MADVISE, Args: [6]uint64{g.Addr, g.RX, unix.MADV_RANDOM}},
+	}
+	want := []uint64{g.Addr, 0}
 	if g.RW > 0 {
 		calls = append(calls, ptrace.Call{NR: unix.SYS_MMAP, Args: [6]uint64{g.Addr + g.RX, g.RW, unix.PROT_READ | unix.PROT_WRITE, mapFlags, noFD, 0}})
 		want = append(want, g.Addr+g.RX)
@@ -119,9 +130,16 @@ func (r *run) mapRegion(g region) error {
 	return nil
 }
 
+// errRoomTaken: the process has mapped something there itself meanwhile.
+var errRoomTaken = errors.New("the room for the new code was taken meanwhile")
+
 func mapError(g region, ret int64) error {
 	kb := (g.RX + g.RW) >> 10
 	switch e := unix.Errno(-ret); {
+	case ret >= 0 && ret < pageSize:
+		return fmt.Errorf("map %d KiB: the process's own filter or tracer swallowed the call (result %d)", kb, ret)
+	case e == unix.EEXIST:
+		return errRoomTaken
 	case ret >= 0:
 		return fmt.Errorf("map %d KiB: the kernel chose %#x; it does not know MAP_FIXED_NOREPLACE (Linux 4.17)", kb, ret)
 	case e == unix.ENOMEM:
@@ -143,17 +161,23 @@ func (r *run) unmap(g region) {
 	}
 }
 
-// discard takes back regions that were loaded but never entered.
+// discard takes back regions that were loaded but never entered. Where any
+// entry leads there, or nobody can tell, everything stays as it is: the journal
+// then says that the transaction was interrupted.
 func (r *run) discard(p *plan) {
-	if p.reuse {
-		// Old code may have run there before: keep it, for the next time.
-		if err := r.writePhase(p.journal.Addr, reverted); err != nil {
-			r.o.Log.Warn("left a prepared journal", "pid", r.info.PID, "err", err)
+	st, err := p.journal.stands(r.mem)
+	if err == nil && st == allOld && !p.reuse {
+		for _, pt := range p.parts {
+			r.unmap(pt.region)
 		}
 		return
 	}
-	for _, pt := range p.parts {
-		r.unmap(pt.region)
+	if err == nil && st == allOld {
+		// Old code may have run there before: keep it, for the next time.
+		err = r.writePhase(p.journal.Addr, reverted)
+	}
+	if err != nil || st != allOld {
+		r.o.Log.Warn("left a prepared journal", "pid", r.info.PID, "entries", st, "err", err)
 	}
 }
 
@@ -174,7 +198,7 @@ func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 			err = ptrace.Run(func(tr *ptrace.Tracer) error {
 				var err error
 				got, err = tr.Inject(r.mem, ptrace.Injection{
-					TID: tid, Room: room, Calls: calls, SuspendSeccomp: r.info.Seccomp != 0, Step: r.o.step,
+					TID: tid, Room: room, Calls: calls, Step: r.o.step,
 				})
 				return err
 			})
@@ -186,14 +210,14 @@ func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 			}
 		}
 		switch {
-		case errors.Is(err, ptrace.ErrDenied) && r.info.Seccomp != 0:
-			return nil, refuse("the process runs under a seccomp filter; passing it for a moment needs CAP_SYS_ADMIN besides CAP_SYS_PTRACE")
+		case errors.Is(err, ptrace.ErrSeccomp):
+			return nil, refuse("it runs under a seccomp filter, which would have to be passed for a moment: %v", err)
 		case err != nil && !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone):
 			return nil, err
 		case r.changed():
 			return nil, proc.ErrGone
 		case time.Now().After(until):
-			return nil, &busy{"no thread could be borrowed to map the new code: all are in uninterruptible sleep (vfork?) or flooded with signals"}
+			return nil, &busy{fmt.Sprintf("no thread could be borrowed to map the new code (uninterruptible sleep, vfork, a flood of signals?): %v", err)}
 		}
 		if err := r.pause(time.Millisecond); err != nil {
 			return nil, err
@@ -212,7 +236,7 @@ func (r *run) sleepersFirst() ([]int, error) {
 	usable := tids[:0]
 	for _, tid := range tids {
 		s, err := proc.ThreadState(r.info.PID, tid)
-		if n, ok := order[s]; err == nil && ok {
+		if n, ok := order[s]; err == nil && ok && !kernelWorker(r.info.PID, tid) {
 			rank[tid] = n
 			usable = append(usable, tid)
 		}

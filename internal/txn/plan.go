@@ -1,11 +1,13 @@
 package txn
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"hotpatch/internal/link"
@@ -19,6 +21,7 @@ type part struct {
 	object *patch.Object
 	module proc.Module
 
+	code   []snapshot // of the functions to be replaced, as verified
 	region region
 	writes []link.Write
 	sites  []site
@@ -75,8 +78,9 @@ func (t *target) covered(id patch.ID, m proc.Module) bool {
 }
 
 // plan verifies that the process is what the bundle was made for and computes
-// all bytes to write. Nothing is changed.
-func (t *target) plan(b *patch.Bundle, id patch.ID) (*plan, error) {
+// all bytes to write. Nothing is changed. fresh: do not use the room of an
+// earlier transaction again.
+func (t *target) plan(b *patch.Bundle, id patch.ID, fresh bool) (*plan, error) {
 	parts, err := t.parts(b, id)
 	if err != nil {
 		return nil, err
@@ -93,20 +97,43 @@ func (t *target) plan(b *patch.Bundle, id patch.ID) (*plan, error) {
 			return nil, err
 		}
 	}
-	if err := t.arrange(p); err != nil {
+	if err := t.arrange(p, fresh); err != nil {
 		return nil, err
 	}
-	im, err := t.imports()
-	if err != nil {
-		return nil, err
-	}
+	im := newImports(t)
 	for _, pt := range parts {
-		if err := pt.link(im.lookup); err != nil {
+		if err := pt.link(im.of(pt.module)); err != nil {
 			return nil, err
 		}
 		p.journal.Sites = append(p.journal.Sites, pt.sites...)
 	}
+	if p.reuse && !t.sameCode(p) {
+		// Something that carried code refers to lies elsewhere now. Pointers
+		// into the old copy may be about: leave it alone and take new room.
+		return nil, errRoomUsed
+	}
 	return p, nil
+}
+
+// errRoomUsed: the mapping of an earlier transaction does not fit any more.
+var errRoomUsed = errors.New("an earlier mapping does not fit")
+
+// sameCode says whether the read-execute parts already hold what would be
+// written there.
+func (t *target) sameCode(p *plan) bool {
+	for _, pt := range p.parts {
+		rw := pt.region.Addr + pt.region.RX
+		for _, w := range pt.writes {
+			if w.Addr >= rw {
+				continue
+			}
+			now := make([]byte, len(w.Data))
+			if _, err := t.mem.ReadAt(now, int64(w.Addr)); err != nil || !bytes.Equal(now, w.Data) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func packageName(m *patch.Manifest) string {
@@ -130,8 +157,8 @@ func (t *target) verify(pt *part) error {
 		}
 		sum := sha256.New()
 		for _, r := range s.Ranges {
-			b := make([]byte, r[1]-r[0])
-			if _, err := t.mem.ReadAt(b, int64(bias+r[0])); err != nil {
+			b, err := pt.remember(t, bias+r[0], bias+r[1])
+			if err != nil {
 				return fmt.Errorf("read %s: %w", s.Name, err)
 			}
 			sum.Write(b)
@@ -141,6 +168,34 @@ func (t *target) verify(pt *part) error {
 		}
 	}
 	return nil
+}
+
+// remember reads [lo, hi) and keeps it. Ranges come by address mostly, so that
+// neighbours join into one snapshot.
+func (pt *part) remember(t *target, lo, hi uint64) ([]byte, error) {
+	b := make([]byte, hi-lo)
+	if _, err := t.mem.ReadAt(b, int64(lo)); err != nil {
+		return nil, err
+	}
+	if n := len(pt.code); n > 0 {
+		last := &pt.code[n-1]
+		if last.addr+uint64(len(last.data)) == lo {
+			last.data = append(last.data, b...)
+			return b, nil
+		}
+	}
+	pt.code = append(pt.code, snapshot{lo, slices.Clone(b)})
+	return b, nil
+}
+
+// redirect is the change that puts the plan in force.
+func (p *plan) redirect() change {
+	c := p.journal.redirect()
+	for _, pt := range p.parts {
+		c.expect = append(c.expect, pt.code...)
+		c.images = append(c.images, pt.region)
+	}
+	return c
 }
 
 // journalRoom is how much a journal of these parts takes, in whole pages. It
@@ -169,7 +224,7 @@ func siteName(n string) string {
 
 // arrange decides where each region goes: where a reverted transaction of the
 // same bundle left its own, or in free space near the image.
-func (t *target) arrange(p *plan) error {
+func (t *target) arrange(p *plan, fresh bool) error {
 	room, err := journalRoom(p)
 	if err != nil {
 		return err
@@ -184,9 +239,7 @@ func (t *target) arrange(p *plan) error {
 		r.RW = o.RWEnd - o.Hi
 		r.Bias, r.BuildID, r.Path = pt.module.Bias, pt.module.BuildID, pt.module.Path
 	}
-	if t.arrangeAgain(p) {
-		p.reuse = true
-	} else {
+	if p.reuse = !fresh && t.arrangeAgain(p); !p.reuse {
 		var taken [][2]uint64
 		for _, pt := range p.parts {
 			r := &pt.region

@@ -17,7 +17,7 @@ func (r *run) recoverAll() error {
 			// Every entry is written: the change was complete but for the note.
 			// An undo that has not begun is as good as none.
 			err = r.writePhase(j.Addr, applied)
-		case allOld:
+		case allOld: // nothing of it has ever run, or all of it is undone
 			err = r.writePhase(j.Addr, reverted)
 		case mixed:
 			err = r.rollBack(j)

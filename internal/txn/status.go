@@ -3,6 +3,7 @@ package txn
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"time"
 
@@ -52,15 +53,28 @@ func Status(pid int) ([]State, error) {
 	if info.Live == 0 {
 		return nil, fmt.Errorf("process %d is a zombie: %w", pid, proc.ErrGone)
 	}
-	maps, err := proc.Maps(pid)
-	if err != nil {
-		return nil, err
-	}
 	mem, err := proc.OpenMem(info.Live)
 	if err != nil {
 		return nil, err
 	}
 	defer mem.Close()
+	var out []State
+	for range 5 { // mappings may come and go while they are read
+		maps, merr := proc.Maps(pid)
+		if merr != nil {
+			return nil, merr
+		}
+		if out, err = states(maps, mem); err == nil {
+			return out, nil
+		}
+		if _, rerr := proc.Read(pid); rerr != nil {
+			return nil, rerr // it ended meanwhile
+		}
+	}
+	return nil, err
+}
+
+func states(maps []proc.Map, mem io.ReaderAt) ([]State, error) {
 	js, err := findJournals(maps, mem)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -32,6 +33,17 @@ type change struct {
 	before, after phase
 	edits         []edit
 	guards        []guard
+	// expect is what the code around the edits must be when they are made, and
+	// images are what must still be loaded: between our looking and the stop
+	// the process may have unloaded a library and mapped something else there.
+	expect []snapshot
+	images []region
+}
+
+// snapshot is what some memory held.
+type snapshot struct {
+	addr uint64
+	data []byte
 }
 
 const (
@@ -43,8 +55,11 @@ const (
 
 	fewThreads = 5
 
+	// The pauses between attempts grow: each stop restarts the time-outs of
+	// threads that sleep in epoll_wait and the like, so that shorter ones would
+	// not end for as long as we try.
 	firstBackoff = time.Millisecond
-	lastBackoff  = 50 * time.Millisecond
+	lastBackoff  = 512 * time.Millisecond
 )
 
 // swap carries out c as soon as no thread is in its guards, or fails when the
@@ -63,7 +78,7 @@ func (r *run) swap(c change) error {
 	}
 	var space *unwind.Space
 	for backoff := firstBackoff; ; {
-		k := newChecker(r.mem, r.maps, space, c.guards, trampolines)
+		k := newChecker(r.target, space, c.guards, trampolines)
 		err := ptrace.Run(func(t *ptrace.Tracer) error { return r.attempt(t, c, k) })
 		var b *busy
 		switch {
@@ -90,6 +105,11 @@ func (r *run) swap(c change) error {
 		backoff = min(2*backoff, lastBackoff)
 		if err := r.refresh(); err != nil {
 			return err
+		}
+		for _, g := range c.images {
+			if !g.loaded(r.modules) {
+				return fmt.Errorf("%s was unloaded meanwhile", g.Path)
+			}
 		}
 		if trampolines, err = r.trampolines(); err != nil {
 			return err
@@ -144,6 +164,17 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err != nil {
 		return err
 	}
+	// Of threads that appear later the mappings do not tell where stacks end.
+	if k.maps, err = proc.Maps(r.info.PID); err != nil {
+		return err
+	}
+	known, err := r.threads()
+	if err != nil {
+		return err
+	}
+	for _, tid := range known {
+		k.known[tid] = g.Traced(tid)
+	}
 	budget := stopBudget + time.Duration(len(asleep))*stopBudgetPerThread
 	quiet, err := g.StopSome(asleep, time.Now().Add(budget))
 	if err != nil {
@@ -188,6 +219,9 @@ func (r *run) asleep() ([]int, error) {
 // write is called with every thread stopped and every stack checked. It leaves
 // the process wholly changed or wholly as it was.
 func (r *run) write(c change) (err error) {
+	if err := r.expectAll(c); err != nil {
+		return err
+	}
 	if err := r.writePhase(c.journal, c.before); err != nil {
 		return err
 	}
@@ -221,6 +255,30 @@ func (r *run) write(c change) (err error) {
 	return r.writePhase(c.journal, c.after)
 }
 
+// expectAll makes sure that the code to be changed is still what it was when it
+// was looked at.
+func (r *run) expectAll(c change) error {
+	var now []byte
+	for _, s := range c.expect {
+		now = slices.Grow(now[:0], len(s.data))[:len(s.data)]
+		if _, err := r.mem.ReadAt(now, int64(s.addr)); err != nil {
+			return err
+		}
+		if !bytes.Equal(now, s.data) {
+			return refuse("the code at %#x changed while it was looked at: its image was unloaded, or something else changes it", s.addr)
+		}
+	}
+	if len(c.expect) > 0 {
+		return nil // they hold all the edits
+	}
+	for _, e := range c.edits {
+		if err := r.expect(e.addr, e.from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *run) writePhase(journal uint64, p phase) error {
 	b := []byte{byte(p), 0, 0, 0}
 	if _, err := r.mem.WriteAt(b, int64(journal+phaseAt)); err != nil {
@@ -232,18 +290,23 @@ func (r *run) writePhase(journal uint64, p phase) error {
 // checker decides whether stopped threads are clear of the guards. Everything
 // that can be looked up is looked up before the stop.
 type checker struct {
+	pid    int
 	mem    *ptrace.Mem
 	maps   []proc.Map
 	space  *unwind.Space // nil: not read yet
 	guards []guard
+	known  map[int]bool   // threads that were there when maps was read
 	held   []unwind.Range // the guards, joined
 	ranges []unwind.Range // and signal trampolines
 	stack  []byte
 	frames []unwind.Frame
 }
 
-func newChecker(mem *ptrace.Mem, maps []proc.Map, space *unwind.Space, guards []guard, trampolines []unwind.Range) *checker {
-	k := &checker{mem: mem, maps: maps, space: space, guards: guards, stack: make([]byte, 64<<10), frames: make([]unwind.Frame, 0, 64)}
+func newChecker(t *target, space *unwind.Space, guards []guard, trampolines []unwind.Range) *checker {
+	k := &checker{
+		pid: t.info.PID, mem: t.mem, maps: t.maps, space: space, guards: guards, known: map[int]bool{},
+		stack: make([]byte, 64<<10), frames: make([]unwind.Frame, 0, 64),
+	}
 	for _, g := range guards {
 		k.held = append(k.held, unwind.Range{Lo: g.lo, Hi: g.hi})
 	}
@@ -301,11 +364,8 @@ func (k *checker) check(threads []ptrace.Thread) error {
 		if name, in := k.guardAt(th.Regs.Rip); in {
 			return &busy{fmt.Sprintf("%s is running in thread %d", name, th.TID)}
 		}
-		clear, stack, err := k.scan(th)
-		if err != nil {
-			return err
-		}
-		if clear {
+		clear, stack := k.scan(th)
+		if clear || th.Regs.Rip == 0 && kernelWorker(k.pid, th.TID) {
 			continue
 		}
 		if err := k.unwind(th, stack); err != nil {
@@ -315,25 +375,44 @@ func (k *checker) check(threads []ptrace.Thread) error {
 	return nil
 }
 
-// scan reads the stack of a thread, up to the end of its mapping, and says
-// whether nothing on it leads into the ranges. The bytes are valid until the
-// next call.
-func (k *checker) scan(th *ptrace.Thread) (clear bool, stack []byte, err error) {
+// scan reads the stack of a thread to its end and says whether nothing on it
+// leads into the ranges. The bytes are valid until the next call. A stack of
+// which this cannot be said is not clear.
+func (k *checker) scan(th *ptrace.Thread) (clear bool, stack []byte) {
 	sp := th.Regs.Rsp
-	m, ok := proc.Find(k.maps, sp)
-	if !ok || sp%8 != 0 || m.End-sp > maxScan {
-		return false, nil, nil
+	end, ok := stackEnd(k.maps, sp)
+	if !ok || !k.known[th.TID] || sp%8 != 0 || end-sp > maxScan {
+		return false, nil
 	}
-	n := int(m.End - sp)
+	n := int(end - sp)
 	if n > len(k.stack) {
 		k.stack = make([]byte, n)
 	}
 	b := k.stack[:n]
 	if _, err := k.mem.ReadAt(b, int64(sp)); err != nil {
-		return false, nil, fmt.Errorf("read the stack of thread %d: %w", th.TID, err)
+		return false, nil
 	}
 	hit, _ := unwind.Scan(b, sp, k.ranges)
-	return !hit, b, nil
+	return !hit, b
+}
+
+// stackEnd is where the memory that sp is in ends. Neighbouring anonymous
+// mappings belong to it: mlock, mprotect or madvise of a part splits a stack.
+func stackEnd(maps []proc.Map, sp uint64) (uint64, bool) {
+	for i, m := range maps {
+		if sp < m.Start || sp >= m.End {
+			continue
+		}
+		end := m.End
+		for _, next := range maps[i+1:] {
+			if next.Start != end || !next.Read || next.Shared || next.Inode != 0 {
+				break
+			}
+			end = next.End
+		}
+		return end, m.Read
+	}
+	return 0, false
 }
 
 // errNeedsUnwinding: a stack cannot be cleared without unwind data.
@@ -356,6 +435,14 @@ func (k *checker) unwind(th *ptrace.Thread, stack []byte) error {
 		}
 	}
 	return nil
+}
+
+// kernelWorker says that a thread of the process only ever runs kernel code, as
+// those of io_uring do.
+func kernelWorker(pid, tid int) bool {
+	const ioWorker, userWorker = 0x10, 0x4000 // PF_IO_WORKER, PF_USER_WORKER
+	s, err := proc.ReadStat(pid, tid)
+	return err == nil && s.Flags&(ioWorker|userWorker) != 0
 }
 
 // dwarfRegs reorders the registers (psABI figure 3.36).

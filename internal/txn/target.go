@@ -51,6 +51,9 @@ func openTarget(pid int, tables *Tables) (*target, error) {
 	case info.TracerPID != 0:
 		return nil, refuse("thread %d is being traced by process %d (a debugger or strace?); a process has one tracer", info.Live, info.TracerPID)
 	}
+	if err := sharesMemory(info); err != nil {
+		return nil, err
+	}
 	t := &target{info: info, tables: tables}
 	if t.mem, err = ptrace.OpenMem(info.Live); err != nil {
 		if errors.Is(err, ptrace.ErrDenied) {
@@ -67,19 +70,51 @@ func openTarget(pid int, tables *Tables) (*target, error) {
 
 func (t *target) close() { _ = t.mem.Close() } // nothing is buffered
 
-// refresh reads mappings, modules and journals anew.
-func (t *target) refresh() error {
+// refresh reads mappings, modules and journals anew. Of a process that maps
+// and unmaps code all the time (a JIT) the first picture may not hold together.
+func (t *target) refresh() (err error) {
+	for range 5 {
+		if err = t.look(); err == nil || errors.Is(err, ptrace.ErrGone) || errors.Is(err, proc.ErrGone) {
+			return err
+		}
+	}
+	return err
+}
+
+func (t *target) look() error {
 	maps, err := proc.Maps(t.info.PID)
 	if err != nil {
 		return err
 	}
-	if t.modules, err = proc.ModulesIn(maps, t.mem); err != nil {
+	modules, err := proc.ModulesIn(maps, t.mem)
+	if err != nil {
 		return fmt.Errorf("read loaded images: %w", err)
 	}
-	if t.journals, err = findJournals(maps, t.mem); err != nil {
+	journals, err := findJournals(maps, t.mem)
+	if err != nil {
 		return err
 	}
-	t.maps = maps
+	t.maps, t.modules, t.journals = maps, modules, journals
+	return nil
+}
+
+// sharesMemory refuses a process that shares its address space with a relative:
+// that one's threads would run on while we write.
+func sharesMemory(info proc.Info) error {
+	others, err := proc.Children(info.PID)
+	if err != nil {
+		return err
+	}
+	for _, other := range append(others, info.PPID) {
+		if other == 0 {
+			continue
+		}
+		// Where the kernel does not tell (no kcmp, no permission) the usual
+		// case, vfork, still shows: the parent's thread cannot be stopped.
+		if same, err := ptrace.SharesMemory(info.PID, other); err == nil && same {
+			return &busy{fmt.Sprintf("it shares its memory with process %d (vfork?)", other)}
+		}
+	}
 	return nil
 }
 
@@ -224,11 +259,27 @@ func (t *target) table(m proc.Module) (*unwind.Table, error) {
 // table refers to. A stub that a killed tool left there may be overwritten
 // when no thread is in it.
 func (t *target) findRoom() (uint64, error) {
+	at, err := t.findRoomWhere(func(_ uint64, room []byte) bool { return allZero(room) })
+	if at != 0 || err != nil {
+		return at, err
+	}
+	at, err = t.findRoomWhere(func(at uint64, room []byte) bool { return ptrace.IsStub(room) && t.roomIdle(at) })
+	if at != 0 || err != nil {
+		return at, err
+	}
+	return 0, refuse("no loaded image has %d unused bytes behind its code for the stub that maps the new code", ptrace.StubRoom)
+}
+
+// findRoomWhere is the first room that fits, 0 when there is none.
+func (t *target) findRoomWhere(fits func(at uint64, room []byte) bool) (uint64, error) {
 	for _, m := range t.modules {
 		if m.Path == "[vdso]" {
 			continue
 		}
 		end, limit, err := t.codeEnd(m)
+		if errors.Is(err, ptrace.ErrGone) {
+			return 0, err
+		}
 		if err != nil {
 			continue // another module will do
 		}
@@ -237,12 +288,12 @@ func (t *target) findRoom() (uint64, error) {
 			if _, err := t.mem.ReadAt(room, int64(at)); err != nil {
 				break
 			}
-			if allZero(room) || ptrace.IsStub(room) && t.roomIdle(at) {
+			if fits(at, room) {
 				return at, nil
 			}
 		}
 	}
-	return 0, refuse("no loaded image has %d unused bytes behind its code for the stub that maps the new code", ptrace.StubRoom)
+	return 0, nil
 }
 
 // codeEnd is where the executable segment of a module really ends, and where
@@ -275,8 +326,9 @@ func (t *target) codeEnd(m proc.Module) (end, limit uint64, err error) {
 	return 0, 0, fmt.Errorf("%s: no executable segment", m.Path)
 }
 
-// roomIdle says that no thread sleeps inside a left-over stub. A thread that
-// is running, or whose state cannot be read, counts as inside.
+// roomIdle says that no thread sleeps inside a left-over stub, or in a signal
+// handler that may have interrupted it there. A thread that is running, or whose
+// state cannot be read, counts as inside.
 func (t *target) roomIdle(at uint64) bool {
 	tids, err := t.threads()
 	if err != nil {
@@ -288,6 +340,17 @@ func (t *target) roomIdle(at uint64) bool {
 			continue
 		}
 		if err != nil || s.Running || s.PC >= at && s.PC < at+ptrace.StubRoom {
+			return false
+		}
+		end, ok := stackEnd(t.maps, s.SP)
+		if !ok || end-s.SP > maxScan {
+			return false
+		}
+		stack := make([]byte, end-s.SP)
+		if _, err := t.mem.ReadAt(stack, int64(s.SP)); err != nil {
+			return false
+		}
+		if hit, _ := unwind.Scan(stack, s.SP, []unwind.Range{{Lo: at, Hi: at + ptrace.StubRoom}}); hit {
 			return false
 		}
 	}

@@ -16,7 +16,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
@@ -128,28 +131,90 @@ type run struct {
 func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*run) error) Result {
 	o = o.filled()
 	res := Result{PID: pid, Outcome: done}
-	t, err := openTarget(pid, o.Tables)
-	if err == nil {
-		defer t.close()
-		res.Comm = t.info.Comm
-		r := &run{target: t, ctx: ctx, o: o, deadline: time.Now().Add(o.Wait)}
-		err = do(r)
-		res.Attempts, res.PausedUS, res.Threads = r.attempts, r.paused.Microseconds(), r.stopped
-		// A process that ends while it is worked on fails in many ways.
-		if err != nil && !errors.Is(err, errAlready) && t.changed() {
-			res.Outcome, res.Reason = Died, "the process ended: "+err.Error()
+	deadline := time.Now().Add(o.Wait)
+	for {
+		again, err := once(ctx, deadline, o, &res, do)
+		if err == nil {
 			return res
 		}
-	} else if info, rerr := proc.Read(pid); rerr == nil {
-		res.Comm = info.Comm
+		if again && time.Now().Before(deadline) && ctx.Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+			continue
+		}
+		if res.Outcome != Died {
+			res.Outcome, res.Reason = judge(err)
+		}
+		return res
 	}
+}
+
+// once tries with one look at the process. again: the look must be taken anew,
+// because it started another program in the middle or could not be taken at all.
+func once(ctx context.Context, deadline time.Time, o Options, res *Result, do func(*run) error) (again bool, err error) {
+	t, err := openTarget(res.PID, o.Tables)
 	if err != nil {
-		res.Outcome, res.Reason = judge(err)
-		if t == nil && errors.Is(err, proc.ErrGone) {
-			res.Outcome = Died
+		if info, rerr := proc.Read(res.PID); rerr == nil {
+			res.Comm = info.Comm
+		}
+		if errors.Is(err, proc.ErrGone) {
+			res.Outcome, res.Reason = Died, err.Error()
+		}
+		var b *busy // it shares its memory with a child, for a moment
+		return errors.As(err, &b), err
+	}
+	defer t.close()
+	res.Comm = t.info.Comm
+	r := &run{target: t, ctx: ctx, o: o, deadline: deadline}
+	unlock, err := r.lock()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	if err = t.refresh(); err == nil {
+		err = do(r)
+	}
+	res.Attempts += r.attempts
+	res.PausedUS += r.paused.Microseconds()
+	res.Threads = r.stopped
+	if err == nil || errors.Is(err, errAlready) {
+		return false, err
+	}
+	// A process that ends while it is worked on fails in many ways.
+	if t.changed() {
+		res.Outcome, res.Reason = Died, "the process ended: "+err.Error()
+		return false, err
+	}
+	if errors.Is(err, ptrace.ErrGone) || errors.Is(err, proc.ErrGone) {
+		return true, fmt.Errorf("it started another program meanwhile: %w", err)
+	}
+	return false, err
+}
+
+// lock keeps two tools from working on one process at the same time. The lock
+// is on the process's own directory in /proc and ends with its holder.
+func (r *run) lock() (unlock func(), err error) {
+	d, err := os.Open(fmt.Sprintf("/proc/%d", r.info.PID))
+	if err != nil {
+		return nil, fmt.Errorf("open process directory: %w", err)
+	}
+	for {
+		err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { d.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			d.Close()
+			return nil, fmt.Errorf("lock process: %w", err)
+		}
+		if time.Now().After(r.deadline) {
+			d.Close()
+			return nil, &busy{"another hotpatch is at work on it"}
+		}
+		if err := r.pause(5 * time.Millisecond); err != nil {
+			d.Close()
+			return nil, err
 		}
 	}
-	return res
 }
 
 // judge turns an error into an outcome.
