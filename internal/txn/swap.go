@@ -53,6 +53,10 @@ const (
 	stopBudget          = 10 * time.Millisecond
 	stopBudgetPerThread = 50 * time.Microsecond
 
+	// stuckBudget bounds the wait for threads in uninterruptible sleep, while
+	// which everything else runs.
+	stuckBudget = 200 * time.Millisecond
+
 	fewThreads = 5
 
 	// The pauses between attempts grow: each stop restarts the time-outs of
@@ -151,7 +155,9 @@ func (r *run) expect(addr uint64, want [5]byte) error {
 //
 // Threads that sleep are stopped and checked first: they do not notice, and
 // theirs is most of the work in a process with many threads. Those that run
-// stand still only for their own stops and checks and for the writes.
+// stand still only for their own stops and checks and for the writes. Before
+// all others come those that cannot stop now, as in vfork: only they are
+// waited for while the process goes on.
 func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	r.attempts++
 	g, err := t.Seize(r.threads)
@@ -160,7 +166,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 		return err
 	}
 	r.o.step("seized")
-	asleep, err := r.asleep()
+	stuck, asleep, err := r.idle()
 	if err != nil {
 		return err
 	}
@@ -176,14 +182,19 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 		k.known[tid] = g.Traced(tid)
 	}
 	budget := stopBudget + time.Duration(len(asleep))*stopBudgetPerThread
-	quiet, err := g.StopSome(asleep, time.Now().Add(budget))
-	if err != nil {
-		return err
+	for _, early := range []struct {
+		tids []int
+		wait time.Duration
+	}{{stuck, stuckBudget}, {asleep, budget}} {
+		quiet, err := g.StopSome(early.tids, time.Now().Add(early.wait))
+		if err != nil {
+			return err
+		}
+		if err := k.check(quiet); err != nil {
+			return err
+		}
 	}
 	r.o.step("sleepers-stopped")
-	if err := k.check(quiet); err != nil {
-		return err
-	}
 	begin := time.Now()
 	defer func() { r.paused += time.Since(begin) }()
 	defer g.Release() // within the measured time; a second call does nothing
@@ -199,21 +210,23 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	return r.write(c)
 }
 
-// asleep lists the threads that sleep, when it is worth while to stop them
-// before the others: with few threads there is nothing to gain, and when all
-// sleep there is nobody to spare.
-func (r *run) asleep() ([]int, error) {
+// idle lists the threads that are best stopped before the others: those in
+// uninterruptible sleep, and, when there are many threads, those that sleep.
+func (r *run) idle() (stuck, asleep []int, err error) {
 	tids, err := r.threads()
-	if err != nil || len(tids) < fewThreads {
-		return nil, err
+	if err != nil {
+		return nil, nil, err
 	}
-	var asleep []int
 	for _, tid := range tids {
-		if s, err := proc.ThreadState(r.info.PID, tid); err == nil && s == 'S' {
+		switch s, err := proc.ThreadState(r.info.PID, tid); {
+		case err != nil: // it ended; the listing after the stop will tell
+		case s == 'D':
+			stuck = append(stuck, tid)
+		case s == 'S' && len(tids) >= fewThreads:
 			asleep = append(asleep, tid)
 		}
 	}
-	return asleep, nil
+	return stuck, asleep, nil
 }
 
 // write is called with every thread stopped and every stack checked. It leaves

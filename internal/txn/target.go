@@ -48,11 +48,6 @@ func openTarget(pid int, tables *Tables) (*target, error) {
 		return nil, fmt.Errorf("it is a zombie: %w", proc.ErrGone)
 	case info.PPID == os.Getpid():
 		return nil, refuse("it is a child of this very process, whose own waiting would take the stops that a tracer waits for; start it through another process")
-	case info.TracerPID != 0:
-		return nil, refuse("thread %d is being traced by process %d (a debugger or strace?); a process has one tracer", info.Live, info.TracerPID)
-	}
-	if err := sharesMemory(info); err != nil {
-		return nil, err
 	}
 	t := &target{info: info, tables: tables}
 	if t.mem, err = ptrace.OpenMem(info.Live); err != nil {
@@ -61,11 +56,20 @@ func openTarget(pid int, tables *Tables) (*target, error) {
 		}
 		return nil, err
 	}
-	if err := t.refresh(); err != nil {
-		t.close()
-		return nil, err
-	}
 	return t, nil
+}
+
+// free refuses a process that is not ours alone to change. Other hotpatches
+// are kept out by the lock already.
+func (t *target) free() error {
+	info, err := proc.Read(t.info.PID)
+	if err != nil {
+		return err
+	}
+	if info.TracerPID != 0 {
+		return refuse("thread %d is being traced by process %d (a debugger or strace?); a process has one tracer", info.Live, info.TracerPID)
+	}
+	return sharesMemory(info)
 }
 
 func (t *target) close() { _ = t.mem.Close() } // nothing is buffered

@@ -159,8 +159,7 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 		if errors.Is(err, proc.ErrGone) {
 			res.Outcome, res.Reason = Died, err.Error()
 		}
-		var b *busy // it shares its memory with a child, for a moment
-		return errors.As(err, &b), err
+		return false, err
 	}
 	defer t.close()
 	res.Comm = t.info.Comm
@@ -170,7 +169,10 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 		return false, err
 	}
 	defer unlock()
-	if err = t.refresh(); err == nil {
+	if err = t.free(); err == nil {
+		err = t.refresh()
+	}
+	if err == nil {
 		err = do(r)
 	}
 	res.Attempts += r.attempts
@@ -178,6 +180,9 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 	res.Threads = r.stopped
 	if err == nil || errors.Is(err, errAlready) {
 		return false, err
+	}
+	if b := (*busy)(nil); errors.As(err, &b) && r.attempts == 0 {
+		return true, err // it shares its memory with a child, for a moment
 	}
 	// A process that ends while it is worked on fails in many ways.
 	if t.changed() {

@@ -1,0 +1,179 @@
+package txn_test
+
+import (
+	"context"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hotpatch/internal/txn"
+)
+
+func TestStackWhoseMappingIsSplitIsReadToItsEnd(t *testing.T) {
+	base, fixed := compile(t, "moving", "-g")
+	b := built(t, base, fixed)
+	v := start(t, base, "split")
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 100 * time.Millisecond})
+	if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "outer") {
+		t.Fatalf("%+v", r)
+	}
+	v.want("g", "gone")
+	apply(t, v, b, txn.Applied)
+	v.want("o", "1001")
+}
+
+func TestThreadWithASeccompFilterOfItsOwnIsNotHarmed(t *testing.T) {
+	needRoot(t)
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base, "filtered-thread")
+	for range 3 {
+		apply(t, v, b, txn.Applied)
+		v.want("q", "1001")
+		revert(t, v, b, txn.Reverted)
+		v.want("q", "2")
+	}
+}
+
+func TestProcessThatMapsCodeAllTheTime(t *testing.T) {
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base, "jit")
+	for range 20 {
+		apply(t, v, b, txn.Applied)
+		v.want("q", "1001")
+		if s := state(t, v); s != txn.InForce {
+			t.Fatalf("status %q", s)
+		}
+		revert(t, v, b, txn.Reverted)
+		v.want("q", "2")
+	}
+}
+
+func TestVforkChildIsNotPatchedForItsParent(t *testing.T) {
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base, "vfork")
+	tried := 0
+	for range 200 {
+		for _, child := range childrenOf(t, v.pid) {
+			r := txn.Apply(context.Background(), child, b, txn.Options{Wait: 20 * time.Millisecond})
+			if r.Outcome == txn.Applied {
+				t.Fatalf("child %d: %+v", child, r)
+			}
+			tried++
+		}
+		if tried > 2 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if tried == 0 {
+		t.Fatal("no child was caught")
+	}
+	v.want("q", "2")
+}
+
+func childrenOf(t *testing.T, pid int) (pids []int) {
+	t.Helper()
+	dirs, err := os.ReadDir("/proc/" + itoa(pid) + "/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		b, _ := os.ReadFile("/proc/" + itoa(pid) + "/task/" + d.Name() + "/children")
+		for _, f := range strings.Fields(string(b)) {
+			n := 0
+			for _, c := range f {
+				n = n*10 + int(c-'0')
+			}
+			pids = append(pids, n)
+		}
+	}
+	return pids
+}
+
+func TestTwoToolsTakeTurns(t *testing.T) {
+	base, fixed := compile(t, "confined")
+	b := byHand(t, base, fixed, "fixed_function")
+	for range 10 {
+		v := start(t, base)
+		var wg sync.WaitGroup
+		var got [4]txn.Result
+		for i := range got {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				got[i] = txn.Apply(context.Background(), v.pid, b, txn.Options{})
+			}()
+		}
+		wg.Wait()
+		applied := 0
+		for _, r := range got {
+			switch r.Outcome {
+			case txn.Applied:
+				applied++
+			case txn.Already:
+			default:
+				t.Errorf("%+v", r)
+			}
+		}
+		if applied != 1 {
+			t.Errorf("%d of %d tools applied it: %+v", applied, len(got), got)
+		}
+		v.want("q", "1001")
+		if n := executableAnonymous(t, v.pid); n != 1 {
+			t.Errorf("%d mappings", n)
+		}
+		v.kill()
+	}
+}
+
+func TestProcessThatStartsAnotherProgramMeanwhile(t *testing.T) {
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base, "exec", "400")
+	for range 20 {
+		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 500 * time.Millisecond})
+		switch r.Outcome {
+		case txn.Applied, txn.Already: // and lost with the next program
+		case txn.Failed, txn.Skipped, txn.Busy:
+		default:
+			t.Fatalf("%+v", r)
+		}
+	}
+	if l := v.line(); l != "settled" {
+		t.Fatalf("victim says %q", l)
+	}
+	if r := txn.Apply(context.Background(), v.pid, b, txn.Options{}); r.Outcome != txn.Applied {
+		t.Fatalf("%+v", r)
+	}
+	v.want("q", "1001")
+	v.running()
+}
+
+// TestLibraryUnloadedBetweenAttempts: what is mapped there afterwards, a file
+// that others share even, is not written to.
+func TestLibraryUnloadedBetweenAttempts(t *testing.T) {
+	lib, libFixed := compile(t, "libanswer", "-shared", "-fPIC")
+	base, _ := compile(t, "uselib")
+	b := byHand(t, lib, libFixed, "answer_of")
+	v := start(t, base, lib)
+	v.want("l", "loaded")
+	done := false
+	o := txn.WithStep(txn.Options{Wait: 2 * time.Second}, func(point string) {
+		if point == "journal-written" && !done {
+			done = true
+			v.want("u", "unloaded")
+			v.want("m", "mapped") // a file, shared, where the library was
+		}
+	})
+	r := txn.Apply(context.Background(), v.pid, b, o)
+	if !done || r.Outcome == txn.Applied {
+		t.Fatalf("%+v", r)
+	}
+	v.want("i", "intact")
+	v.running()
+}

@@ -1,0 +1,88 @@
+// Processes whose mappings or threads are not what they were a moment ago, or
+// that share them. The argument says how.
+#include "victim.h"
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+static atomic_int hold;
+NOINLINE void wait_here(void) { while (hold) usleep(1000); }
+NOINLINE int fixed_function(int n) { ROOM; return OLD_NEW(n + 1, n + 1000); }
+
+// split has a page of its own frame locked, which splits the stack's mapping
+// between it and its caller.
+NOINLINE void locked_inner(void) {
+	char buf[5 * 4096];
+	char *page = (char *)(((uintptr_t)buf + 4095) & ~4095ul);
+	memset(buf, 1, sizeof buf);
+	mlock(page, 4096);
+	wait_here();
+	munlock(page, 4096);
+}
+NOINLINE int outer(int n) { if (n == 42) locked_inner(); ROOM; return OLD_NEW(n + 1, n + 1000); }
+static void *split(void *a) { (void)a; outer(42); return NULL; }
+
+// filtered has a filter that kills on mmap; the other threads have none.
+static void *filtered(void *a) {
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog p = {sizeof f / sizeof *f, f}; (void)a;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p)) exit(9);
+	for (;;) pause();
+}
+static void *spin(void *a) { volatile long x = 0; (void)a; for (;;) x++; }
+
+// jit maps and unmaps executable memory all the time.
+static void *jit(void *a) {
+	(void)a;
+	for (;;) {
+		void *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		mprotect(p, 8192, PROT_READ | PROT_EXEC);
+		munmap(p, 8192);
+	}
+}
+// vforker's child lives for a while in the same memory.
+static void *vforker(void *a) {
+	(void)a;
+	for (;;) {
+		if (vfork() == 0) { struct timespec t = {0, 300000000}; syscall(SYS_nanosleep, &t, NULL); _exit(0); }
+		wait(NULL);
+	}
+}
+
+int main(int argc, char **argv) {
+	const char *how = argc > 1 ? argv[1] : "";
+	pthread_t t;
+	hold = 1;
+	if (!strcmp(how, "filtered-thread")) { pthread_create(&t, NULL, filtered, NULL); pthread_create(&t, NULL, spin, NULL); }
+	if (!strcmp(how, "jit")) pthread_create(&t, NULL, jit, NULL);
+	if (!strcmp(how, "vfork")) pthread_create(&t, NULL, vforker, NULL);
+	if (!strcmp(how, "split")) pthread_create(&t, NULL, split, NULL);
+	if (!strcmp(how, "exec") && argc > 2 && atoi(argv[2]) > 0) { // start itself again and again
+		char left[16];
+		usleep(2000);
+		snprintf(left, sizeof left, "%d", atoi(argv[2]) - 1);
+		if (atoi(argv[2]) == 400) answer("ready %d", getpid());
+		execl("/proc/self/exe", argv[0], "exec", left, NULL);
+		return 1;
+	}
+	if (strcmp(how, "exec")) answer("ready %d", getpid());
+	else answer("settled");
+	usleep(50000);
+	const char *q;
+	while ((q = next()))
+		switch (*q) {
+		case 'q': answer("%d", fixed_function(1)); break;
+		case 'o': answer("%d", outer(1)); break;
+		case 'g': hold = 0; usleep(50000); answer("gone"); break;
+		}
+}
