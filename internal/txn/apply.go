@@ -19,6 +19,9 @@ func (r *run) apply(b *patch.Bundle) error {
 	if err := r.recoverAll(); err != nil {
 		return err
 	}
+	if err := r.noCoroutines(); err != nil {
+		return err
+	}
 	p, err := r.prepare(b, id)
 	if err != nil {
 		return err

@@ -177,3 +177,14 @@ func TestLibraryUnloadedBetweenAttempts(t *testing.T) {
 	v.want("i", "intact")
 	v.running()
 }
+
+func TestProgramWithCoroutinesIsRefused(t *testing.T) {
+	base, fixed := compile(t, "coroutine", "-g")
+	v := start(t, base)
+	r := apply(t, v, built(t, base, fixed), txn.Denied)
+	if !strings.Contains(r.Reason, "swapcontext") {
+		t.Errorf("reason %q", r.Reason)
+	}
+	v.want("q", "2")
+	v.running()
+}

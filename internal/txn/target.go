@@ -137,6 +137,7 @@ type Tables struct {
 	mu          sync.Mutex
 	unwind      map[string]*unwind.Table // by build-id; nil: it has no data we can read
 	trampolines map[string][]unwind.Range
+	switches    map[string]string // how it switches stacks; "": not
 }
 
 // remember returns what is known of id, or reads and keeps it. Images without

@@ -1,0 +1,78 @@
+package txn
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"hotpatch/internal/proc"
+)
+
+// A program that switches between stacks by itself (coroutines, fibres) has
+// frames on stacks that belong to no thread at the moment. No check sees them,
+// so a replaced function can be waiting there. Such programs are told by what
+// they are made with; libcrypto, which can do it on request but hardly ever
+// is asked to, links makecontext but not swapcontext.
+const switchFunction = "swapcontext"
+
+var switchLibraries = []string{"libboost_context.so", "libcoro.so", "libpth.so"}
+
+// noCoroutines refuses a process that may keep frames on stacks of its own.
+func (t *target) noCoroutines() error {
+	for _, m := range t.modules {
+		if m.Path == "[vdso]" {
+			continue
+		}
+		why, err := remember(t.tables, &t.tables.switches, m.BuildID, func() (string, error) { return t.switches(m) })
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			return refuse("it switches stacks by itself (%s): what waits on a stack that is switched away cannot be seen", why)
+		}
+	}
+	return nil
+}
+
+// switches says how a module switches stacks, "" when it does not seem to.
+func (t *target) switches(m proc.Module) (string, error) {
+	name := path.Base(m.Path)
+	for _, l := range switchLibraries {
+		if strings.HasPrefix(name, l) {
+			return name + " is loaded", nil
+		}
+	}
+	r, _, c, err := proc.Open(t.info.PID, m)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", m.Path, err)
+	}
+	s := f.Section(".dynstr")
+	if s == nil {
+		return "", nil
+	}
+	names, err := s.Data()
+	if err != nil {
+		return "", fmt.Errorf("read .dynstr of %s: %w", m.Path, err)
+	}
+	if !bytes.Contains(names, []byte("\x00"+switchFunction+"\x00")) {
+		return "", nil
+	}
+	syms, err := f.DynamicSymbols()
+	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
+		return "", fmt.Errorf("read symbols of %s: %w", m.Path, err)
+	}
+	for _, s := range syms {
+		if s.Name == switchFunction && s.Section == elf.SHN_UNDEF {
+			return name + " calls " + switchFunction, nil
+		}
+	}
+	return "", nil // it is libc, which defines it
+}
