@@ -38,6 +38,7 @@ type StateImage struct {
 	Functions int    `json:"functions"`
 	Addr      uint64 `json:"addr"` // of the tagged mapping
 	Size      uint64 `json:"size"`
+	Code      uint64 `json:"code"` // where the object's Lo is
 }
 
 // Status reads which hotpatches a process carries. It does not stop it: no
@@ -106,7 +107,7 @@ func (j *journal) state(st standing) (State, bool) {
 	}
 	for _, r := range j.Regions {
 		s.Images = append(s.Images, StateImage{
-			BuildID: r.BuildID, Path: r.Path, Functions: len(r.sites(j.Sites)), Addr: r.Addr, Size: r.RX + r.RW,
+			BuildID: r.BuildID, Path: r.Path, Functions: len(r.sites(j.Sites)), Addr: r.Addr, Size: r.RX + r.RW, Code: r.Addr + r.Header,
 		})
 	}
 	for _, e := range j.Sites {
