@@ -144,6 +144,11 @@ func (e *emitter) exceptions() {
 	throws := unwindsExceptions(e.d.Fixed.Image)
 	for _, f := range e.c.list {
 		e.now = f
+		if f.Fragment && len(e.d.Parts(f)) > 0 { // speak of its function
+			if i := slices.IndexFunc(e.d.Parts(f), func(p *diff.Func) bool { return !p.Fragment }); i >= 0 {
+				e.now = e.d.Parts(f)[i]
+			}
+		}
 		switch {
 		case f.LSDA != 0:
 			e.refuse(exceptions, "it handles exceptions, which cannot be unwound through carried code")

@@ -101,6 +101,30 @@ func (c *Code) Text(f *Func) []byte { return c.Bytes(f.Lo, int(f.Hi-f.Lo)) }
 // anything refers to, or the end of the section.
 func (c *Code) End(a image.Addr) image.Addr { return c.next(c.starts, a) }
 
+// ObjectEnd is the end of the object whose address a is. Only addresses that
+// are taken count as starts, not members that are accessed. Compilers align
+// every object of 32 bytes and more to 32 (psABI §3.1.2 asks for 16): so what
+// starts elsewhere, behind an aligned a, is a part of the object at a, or
+// something small that does no harm with it.
+func (c *Code) ObjectEnd(a image.Addr) image.Addr {
+	const aligned = 32
+	end := c.next(c.heads, a)
+	if a%aligned != 0 {
+		return end
+	}
+	s := c.SectionAt(a)
+	for s != nil && end%aligned != 0 && end < s.Addr+s.Size && !c.startsString(end) {
+		end = c.next(c.heads, end)
+	}
+	return end
+}
+
+// startsString: a string follows a NUL.
+func (c *Code) startsString(a image.Addr) bool {
+	b := c.Bytes(a-1, 1)
+	return len(b) == 1 && b[0] == 0 && c.CString(a) > 1
+}
+
 // next is the first of starts behind a in its section, or the section's end.
 func (c *Code) next(starts []image.Addr, a image.Addr) image.Addr {
 	s := c.SectionAt(a)

@@ -164,13 +164,13 @@ func (d *Diff) NewRun(a image.Addr) (lo, hi image.Addr) {
 	return lo, hi
 }
 
-// TableAt is the extent of the table of pointers at a: its symbol's, or up to
-// the next address that is taken.
+// TableAt is the extent of the table of pointers at a: its symbol's, or
+// that of ObjectEnd.
 func (d *Diff) TableAt(a image.Addr) (lo, hi image.Addr) {
 	if o := d.data.objects.covering(a); o != nil && o.read {
 		return o.addr, o.addr + o.size
 	}
-	return a, d.Fixed.next(d.Fixed.heads, a)
+	return a, d.Fixed.ObjectEnd(a)
 }
 
 // SameTLSNames says whether the thread-local variables that both images name

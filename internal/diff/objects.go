@@ -230,12 +230,15 @@ func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
 		}
 		return "end of section"
 	}
-	la, lb := d.Base.End(ta)-ta, d.Fixed.End(tb)-tb
+	la, lb := d.Base.ObjectEnd(ta)-ta, d.Fixed.ObjectEnd(tb)-tb
 	if sa.Class == image.RelRO {
 		return d.tableDiffers(ta, tb, d.extent(ta, tb, la, lb), n)
 	}
 	x, y := d.Base.Bytes(ta, int(ea-ta)), d.Fixed.Bytes(tb, int(eb-tb))
 	na, nb := d.Base.CString(ta), d.Fixed.CString(tb)
+	if na > 1 || nb > 1 {
+		la, lb = d.Base.End(ta)-ta, d.Fixed.End(tb)-tb
+	}
 	if na > 1 && nb > 1 && string(x[:na]) != string(y[:nb]) {
 		return fmt.Sprintf("string %s became %s", quote(x[:na-1]), quote(y[:nb-1]))
 	}
