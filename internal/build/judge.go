@@ -1,8 +1,6 @@
 package build
 
 import (
-	"slices"
-
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
 )
@@ -154,16 +152,6 @@ func (j *judge) unreached() {
 	for _, f := range j.d.Gone() {
 		if inTable[f] && f.Source != image.FromGap {
 			j.r.add(unreachedNew, f.Name(), "it has no counterpart, but stays in a table of the running program")
-		}
-	}
-}
-
-// libraries: what the object imports from a library that the base image does
-// not load may not be in the process.
-func (j *judge) libraries(imports bool) {
-	for _, n := range j.d.Fixed.Needed {
-		if imports && !slices.Contains(j.d.Base.Needed, n) {
-			j.r.add(newLibrary, "", "the fixed image needs %s, which running programs may not have loaded; where it is missing, nothing is applied", n)
 		}
 	}
 }

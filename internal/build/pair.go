@@ -53,7 +53,6 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	if !o.all {
 		j := &judge{d, c, r}
 		j.all()
-		j.libraries(len(e.imports) > 0)
 	}
 	res.differs = len(c.list) > 0 || slices.ContainsFunc(r.list, func(x patch.Reason) bool {
 		return x.Code != layoutUnverified && x.Code != mapStep && x.Code != layoutPadding

@@ -22,7 +22,6 @@ const (
 	neverReturns     = "never-returns"
 	pairingUncertain = "pairing-uncertain"
 	imageGone        = "image-gone"
-	newLibrary       = "new-library"
 	enumChanged      = "enum-changed"
 	functionSplit    = "function-split"
 	symbolBounds     = "symbol-bounds"
