@@ -185,6 +185,7 @@ func assemble(results []*result) (*Report, *patch.Bundle) {
 		if r.object != nil {
 			b.Manifest.Images = append(b.Manifest.Images, r.image)
 			b.Objects = append(b.Objects, r.object)
+			b.Before = append(b.Before, r.before)
 		}
 		refused = refused || slices.ContainsFunc(r.reasons, func(x patch.Reason) bool { return !reviewable(x.Code) })
 	}

@@ -17,6 +17,7 @@ type result struct {
 	reasons []patch.Reason
 	image   patch.Image
 	object  *patch.Object // nil: nothing to carry, or refused
+	before  []byte        // for reviewers: patch.Before, encoded
 	differs bool          // something that is no noise differs
 }
 
@@ -76,6 +77,9 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	res.image = patch.Image{
 		Path: path, BuildIDBase: string(base.BuildID), BuildIDFixed: string(fixed.BuildID),
 		Counts: res.report.Counts, Sites: s, Functions: res.report.Functions,
+	}
+	if res.before, err = before(d, s); err != nil {
+		return nil, fmt.Errorf("record code of %s: %w", path, err)
 	}
 	o.step("linking")
 	if err := trial(base, &res.image, obj); err != nil {

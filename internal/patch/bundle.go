@@ -64,8 +64,9 @@ type Image struct {
 	Path         string     `json:"path"` // in the package ("/usr/bin/redis-server") or the file name
 	BuildIDBase  string     `json:"build_id_base"`
 	BuildIDFixed string     `json:"build_id_fixed"`
-	Object       string     `json:"object"` // member name
-	Digest       string     `json:"digest"` // hex SHA-256 of the object
+	Object       string     `json:"object"`           // member name
+	Digest       string     `json:"digest"`           // hex SHA-256 of the object
+	Before       string     `json:"before,omitempty"` // hex SHA-256 of the member with the code before; "": there is none
 	Counts       Counts     `json:"counts"`
 	Sites        []Site     `json:"sites"` // by Base
 	Functions    []Function `json:"functions"`
@@ -117,5 +118,6 @@ type Acceptance struct {
 type Bundle struct {
 	Manifest Manifest
 	Objects  []*Object   // one per Manifest.Images, same order
+	Before   [][]byte    // nil, or one per Manifest.Images (see DecodeBefore; empty: none): for reviewers alone
 	Accepted *Acceptance // nil: nobody did
 }

@@ -86,6 +86,7 @@ func twoImages() *patch.Bundle {
 	o.BaseBuildID = sampleFixed
 	b.Manifest.Images = append(b.Manifest.Images, second)
 	b.Objects = append(b.Objects, o)
+	b.Before = append(b.Before, nil)
 	return b
 }
 
@@ -251,11 +252,11 @@ func join(members []arMember) []byte {
 	return out
 }
 
-// seal computes the digests of the first member anew.
+// seal computes the digests of the first member anew: of manifest and acceptance.
 func seal(members []arMember) []byte {
 	text := "1\n"
 	for _, m := range members {
-		if strings.HasSuffix(m.name, ".json") {
+		if m.name == "manifest.json" || m.name == "accepted.json" {
 			text += fmt.Sprintf("%x  %s\n", sha256.Sum256(m.data), m.name)
 		}
 	}
@@ -280,10 +281,10 @@ func TestMembersAreStrict(t *testing.T) {
 		"no manifest":      {func(m []arMember) []byte { return join(m[:1]) }, "manifest.json"},
 		"another order":    {func(m []arMember) []byte { m[1], m[2] = m[2], m[1]; return seal(m) }, "manifest.json"},
 		"no object":        {func(m []arMember) []byte { return seal(m[:2]) }, "1 images"},
-		"an extra member":  {func(m []arMember) []byte { return seal(append(m[:3], arMember{"x", nil})) }, "image members"},
-		"an object twice":  {func(m []arMember) []byte { return seal([]arMember{m[0], m[1], m[2], m[2], m[3]}) }, "image members"},
+		"an extra member":  {func(m []arMember) []byte { return seal(append(m[:4], arMember{"x", nil})) }, "image members"},
+		"an object twice":  {func(m []arMember) []byte { return seal([]arMember{m[0], m[1], m[2], m[3], m[2], m[4]}) }, "image members"},
 		"a renamed object": {func(m []arMember) []byte { m[2].name = "image-00.o"; return seal(m) }, "image-0.o"},
-		"two acceptances":  {func(m []arMember) []byte { return seal(append(m, m[3])) }, "damaged"},
+		"two acceptances":  {func(m []arMember) []byte { return seal(append(m, m[4])) }, "damaged"},
 		"a damaged manifest": {func(m []arMember) []byte {
 			m[1].data = bytes.Replace(m[1].data, []byte(`"hello"`), []byte(`"hallo"`), 1)
 			return join(m)
@@ -292,6 +293,9 @@ func TestMembersAreStrict(t *testing.T) {
 			m[1].data = bytes.Replace(m[1].data, []byte(`"hello"`), []byte(`"hallo"`), 1)
 			return seal(m)
 		}, "accepted.json: id"},
+		"no code before":      {func(m []arMember) []byte { return seal(append(m[:3], m[4])) }, "before-0.json: the manifest has it"},
+		"code before it":      {func(m []arMember) []byte { m[2], m[3] = m[3], m[2]; return seal(m) }, "before-0.json: the manifest has it"},
+		"damaged code before": {func(m []arMember) []byte { m[3].data = m[3].data[1:]; return seal(m) }, "before-0.json: digest"},
 		"a damaged object": {func(m []arMember) []byte {
 			m[2].data = bytes.Clone(m[2].data)
 			m[2].data[0x1010] ^= 1
@@ -396,11 +400,11 @@ func TestAcceptanceTextIsStrict(t *testing.T) {
 		"control":       {"Kim", `K\u0007m`, "by"},
 	} {
 		m := split(t, good)
-		if !bytes.Contains(m[3].data, []byte(c.old)) {
+		if !bytes.Contains(m[4].data, []byte(c.old)) {
 			t.Errorf("%s: %q is not in accepted.json", name, c.old)
 			continue
 		}
-		m[3].data = bytes.Replace(m[3].data, []byte(c.old), []byte(c.new), 1)
+		m[4].data = bytes.Replace(m[4].data, []byte(c.old), []byte(c.new), 1)
 		_, err := patch.Decode(seal(m))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
@@ -495,13 +499,13 @@ func FuzzDecodeManifest(f *testing.F) {
 	}
 	good := encode(f, b)
 	m := split(f, good)
-	f.Add(m[1].data, m[3].data)
+	f.Add(m[1].data, m[4].data)
 	f.Add([]byte(`{"format":1,"images":[{"sites":[{"ranges":[[1,2]]}]}]}`), []byte("{}"))
 	f.Fuzz(func(t *testing.T, manifest, accepted []byte) {
 		m := split(t, good)
-		m[1].data, m[3].data = manifest, accepted
+		m[1].data, m[4].data = manifest, accepted
 		decodeAgain(t, seal(m))
-		decodeAgain(t, seal(m[:3]))
+		decodeAgain(t, seal(m[:4]))
 	})
 }
 

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// Members of the archive, in this order; image-N.o once per image.
+// Members of the archive, in this order; image-N.o once per image, and behind
+// them before-N.json of those that have it.
 const (
 	memberFormat   = "hotpatch-1"
 	memberManifest = "manifest.json"
@@ -24,7 +25,7 @@ const (
 func memberImage(i int) string { return fmt.Sprintf("image-%d.o", i) }
 
 // formatText is the content of memberFormat: the format number, then the
-// digests of the JSON members in the notation of sha256sum. They protect no
+// digests of manifest and acceptance in the notation of sha256sum. They protect no
 // one from an attacker (who would compute them anew), but damage to the file
 // is found before anything in it is believed. The first one is the ID.
 func formatText(manifest, accepted []byte) []byte {
@@ -47,11 +48,15 @@ type sealed struct {
 	text     []byte // the manifest as written
 	objects  []*Object
 	members  [][]byte // the objects as written
+	before   [][]byte // nil, or one per image
 }
 
 func (b *Bundle) seal() (*sealed, error) {
 	if len(b.Manifest.Images) != len(b.Objects) {
 		return nil, fmt.Errorf("%d images, but %d objects", len(b.Manifest.Images), len(b.Objects))
+	}
+	if len(b.Before) != 0 && len(b.Before) != len(b.Objects) {
+		return nil, fmt.Errorf("%d images, but code before of %d", len(b.Objects), len(b.Before))
 	}
 	if err := b.Manifest.checkLengths(); err != nil {
 		return nil, err
@@ -76,6 +81,13 @@ func (b *Bundle) seal() (*sealed, error) {
 		s.manifest.Images[to].Digest = digest(data)
 		s.objects = append(s.objects, o)
 		s.members = append(s.members, data)
+		s.manifest.Images[to].Before = ""
+		if len(b.Before) > 0 {
+			s.before = append(s.before, b.Before[from])
+			if len(b.Before[from]) > 0 {
+				s.manifest.Images[to].Before = digest(b.Before[from])
+			}
+		}
 	}
 	if err := s.manifest.check(s.objects); err != nil {
 		return nil, err
@@ -163,6 +175,11 @@ func (b *Bundle) encode() ([]byte, error) {
 	for i, data := range s.members {
 		members = append(members, member{memberImage(i), data})
 	}
+	for i, data := range s.before {
+		if len(data) > 0 {
+			members = append(members, member{memberBefore(i), data})
+		}
+	}
 	if accepted != nil {
 		members = append(members, member{memberAccepted, accepted})
 	}
@@ -170,7 +187,7 @@ func (b *Bundle) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Manifest, b.Objects = s.manifest, s.objects
+	b.Manifest, b.Objects, b.Before = s.manifest, s.objects, s.before
 	return data, nil
 }
 
@@ -202,6 +219,9 @@ func decode(data []byte) (*Bundle, error) {
 	}
 	if err := b.Manifest.checkLengths(); err != nil {
 		return nil, fmt.Errorf("%s: %w", memberManifest, err)
+	}
+	if images, b.Before, err = splitBefore(b.Manifest.Images, images); err != nil {
+		return nil, err
 	}
 	if b.Objects, err = decodeObjects(b.Manifest.Images, images); err != nil {
 		return nil, err
@@ -245,6 +265,32 @@ func splitMembers(members []member) (manifest []byte, images []member, accepted 
 		return nil, nil, nil, fmt.Errorf("%s: digest of %s or %s differs: the file is damaged", memberFormat, memberManifest, memberAccepted)
 	}
 	return manifest, images, accepted, nil
+}
+
+// splitBefore takes the members with the code before from behind the objects
+// and verifies their digests. What is in them is read by who wants to see it.
+func splitBefore(images []Image, members []member) (objects []member, before [][]byte, err error) {
+	if len(members) < len(images) {
+		return members, nil, nil // decodeObjects says what is missing
+	}
+	n := len(images)
+	objects, members = members[:n], members[n:]
+	for i := range images {
+		if images[i].Before == "" {
+			continue
+		}
+		if before == nil {
+			before = make([][]byte, len(images))
+		}
+		if len(members) == 0 || members[0].name != memberBefore(i) {
+			return nil, nil, fmt.Errorf("%s: the manifest has it, the file not", memberBefore(i))
+		}
+		if got := digest(members[0].data); got != images[i].Before {
+			return nil, nil, fmt.Errorf("%s: digest is %s, the manifest says %.64q", memberBefore(i), got, images[i].Before)
+		}
+		before[i], members = members[0].data, members[1:]
+	}
+	return append(objects[:n:n], members...), before, nil // the rest is too many
 }
 
 func decodeObjects(images []Image, members []member) ([]*Object, error) {

@@ -52,7 +52,8 @@ func table(t *testing.T, heading string) [][]string {
 }
 
 func TestFormatListsEveryField(t *testing.T) {
-	for _, v := range []any{patch.Manifest{}, patch.Reason{}, patch.Image{}, patch.Counts{}, patch.Function{}, patch.Site{}, patch.Acceptance{}} {
+	for _, v := range []any{patch.Manifest{}, patch.Reason{}, patch.Image{}, patch.Counts{}, patch.Function{}, patch.Site{}, patch.Acceptance{},
+		patch.Before{}, patch.Bytes{}, patch.Place{}, patch.Callers{}} {
 		typ := reflect.TypeOf(v)
 		var want, got []string
 		for i := range typ.NumField() {
@@ -84,6 +85,9 @@ func jsonKind(t reflect.Type) string {
 	case reflect.Int, reflect.Uint64:
 		return "number"
 	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return "string" // base64
+		}
 		return "list"
 	case reflect.Struct:
 		return "object"
@@ -178,6 +182,7 @@ func TestFormatListsTheLimits(t *testing.T) {
 		"MaxFile": patch.MaxFile, "MaxManifest": patch.MaxManifest, "MaxMembers": patch.MaxMembers, "MaxImages": patch.MaxImages,
 		"MaxSites": patch.MaxSites, "MaxFunctions": patch.MaxFunctions, "MaxRanges": patch.MaxRanges, "MaxReasons": patch.MaxReasons,
 		"MaxChanges": patch.MaxChanges, "MaxCVEs": patch.MaxCVEs, "MaxString": patch.MaxString, "MaxBuildID": patch.MaxBuildID,
+		"MaxBefore": patch.MaxBefore, "MaxPlaces": patch.MaxPlaces, "MaxPlaceData": patch.MaxPlaceData, "MaxCallerNames": patch.MaxCallerNames,
 		"MaxSymbols": patch.MaxSymbols, "MaxNames": patch.MaxNames, "MaxRelocs": patch.MaxRelocs,
 		"MaxSections": patch.MaxSections, "MaxPages": patch.MaxPages, "MaxSpan": patch.MaxSpan, "MaxAddr": patch.MaxAddr,
 	}

@@ -35,10 +35,11 @@ func TestListsAreBounded(t *testing.T) {
 		"images": {func(b *patch.Bundle) {
 			o := &patch.Object{BaseBuildID: "00", Hi: 0x1000, RWEnd: 0x1000}
 			b.Manifest.Images, b.Objects = make([]patch.Image, patch.MaxImages+1), nil
+			b.Before = nil
 			for range patch.MaxImages + 1 {
 				b.Objects = append(b.Objects, o)
 			}
-		}, "images: 1022"},
+		}, "images: 511"},
 	} {
 		b := sampleBundle()
 		c.change(b)
@@ -60,11 +61,11 @@ func TestSizesAreBounded(t *testing.T) {
 	m := split(t, encode(t, acceptedBundle(t)))
 	spaces := bytes.Repeat([]byte(" "), patch.MaxManifest+1)
 	want = fmt.Sprintf("manifest.json: %d bytes, more than %d", patch.MaxManifest+1, patch.MaxManifest)
-	if _, err := patch.Decode(seal([]arMember{m[0], {m[1].name, spaces}, m[2]})); err == nil || !strings.Contains(err.Error(), want) {
+	if _, err := patch.Decode(seal([]arMember{m[0], {m[1].name, spaces}, m[2], m[3]})); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("manifest: %v", err)
 	}
 	want = fmt.Sprintf("accepted.json: %d bytes, more than %d", patch.MaxManifest+1, patch.MaxManifest)
-	if _, err := patch.Decode(seal([]arMember{m[0], m[1], m[2], {m[3].name, spaces}})); err == nil || !strings.Contains(err.Error(), want) {
+	if _, err := patch.Decode(seal([]arMember{m[0], m[1], m[2], m[3], {m[4].name, spaces}})); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("acceptance: %v", err)
 	}
 }

@@ -15,10 +15,10 @@ import (
 
 // Limits of a manifest: entries per list.
 const (
-	MaxImages    = MaxMembers - 3 // format, manifest and acceptance are members too
-	MaxSites     = 1 << 18        // per image
-	MaxFunctions = 1 << 18        // per image
-	MaxRanges    = 1 << 8         // per site
+	MaxImages    = (MaxMembers - 3) / 2 // format, manifest and acceptance are members too; two per image
+	MaxSites     = 1 << 18              // per image
+	MaxFunctions = 1 << 18              // per image
+	MaxRanges    = 1 << 8               // per site
 	MaxReasons   = 1 << 16
 	MaxChanges   = 1 << 14
 	MaxCVEs      = 1 << 12
@@ -215,6 +215,11 @@ func (g *Image) check(object string, o *Object) error {
 	}
 	if err := checkHex(g.Digest, 32, 32); err != nil {
 		return fmt.Errorf("digest: %w", err)
+	}
+	if g.Before != "" {
+		if err := checkHex(g.Before, 32, 32); err != nil {
+			return fmt.Errorf("before: %w", err)
+		}
 	}
 	end := uint64(0)
 	for i := range g.Sites {

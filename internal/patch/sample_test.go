@@ -89,7 +89,20 @@ func sampleBundle() *patch.Bundle {
 			}},
 		},
 		Objects: []*patch.Object{sampleObject()},
+		Before:  [][]byte{sampleBefore()},
 	}
+}
+
+func sampleBefore() []byte {
+	data, err := patch.EncodeBefore(&patch.Before{
+		Code:    []patch.Bytes{{Addr: 0x1040, Data: []byte{0xc3}}, {Addr: 0x1160, Data: []byte{0x31, 0xc0, 0xc3}}},
+		Places:  []patch.Place{{Addr: 0x1100, Name: "puts"}, {Addr: 0x2000, Data: []byte("hello\x00")}},
+		Callers: []patch.Callers{{Base: 0x1160, Names: []string{"first", "main"}, More: 2}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return data
 }
 
 func acceptedBundle(t testing.TB) *patch.Bundle {

@@ -101,7 +101,7 @@ func TestArchiveToolsReadTheBundle(t *testing.T) {
 	path := writeTemp(t, "x.hotpatch", encode(t, acceptedBundle(t)))
 	out, stderr := tool(t, "ar", "t", path)
 	quiet(t, "ar t", stderr)
-	if out != "hotpatch-1\nmanifest.json\nimage-0.o\naccepted.json\n" {
+	if out != "hotpatch-1\nmanifest.json\nimage-0.o\nbefore-0.json\naccepted.json\n" {
 		t.Errorf("ar t: %q", out)
 	}
 	out, stderr = tool(t, "ar", "p", path, "image-0.o")
