@@ -119,23 +119,42 @@ func (j *journal) redirect() change {
 	c := change{journal: j.Addr, before: prepared, after: applied}
 	for _, s := range j.Sites {
 		c.edits = append(c.edits, edit{s.Addr, s.Old, s.New})
-		for _, rg := range s.Ranges {
-			c.guards = append(c.guards, guard{rg[0], rg[1], s.Name})
-		}
+		c.guards = append(c.guards, s.guards()...)
 	}
 	return c
 }
 
-// restore sets all entries back. No carried code may be on a stack.
-func (j *journal) restore() change {
-	c := change{journal: j.Addr, before: undoing, after: reverted}
-	for _, s := range j.Sites {
-		c.edits = append(c.edits, edit{s.Addr, s.New, s.Old})
+func (s site) guards() []guard {
+	var gs []guard
+	for _, r := range s.Ranges {
+		gs = append(gs, guard{r[0], r[1], s.Name})
 	}
-	c.images = j.Regions
+	return gs
+}
+
+// guards is the carried code of the transaction.
+func (j *journal) guards() []guard {
+	var gs []guard
 	for _, g := range j.Regions {
 		lo, hi := g.code()
-		c.guards = append(c.guards, guard{lo, hi, "code of hotpatch " + j.ID.Short()})
+		gs = append(gs, guard{lo, hi, "code of hotpatch " + j.ID.Short()})
+	}
+	return gs
+}
+
+// restore sets all entries back to what the images had. No carried code may be
+// on a stack.
+func (j *journal) restore() change {
+	c := change{journal: j.Addr, before: undoing, after: reverted, guards: j.guards()}
+	for _, s := range j.Sites {
+		if s.redirects() {
+			c.edits = append(c.edits, edit{s.Addr, s.New, s.Orig})
+		}
+	}
+	for _, g := range j.Regions {
+		if !g.Void {
+			c.images = append(c.images, g)
+		}
 	}
 	return c
 }

@@ -1,7 +1,6 @@
 package txn
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -57,7 +56,7 @@ func findJournals(maps []proc.Map, mem io.ReaderAt) ([]*journal, error) {
 		if err := js[i].dropVoid(modules, mem, taken); err != nil {
 			return nil, err
 		}
-		if js[i].Phase != reverted {
+		if js[i].Phase == applied {
 			for _, s := range js[i].Sites {
 				taken[s.Addr] = true
 			}
@@ -66,43 +65,57 @@ func findJournals(maps []proc.Map, mem io.ReaderAt) ([]*journal, error) {
 	return js, nil
 }
 
-// dropVoid leaves out of an applied journal the images that no longer are what
-// was patched: unloaded, or unloaded and loaded again (then their entries lead
-// nowhere, or where a later transaction has led them). With none left the
+// dropVoid leaves out of a journal the images that no longer are what was
+// patched: unloaded, or unloaded and loaded again (then their entries are as
+// in the file, or where a later transaction has led them). With none left the
 // journal stands as reverted.
 func (j *journal) dropVoid(modules []proc.Module, mem io.ReaderAt, taken map[uint64]bool) error {
 	if j.Phase == reverted {
 		return nil
 	}
-	sites, regions := j.Sites[:0:0], j.Regions[:0:0]
-	for _, r := range j.Regions {
-		mine := r.sites(j.Sites)
-		if !r.loaded(modules) || len(mine) > 0 && taken[mine[0].Addr] {
+	live := make([]bool, len(j.Regions))
+	for i, r := range j.Regions {
+		if !r.loaded(modules) {
 			continue
 		}
-		st, err := stand(mine, mem)
-		if err != nil {
-			return err
-		}
-		if j.Phase == applied && st == allOld && len(mine) > 0 {
+		if j.Phase != applied {
+			live[i] = true
 			continue
 		}
-		sites, regions = append(sites, mine...), append(regions, r)
+		mine := j.sitesOf(i)
+		for _, s := range mine {
+			var now [5]byte
+			if _, err := mem.ReadAt(now[:], int64(s.Addr)); err != nil {
+				return err
+			}
+			if !taken[s.Addr] && now != s.Orig {
+				live[i] = true
+				break
+			}
+		}
 	}
-	if len(regions) == 0 {
+	sites := j.Sites[:0:0]
+	any := false
+	for i := range live {
+		if live[i] {
+			any = true
+			sites = append(sites, j.sitesOf(i)...)
+		} else {
+			j.Regions[i].Void = true
+		}
+	}
+	j.Sites = sites
+	if !any {
 		j.Phase = reverted
-		return nil
 	}
-	j.Sites, j.Regions = sites, regions
 	return nil
 }
 
-// sites are those of all whose jumps lead into the region.
-func (r region) sites(all []site) []site {
-	lo, hi := r.code()
+// sitesOf are the entries of one image.
+func (j *journal) sitesOf(region int) []site {
 	var out []site
-	for _, s := range all {
-		if to := s.target(); to >= lo && to < hi {
+	for _, s := range j.Sites {
+		if int(s.Region) == region && (j.Phase != applied || s.redirects()) {
 			out = append(out, s)
 		}
 	}
@@ -119,11 +132,6 @@ func (r region) loaded(modules []proc.Module) bool {
 	return false
 }
 
-// target is where the entry's jump leads.
-func (s site) target() uint64 {
-	return s.Addr + 5 + uint64(int64(int32(binary.LittleEndian.Uint32(s.New[1:]))))
-}
-
 // standing is what the entries of a journal really hold.
 type standing uint8
 
@@ -135,17 +143,18 @@ const (
 )
 
 // stands compares memory with the journal.
-func (j *journal) stands(mem io.ReaderAt) (standing, error) { return stand(j.Sites, mem) }
-
-func stand(sites []site, mem io.ReaderAt) (standing, error) {
+func (j *journal) stands(mem io.ReaderAt) (standing, error) {
 	olds, news := 0, 0
-	for _, s := range sites {
+	for _, s := range j.Sites {
+		if j.Phase != prepared && !s.redirects() {
+			continue
+		}
 		var now [5]byte
 		if _, err := mem.ReadAt(now[:], int64(s.Addr)); err != nil {
 			return 0, err
 		}
 		switch now {
-		case s.Old:
+		case s.before(j.Phase):
 			olds++
 		case s.New:
 			news++
@@ -169,7 +178,7 @@ func redirects(js []*journal, addr uint64) (*journal, *site) {
 			continue
 		}
 		for k := range js[i].Sites {
-			if js[i].Sites[k].Addr == addr {
+			if s := &js[i].Sites[k]; s.Addr == addr && s.redirects() {
 				return js[i], &js[i].Sites[k]
 			}
 		}

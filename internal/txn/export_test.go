@@ -35,7 +35,7 @@ func SampleJournal() []byte {
 		Addr: 0x7f0000000000, Phase: applied, ID: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
 		Seq: 3, UID: 7, Package: "demo 1.0",
 		Regions: []region{{Addr: 0x7f0000000000, Header: 4096, RX: 8192, RW: 4096, BuildID: "abcd", Path: "/usr/bin/demo"}},
-		Sites:   []site{{Addr: 0x1000, Old: [5]byte{1, 2, 3, 4, 5}, New: [5]byte{0xe9}, Ranges: [][2]uint64{{0x1000, 0x1040}}, Name: "main"}},
+		Sites:   []site{{Addr: 0x1000, Orig: [5]byte{1, 2, 3, 4, 5}, Old: [5]byte{1, 2, 3, 4, 5}, New: [5]byte{0xe9}, Ranges: [][2]uint64{{0x1000, 0x1040}}, Name: "main"}},
 	}
 	body, err := j.encodeBody()
 	if err != nil {

@@ -75,19 +75,37 @@ type region struct {
 	Bias    uint64 // of the base image
 	EHFrame uint64 // run-time address of the carried .eh_frame, 0: none
 	EHSize  uint64
+	State   bool // it brought variables of its own, whose values would be lost without it
 	BuildID string
 	Path    string
+
+	Void bool // found when looking, never stored: the image is not what was patched any more
 }
 
 // code is the range in which carried code runs.
 func (r region) code() (lo, hi uint64) { return r.Addr + r.Header, r.Addr + r.RX }
 
-// site is one redirected entry, with run-time addresses.
+// site is one entry that the transaction writes, with run-time addresses.
 type site struct {
-	Addr     uint64
-	Old, New [5]byte
-	Ranges   [][2]uint64
-	Name     string
+	Addr   uint64
+	Region uint32  // index into Regions of the image it is in
+	Orig   [5]byte // as in the base image
+	Old    [5]byte // before the transaction: Orig, or the jump of a hotpatch that it replaces
+	New    [5]byte // the jump to carried code; Orig where a replaced hotpatch had one and this has none
+	Ranges [][2]uint64
+	Name   string
+}
+
+// redirects says whether the entry leads to carried code of the transaction.
+func (s site) redirects() bool { return s.New != s.Orig }
+
+// before is what the entry holds when the transaction is not in force: while
+// it is being put in force, what it found; afterwards, what the image had.
+func (s site) before(p phase) [5]byte {
+	if p == prepared {
+		return s.Old
+	}
+	return s.Orig
 }
 
 // header encodes the fixed part of a region's first page.
@@ -122,12 +140,19 @@ func (j *journal) encodeBody() ([]byte, error) {
 		for _, v := range []uint64{r.Addr, r.Header, r.RX, r.RW, r.Bias, r.EHFrame, r.EHSize} {
 			b = le.AppendUint64(b, v)
 		}
+		state := byte(0)
+		if r.State {
+			state = 1
+		}
+		b = append(b, state)
 		b = appendString(b, r.BuildID)
 		b = appendString(b, r.Path)
 	}
 	b = le.AppendUint32(b, uint32(len(j.Sites)))
 	for _, s := range j.Sites {
 		b = le.AppendUint64(b, s.Addr)
+		b = le.AppendUint32(b, s.Region)
+		b = append(b, s.Orig[:]...)
 		b = append(b, s.Old[:]...)
 		b = append(b, s.New[:]...)
 		b = le.AppendUint32(b, uint32(len(s.Ranges)))
@@ -205,16 +230,21 @@ func decodeBody(b []byte, h head, at uint64) (*journal, error) {
 	j.Since = time.Unix(0, int64(d.u64())).UTC()
 	j.UID = d.u32()
 	j.Package = d.str()
-	for range d.count(maxRegions, 60) {
+	for range d.count(maxRegions, 61) {
 		r := region{Addr: d.u64(), Header: d.u64(), RX: d.u64(), RW: d.u64(), Bias: d.u64(), EHFrame: d.u64(), EHSize: d.u64()}
+		r.State = d.take(1)[0] != 0
 		r.BuildID, r.Path = d.str(), d.str()
 		if r.Header > r.RX || r.RX > 1<<32 || r.EHSize > r.RX {
 			d.fail("region at %#x has impossible sizes", r.Addr)
 		}
 		j.Regions = append(j.Regions, r)
 	}
-	for range d.count(maxSites, 24) {
-		s := site{Addr: d.u64()}
+	for range d.count(maxSites, 33) {
+		s := site{Addr: d.u64(), Region: d.u32()}
+		if int(s.Region) >= len(j.Regions) {
+			d.fail("entry at %#x is of region %d of %d", s.Addr, s.Region, len(j.Regions))
+		}
+		copy(s.Orig[:], d.take(5))
 		copy(s.Old[:], d.take(5))
 		copy(s.New[:], d.take(5))
 		for range d.count(maxRanges, 16) {

@@ -29,9 +29,11 @@ type part struct {
 
 // plan is everything about a transaction that is decided while the process runs.
 type plan struct {
-	journal journal
-	parts   []*part
-	reuse   bool // the mappings are there already, from a reverted transaction
+	journal  journal
+	parts    []*part
+	reuse    bool       // the mappings are there already, from a reverted transaction
+	replaced []*journal // hotpatches that this one takes the place of
+	restored []site     // entries that only those have, to be set back
 }
 
 // parts matches the images of a bundle with the modules of the process,
@@ -69,7 +71,7 @@ func (t *target) parts(b *patch.Bundle, id patch.ID) ([]*part, error) {
 func (t *target) covered(id patch.ID, m proc.Module) bool {
 	for _, j := range byID(t.journals, id, func(p phase) bool { return p == applied }) {
 		for _, r := range j.Regions {
-			if r.Bias == m.Bias && r.BuildID == m.BuildID {
+			if !r.Void && r.Bias == m.Bias && r.BuildID == m.BuildID {
 				return true
 			}
 		}
@@ -93,20 +95,30 @@ func (t *target) plan(b *patch.Bundle, id patch.ID, fresh bool) (*plan, error) {
 		p.journal.Seq = max(p.journal.Seq, j.Seq+1)
 	}
 	for _, pt := range parts {
-		if err := t.verify(pt); err != nil {
+		if err := t.verify(p, pt, &b.Manifest); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.retire(p); err != nil {
+		return nil, err
 	}
 	if err := t.arrange(p, fresh); err != nil {
 		return nil, err
 	}
 	im := newImports(t)
-	for _, pt := range parts {
+	for i, pt := range parts {
 		if err := pt.link(im.of(pt.module)); err != nil {
 			return nil, err
 		}
-		p.journal.Sites = append(p.journal.Sites, pt.sites...)
+		for _, s := range pt.sites {
+			s.Region = uint32(i)
+			if _, old := redirects(p.replaced, s.Addr); old != nil {
+				s.Old = old.New
+			}
+			p.journal.Sites = append(p.journal.Sites, s)
+		}
 	}
+	p.journal.Sites = append(p.journal.Sites, p.restored...)
 	if p.reuse && !t.sameCode(p) {
 		// Something that carried code refers to lies elsewhere now. Pointers
 		// into the old copy may be about: leave it alone and take new room.
@@ -147,19 +159,30 @@ func packageName(m *patch.Manifest) string {
 }
 
 // verify compares the functions in memory with those the bundle was made from.
-func (t *target) verify(pt *part) error {
+// Entries that a hotpatch which this one may replace has redirected count as
+// what they were before.
+func (t *target) verify(p *plan, pt *part, m *patch.Manifest) error {
 	bias := pt.module.Bias
 	for i := range pt.image.Sites {
 		s := &pt.image.Sites[i]
 		at := bias + s.Base + s.Jump
-		if j, _ := redirects(t.journals, at); j != nil {
-			return refuse("%s is already redirected by hotpatch %s (%s); revert that one first", s.Name, j.ID.Short(), j.Package)
+		j, old := redirects(t.journals, at)
+		if j != nil {
+			if why := keeps(j, m); why != "" {
+				return refuse("%s is already redirected by hotpatch %s (%s), %s; revert that one first", s.Name, j.ID.Short(), j.Package, why)
+			}
+			if !slices.Contains(p.replaced, j) {
+				p.replaced = append(p.replaced, j)
+			}
 		}
 		sum := sha256.New()
 		for _, r := range s.Ranges {
 			b, err := pt.remember(t, bias+r[0], bias+r[1])
 			if err != nil {
 				return fmt.Errorf("read %s: %w", s.Name, err)
+			}
+			if lo := bias + r[0]; old != nil && at >= lo && at+uint64(len(old.Orig)) <= bias+r[1] {
+				copy(b[at-lo:], old.Orig[:])
 			}
 			sum.Write(b)
 		}
@@ -195,6 +218,13 @@ func (p *plan) redirect() change {
 		c.expect = append(c.expect, pt.code...)
 		c.images = append(c.images, pt.region)
 	}
+	for _, j := range p.replaced {
+		c.guards = append(c.guards, j.guards()...)
+		c.retire = append(c.retire, j.Addr)
+	}
+	for _, s := range p.restored {
+		c.expect = append(c.expect, snapshot{s.Addr, s.Old[:]})
+	}
 	return c
 }
 
@@ -208,6 +238,7 @@ func journalRoom(p *plan) (uint64, error) {
 			j.Sites = append(j.Sites, site{Name: siteName(s.Name), Ranges: s.Ranges})
 		}
 	}
+	j.Sites = append(j.Sites, p.restored...)
 	b, err := j.encodeBody()
 	return pages(headerSize + uint64(len(b))), err
 }
@@ -238,6 +269,7 @@ func (t *target) arrange(p *plan, fresh bool) error {
 		r.RX = r.Header + o.Hi - o.Lo
 		r.RW = o.RWEnd - o.Hi
 		r.Bias, r.BuildID, r.Path = pt.module.Bias, pt.module.BuildID, pt.module.Path
+		r.State = hasVariables(o)
 	}
 	if p.reuse = !fresh && t.arrangeAgain(p); !p.reuse {
 		var taken [][2]uint64
@@ -313,7 +345,7 @@ func (pt *part) link(imports link.Lookup) error {
 	pt.writes = writes
 	for _, e := range entries {
 		s := &pt.image.Sites[e.Site]
-		out := site{Addr: e.Addr, Old: e.Old, New: e.New, Name: siteName(s.Name)}
+		out := site{Addr: e.Addr, Orig: e.Old, Old: e.Old, New: e.New, Name: siteName(s.Name)}
 		for _, rg := range s.Ranges {
 			out.Ranges = append(out.Ranges, [2]uint64{rg[0] + r.Bias, rg[1] + r.Bias})
 		}

@@ -32,21 +32,20 @@ func (r *run) recoverAll() error {
 	return r.refresh()
 }
 
-// rollBack undoes a transaction of which some entries are written. Both old
-// and new code may have run since, so neither may be on a stack.
+// rollBack undoes a transaction of which some entries are written: back to
+// what it found. Both old and new code may have run since, so neither may be on
+// a stack.
 func (r *run) rollBack(j *journal) error {
-	c := j.restore()
-	c.guards = append(c.guards, j.redirect().guards...)
-	edits := c.edits[:0]
-	for _, e := range c.edits {
+	c := change{journal: j.Addr, before: j.Phase, after: reverted, guards: j.guards(), images: j.Regions}
+	for _, s := range j.Sites {
 		var now [5]byte
-		if _, err := r.mem.ReadAt(now[:], int64(e.addr)); err != nil {
+		if _, err := r.mem.ReadAt(now[:], int64(s.Addr)); err != nil {
 			return err
 		}
-		if now == e.from {
-			edits = append(edits, e)
+		if want := s.before(j.Phase); now != want {
+			c.edits = append(c.edits, edit{s.Addr, s.New, want})
 		}
+		c.guards = append(c.guards, s.guards()...)
 	}
-	c.edits = edits
 	return r.swap(c)
 }

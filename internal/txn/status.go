@@ -105,13 +105,17 @@ func (j *journal) state(st standing) (State, bool) {
 	default:
 		s.State = Damaged
 	}
-	for _, r := range j.Regions {
-		s.Images = append(s.Images, StateImage{
-			BuildID: r.BuildID, Path: r.Path, Functions: len(r.sites(j.Sites)), Addr: r.Addr, Size: r.RX + r.RW, Code: r.Addr + r.Header,
-		})
+	for i, r := range j.Regions {
+		if !r.Void {
+			s.Images = append(s.Images, StateImage{
+				BuildID: r.BuildID, Path: r.Path, Functions: len(j.sitesOf(i)), Addr: r.Addr, Size: r.RX + r.RW, Code: r.Addr + r.Header,
+			})
+		}
 	}
 	for _, e := range j.Sites {
-		s.Names = append(s.Names, e.Name)
+		if e.redirects() {
+			s.Names = append(s.Names, e.Name)
+		}
 	}
 	return s, true
 }

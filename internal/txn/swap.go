@@ -38,6 +38,7 @@ type change struct {
 	// the process may have unloaded a library and mapped something else there.
 	expect []snapshot
 	images []region
+	retire []uint64 // journals of hotpatches that this one replaces
 }
 
 // snapshot is what some memory held.
@@ -174,6 +175,10 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if k.maps, err = proc.Maps(r.info.PID); err != nil {
 		return err
 	}
+	children, err := proc.Children(r.info.PID)
+	if err != nil {
+		return err
+	}
 	known, err := r.threads()
 	if err != nil {
 		return err
@@ -205,6 +210,9 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	r.stopped = len(g.Threads)
 	r.o.step("stopped")
 	if err := k.check(rest); err != nil {
+		return err
+	}
+	if err := sharesMemory(r.info.PID, children); err != nil {
 		return err
 	}
 	return r.write(c)
@@ -265,7 +273,17 @@ func (r *run) write(c change) (err error) {
 		}
 	}
 	r.o.step("entries-verified")
-	return r.writePhase(c.journal, c.after)
+	if err := r.writePhase(c.journal, c.after); err != nil {
+		return err
+	}
+	for _, at := range c.retire {
+		// Should this not happen any more, the next look finds that none of its
+		// entries is in force, which comes to the same.
+		if err := r.writePhase(at, reverted); err != nil {
+			r.o.Log.Warn("left the journal of a replaced hotpatch", "pid", r.info.PID, "addr", at, "err", err)
+		}
+	}
+	return nil
 }
 
 // expectAll makes sure that the code to be changed is still what it was when it

@@ -69,7 +69,10 @@ func (t *target) free() error {
 	if info.TracerPID != 0 {
 		return refuse("thread %d is being traced by process %d (a debugger or strace?); a process has one tracer", info.Live, info.TracerPID)
 	}
-	return sharesMemory(info)
+	if info.PPID == 0 {
+		return nil
+	}
+	return sharesMemory(info.PID, []int{info.PPID})
 }
 
 func (t *target) close() { _ = t.mem.Close() } // nothing is buffered
@@ -102,20 +105,12 @@ func (t *target) look() error {
 	return nil
 }
 
-// sharesMemory refuses a process that shares its address space with a relative:
-// that one's threads would run on while we write.
-func sharesMemory(info proc.Info) error {
-	others, err := proc.Children(info.PID)
-	if err != nil {
-		return err
-	}
-	for _, other := range append(others, info.PPID) {
-		if other == 0 {
-			continue
-		}
-		// Where the kernel does not tell (no kcmp, no permission) the usual
-		// case, vfork, still shows: the parent's thread cannot be stopped.
-		if same, err := ptrace.SharesMemory(info.PID, other); err == nil && same {
+// sharesMemory finds a relative that shares the address space, as after vfork:
+// its threads would run on while we write. Where the kernel does not tell (no
+// kcmp, no permission) vfork still shows: the parent's thread cannot be stopped.
+func sharesMemory(pid int, relatives []int) error {
+	for _, other := range relatives {
+		if same, err := ptrace.SharesMemory(pid, other); err == nil && same {
 			return &busy{fmt.Sprintf("it shares its memory with process %d (vfork?)", other)}
 		}
 	}

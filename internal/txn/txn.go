@@ -159,7 +159,7 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 		if errors.Is(err, proc.ErrGone) {
 			res.Outcome, res.Reason = Died, err.Error()
 		}
-		return false, err
+		return errors.Is(err, ptrace.ErrGone), err
 	}
 	defer t.close()
 	res.Comm = t.info.Comm

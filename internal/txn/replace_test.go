@@ -1,0 +1,143 @@
+package txn_test
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hotpatch/internal/patch"
+	"hotpatch/internal/txn"
+)
+
+const base0, fixed1, fixed2 = "10 20 30 40", "11 21 30 41", "12 20 31 42"
+
+// versions are a victim and the hotpatches to its first and second fix, as of
+// a package.
+func versions(t *testing.T) (path string, one, two *patch.Bundle) {
+	t.Helper()
+	base, first := compile(t, "versions", "-g")
+	second := filepath.Join(t.TempDir(), "versions.second")
+	out, err := exec.Command("gcc", "-O2", "-Wno-return-type", "-pthread", "-g", "-DFIXED=2", "-o", second, "testdata/victims/versions.c").CombinedOutput()
+	if err != nil {
+		t.Fatalf("compile: %v\n%s", err, out)
+	}
+	named := func(b *patch.Bundle, version string) *patch.Bundle {
+		b.Manifest.Package, b.Manifest.BaseVersion, b.Manifest.FixedVersion = "versions", "1.0", version
+		return b
+	}
+	return base, named(built(t, base, first), "1.0+deb12u1"), named(built(t, base, second), "1.0+deb12u2")
+}
+
+func TestLaterHotpatchTakesThePlaceOfAnEarlierOne(t *testing.T) {
+	path, one, two := versions(t)
+	v := start(t, path)
+	v.want("q", base0)
+	for range 2 {
+		apply(t, v, one, txn.Applied)
+		v.want("q", fixed1)
+		apply(t, v, two, txn.Applied)
+		v.want("q", fixed2)
+		ss, err := txn.Status(v.pid)
+		if err != nil || len(ss) != 1 || ss[0].ID != id(t, two) || ss[0].State != txn.InForce || len(ss[0].Names) != 3 {
+			t.Fatalf("status %+v, %v", ss, err)
+		}
+		revert(t, v, one, txn.Already)
+		v.want("q", fixed2)
+		r := apply(t, v, one, txn.Denied) // not back to the earlier one by mistake
+		if !strings.Contains(r.Reason, "not of an earlier version") {
+			t.Errorf("reason %q", r.Reason)
+		}
+		apply(t, v, two, txn.Already)
+		revert(t, v, two, txn.Reverted)
+		v.want("q", base0)
+	}
+	v.running()
+}
+
+func TestReplacementThatFailsLeavesTheEarlierOneInForce(t *testing.T) {
+	path, one, two := versions(t)
+	v := start(t, path)
+	apply(t, v, one, txn.Applied)
+	v.want("h", "held") // code of the first fix is on a stack
+	r := txn.Apply(context.Background(), v.pid, two, txn.Options{Wait: 50 * time.Millisecond})
+	if r.Outcome != txn.Busy {
+		t.Fatalf("%+v", r)
+	}
+	v.want("q", fixed1)
+	v.want("g", "gone")
+	n := 0
+	r = txn.Apply(context.Background(), v.pid, two, txn.WithFail(txn.Options{}, func(p string) error {
+		if p == "entry-written" {
+			if n++; n == 2 {
+				return fmt.Errorf("injected")
+			}
+		}
+		return nil
+	}))
+	if r.Outcome != txn.Failed {
+		t.Fatalf("%+v", r)
+	}
+	v.want("q", fixed1)
+	apply(t, v, two, txn.Applied)
+	v.want("q", fixed2)
+	v.running()
+}
+
+func TestKilledReplacementIsWhollyOneOrTheOther(t *testing.T) {
+	path, one, two := versions(t)
+	file := writeBundle(t, two)
+	v := start(t, path)
+	apply(t, v, one, txn.Applied)
+	passed := points(t, "apply", v, file)
+	revert(t, v, two, txn.Reverted)
+	for i, p := range passed {
+		v := start(t, path)
+		apply(t, v, one, txn.Applied)
+		killed(t, toolCmd(t, "apply", v, file, i))
+		if p == "entry-written" {
+			if s := state(t, v); !strings.Contains(s, txn.Interrupted) && !strings.Contains(s, txn.InForce) {
+				t.Errorf("killed at %d (%s): status %q", i, p, s)
+			}
+		} else if got := v.ask("q"); got != fixed1 && got != fixed2 {
+			t.Fatalf("killed at %d (%s): %q", i, p, got)
+		}
+		r := txn.Apply(context.Background(), v.pid, two, txn.Options{Wait: 2 * time.Second})
+		if r.Outcome != txn.Applied && r.Outcome != txn.Already {
+			t.Fatalf("killed at %d (%s): apply afterwards: %+v", i, p, r)
+		}
+		v.want("q", fixed2)
+		revert(t, v, two, txn.Reverted)
+		v.want("q", base0)
+		v.running()
+		v.kill()
+	}
+}
+
+func TestHotpatchWithVariablesIsNotReplaced(t *testing.T) {
+	base, fixed := compile(t, "kinds", "-g")
+	named := func(version string) *patch.Bundle {
+		b := built(t, base, fixed)
+		b.Manifest.Package, b.Manifest.BaseVersion, b.Manifest.FixedVersion = "kinds", "1.0", version
+		return b
+	}
+	// An acceptance is of one bundle; this one is changed behind its back.
+	accept := func(b *patch.Bundle) *patch.Bundle {
+		b.Accepted = nil
+		if err := b.Accept("test", "a test", time.Unix(0, 0)); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	v := start(t, base)
+	apply(t, v, accept(named("1.1")), txn.Applied)
+	v.want("v3", "4301")
+	r := apply(t, v, accept(named("1.2")), txn.Denied)
+	if !strings.Contains(r.Reason, "variables of its own") {
+		t.Errorf("reason %q", r.Reason)
+	}
+	v.want("v3", "4602")
+}
