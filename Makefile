@@ -27,8 +27,11 @@ e2e: setup build ; test/e2e/run.sh
 
 torture-identity: setup build ; test/e2e/torture.sh
 
+# The tool killed 1,000 times at random while it works on a process.
+torture: setup ; HOTPATCH_TEST_KILLS=1000 go test ./internal/txn -run 'Killed' -count 1 -v -timeout 30m
+
 man: build ; $(BIN) man docs/man
 
 setup: ; @scripts/setup.sh
 
-.PHONY: build demo test lint fuzz bench e2e torture-identity man setup
+.PHONY: build demo test lint fuzz bench e2e torture-identity torture man setup
