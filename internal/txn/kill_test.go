@@ -200,3 +200,42 @@ func TestFailureAtEveryStepLeavesTheProcessAsItWas(t *testing.T) {
 	apply(t, v, b, txn.Applied)
 	v.want("q", "1001")
 }
+
+func TestProcessThatDiesAtAnyPointIsReportedAsDied(t *testing.T) {
+	base, fixed := compile(t, "blocked")
+	b := byHand(t, base, fixed, "fixed_function")
+	count := func(v *victim, do func(txn.Options) txn.Result, die int) (txn.Result, int) {
+		n := 0
+		return do(txn.WithStep(txn.Options{}, func(string) {
+			if n == die {
+				_ = syscall.Kill(v.pid, syscall.SIGKILL)
+				time.Sleep(5 * time.Millisecond)
+			}
+			n++
+		})), n
+	}
+	v := start(t, base)
+	applying := func(v *victim) func(o txn.Options) txn.Result {
+		return func(o txn.Options) txn.Result { return txn.Apply(context.Background(), v.pid, b, o) }
+	}
+	reverting := func(v *victim) func(o txn.Options) txn.Result {
+		return func(o txn.Options) txn.Result { return txn.Revert(context.Background(), v.pid, id(t, b), o) }
+	}
+	_, there := count(v, applying(v), -1)
+	_, back := count(v, reverting(v), -1)
+	for i := range there {
+		v := start(t, base)
+		if r, _ := count(v, applying(v), i); r.Outcome != txn.Died && i < there-1 {
+			t.Errorf("apply, death at point %d of %d: %s (%s)", i, there, r.Outcome, r.Reason)
+		}
+		v.kill()
+	}
+	for i := range back {
+		v := start(t, base)
+		apply(t, v, b, txn.Applied)
+		if r, _ := count(v, reverting(v), i); r.Outcome != txn.Died && i < back-1 {
+			t.Errorf("revert, death at point %d of %d: %s (%s)", i, back, r.Outcome, r.Reason)
+		}
+		v.kill()
+	}
+}
