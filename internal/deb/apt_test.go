@@ -14,11 +14,11 @@ import (
 	"hotpatch/internal/deb"
 )
 
-const madison = `     redis-tools | 5:7.0.15-1~deb12u7 | http://deb.debian.org/debian bookworm/main amd64 Packages
-     redis-tools | 5:7.0.15-1~deb12u10 | http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
-     redis-tools | 5:7.0.15-1~deb12u10 | http://deb.debian.org/debian-security bookworm-security/main Sources
-     redis-tools | nonsense | http://deb.debian.org/debian bookworm/main amd64 Packages
-     redis-tools-x | 9 | http://deb.debian.org/debian bookworm/main amd64 Packages
+const madison = `     redis-tools | 5:7.0.15-1~deb12u7 | http://mirror.example/debian bookworm/main amd64 Packages
+     redis-tools | 5:7.0.15-1~deb12u10 | http://mirror.example/debian-security bookworm-security/main amd64 Packages
+     redis-tools | 5:7.0.15-1~deb12u10 | http://mirror.example/debian-security bookworm-security/main Sources
+     redis-tools | nonsense | http://mirror.example/debian bookworm/main amd64 Packages
+     redis-tools-x | 9 | http://mirror.example/debian bookworm/main amd64 Packages
 N: a note
 `
 
