@@ -316,4 +316,3 @@ func (r *run) writePhase(journal uint64, p phase) error {
 	}
 	return nil
 }
-
