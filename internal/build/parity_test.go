@@ -1,0 +1,330 @@
+package build_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hotpatch/internal/build"
+	"hotpatch/internal/patch"
+)
+
+// makeDeb writes a package NAME_VERSION.deb with these files into dir.
+func makeDeb(t testing.TB, dir, name, version, arch string, files map[string][]byte) string {
+	t.Helper()
+	pack := func(files map[string][]byte) []byte {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for name, data := range files {
+			h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(data)), Format: tar.FormatGNU}
+			if err := w.WriteHeader(h); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	var log bytes.Buffer
+	z := gzip.NewWriter(&log)
+	fmt.Fprintf(z, "src-%[1]s (%[2]s) stable; urgency=high\n\n  * Fix CVE-2026-1111.\n\n -- A <a@b>  Thu, 01 Jan 2026 00:00:00 +0000\n\nsrc-%[1]s (1.0-1) stable; urgency=low\n\n  * CVE-2020-1111.\n\n -- A <a@b>  Thu, 01 Jan 2026 00:00:00 +0000\n", name, version)
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]byte{"./usr/share/doc/" + name + "/changelog.Debian.gz": log.Bytes()}
+	for k, v := range files {
+		all[k] = v
+	}
+	control := fmt.Sprintf("Package: %s\nSource: src-%s\nVersion: %s\nArchitecture: %s\n", name, name, version, arch)
+	out := []byte("!<arch>\n")
+	for _, m := range []struct {
+		name string
+		data []byte
+	}{{"debian-binary", []byte("2.0\n")}, {"control.tar", pack(map[string][]byte{"./control": []byte(control)})}, {"data.tar", pack(all)}} {
+		out = fmt.Appendf(out, "%-16s%-12d%-6d%-6d%-8o%-10d`\n", m.name, 0, 0, 0, 0o100644, len(m.data))
+		out = append(out, m.data...)
+		if len(m.data)%2 == 1 {
+			out = append(out, '\n')
+		}
+	}
+	path := filepath.Join(dir, name+"_"+version+".deb")
+	if err := os.WriteFile(path, out, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func content(t testing.TB, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// update makes both versions of a package that holds one compiled pair.
+func update(t testing.TB, name, fixture string) build.Pair {
+	t.Helper()
+	b, f := compile(t, fixture+".c", debugged)
+	dir := t.TempDir()
+	p := build.Pair{Source: "src-" + name, Package: name, BaseVersion: "1.0-1", FixedVersion: "1.0-2"}
+	p.BaseFile = makeDeb(t, dir, name, p.BaseVersion, "amd64", map[string][]byte{"./usr/bin/" + name: content(t, b)})
+	p.FixedFile = makeDeb(t, dir, name, p.FixedVersion, "amd64", map[string][]byte{"./usr/bin/" + name: content(t, f)})
+	return p
+}
+
+func assess(t testing.TB, p build.Pair) build.Assessment {
+	t.Helper()
+	a, err := build.Assess(context.Background(), p, build.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestAssessSaysWhatCameOut(t *testing.T) {
+	a := assess(t, update(t, "limit", "limit"))
+	if !a.Outcome.Hotpatchable() || a.Images != 1 || a.Counts.Changed == 0 || a.HotpatchSize == 0 || a.UpdateSize == 0 || a.Seconds <= 0 {
+		t.Errorf("%+v", a)
+	}
+	if d := cmp.Diff([]string{"CVE-2026-1111"}, a.CVEs); d != "" {
+		t.Error(d)
+	}
+	a = assess(t, update(t, "layout", "layout"))
+	if a.Outcome != build.OutcomeRefused || len(a.Reasons) == 0 || a.HotpatchSize != 0 || len(a.CVEs) != 1 {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestAssessTellsPackagesWithoutCodeApart(t *testing.T) {
+	image, _ := compile(t, "limit.c", plain)
+	for name, c := range map[string]struct {
+		files map[string][]byte
+		want  build.Outcome
+	}{
+		"scripts": {map[string][]byte{"./usr/bin/x": []byte("#!/bin/sh\n")}, build.OutcomeNoCode},
+		"equal":   {map[string][]byte{"./usr/bin/x": content(t, image)}, build.OutcomeNothing},
+		"kernel":  {map[string][]byte{"./boot/vmlinuz-6.1": []byte("MZ")}, build.OutcomeRefused},
+	} {
+		dir := t.TempDir()
+		p := build.Pair{Source: "s", Package: name, BaseVersion: "1.0-1", FixedVersion: "1.0-2"}
+		p.BaseFile = makeDeb(t, dir, name, "1.0-1", "amd64", c.files)
+		p.FixedFile = makeDeb(t, dir, name, "1.0-2", "amd64", c.files)
+		if a := assess(t, p); a.Outcome != c.want {
+			t.Errorf("%s: %s, want %s: %+v", name, a.Outcome, c.want, a)
+		}
+	}
+}
+
+func TestAssessTakesBadPackagesForAnOutcome(t *testing.T) {
+	p := build.Pair{Package: "x", BaseFile: "/nowhere", FixedFile: "/nowhere"}
+	if a := assess(t, p); a.Outcome != build.OutcomeNotFetched {
+		t.Errorf("%+v", a)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.deb")
+	if err := os.WriteFile(bad, []byte("!<arch>\nnonsense"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if a := assess(t, build.Pair{Package: "x", BaseFile: bad, FixedFile: bad}); a.Outcome != build.OutcomeFailed || len(a.Reasons) != 1 {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestSourcesAreAsGoodAsTheirHardestPackage(t *testing.T) {
+	a := func(source, pkg string, o build.Outcome, codes ...string) build.Assessment {
+		x := build.Assessment{Source: source, Package: pkg, Outcome: o, CVEs: []string{"CVE-2026-1"}, HotpatchSize: 10, UpdateSize: 100}
+		for _, c := range codes {
+			x.Reasons = append(x.Reasons, patch.Reason{Code: c})
+		}
+		return x
+	}
+	p := build.Summarise([]build.Assessment{
+		a("mixed", "one", build.OutcomeReview, "layout-unverified"),
+		a("quiet", "one", build.OutcomeNothing),
+		a("mixed", "two", build.OutcomeRefused, "layout-changed", "layout-unverified"),
+		a("good", "one", build.OutcomeReview, "layout-unverified"),
+		a("good", "two", build.OutcomeNothing),
+		a("good", "data", build.OutcomeNoCode),
+		a("scripts", "one", build.OutcomeNoCode),
+		a("gone", "one", build.OutcomeNotFetched, "not-fetched"),
+		a("gone", "two", build.OutcomeReview, "layout-unverified"),
+	})
+	if p.Sources != 4 || p.Hotpatchable != 1 || p.NoCode != 2 {
+		t.Errorf("%d of %d sources, %d packages without code", p.Hotpatchable, p.Sources, p.NoCode)
+	}
+	got := map[string]string{}
+	for _, u := range p.Updates {
+		got[u.Source] = fmt.Sprintf("%s %v %d bytes", u.Outcome, u.Because, u.HotpatchSize)
+	}
+	want := map[string]string{
+		"mixed": "refused [layout-changed] 0 bytes",
+		"quiet": "nothing [] 0 bytes",
+		"good":  "review [layout-unverified] 20 bytes",
+		"gone":  "not-fetched [not-fetched] 0 bytes",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// shelf hands out the files of pairs that were given to it, and counts.
+type shelf struct {
+	files   map[string]string
+	fetched atomic.Int32
+}
+
+func (s *shelf) fetch(_ context.Context, p build.Pair, version string) (string, func(), error) {
+	s.fetched.Add(1)
+	path, ok := s.files[p.Package+"="+version]
+	if !ok {
+		return "", nil, errors.New("sold out")
+	}
+	return path, nil, nil
+}
+
+// put moves the files of a pair onto the shelf.
+func (s *shelf) put(p *build.Pair) {
+	if s.files == nil {
+		s.files = map[string]string{}
+	}
+	s.files[p.Package+"="+p.BaseVersion], s.files[p.Package+"="+p.FixedVersion] = p.BaseFile, p.FixedFile
+	p.BaseFile, p.FixedFile = "", ""
+}
+
+func TestFinishedResultsAreNotWorkedOutAgain(t *testing.T) {
+	var s shelf
+	p := update(t, "limit", "limit")
+	s.put(&p)
+	gone := build.Pair{Source: "gone", Package: "gone", BaseVersion: "1", FixedVersion: "2"}
+	o := build.ParityOptions{Jobs: 2, Fetch: s.fetch, State: filepath.Join(t.TempDir(), "state"), Tool: "one"}
+	run := func(wantKept int) []build.Assessment {
+		t.Helper()
+		kept := -1
+		o.Progress = func(p build.ParityProgress) { kept = p.Kept }
+		as, err := build.AssessAll(context.Background(), []build.Pair{p, gone}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept != wantKept {
+			t.Errorf("%d results were kept ones, want %d", kept, wantKept)
+		}
+		if len(as) != 2 || as[0].Package != "limit" || as[1].Outcome != build.OutcomeNotFetched || as[1].Reasons[0].Detail != "sold out" {
+			t.Errorf("%+v", as)
+		}
+		return as
+	}
+	first := run(0)
+	if d := cmp.Diff(first, run(1)); d != "" {
+		t.Errorf("a kept result differs:\n%s", d)
+	}
+	// With digests known from the archive's lists nothing is fetched at all.
+	p.BaseDigest, p.FixedDigest = first[0].BaseDigest, first[0].FixedDigest
+	s.fetched.Store(0)
+	run(1)
+	if n := s.fetched.Load(); n != 1 {
+		t.Errorf("fetched %d times, want once, for what is gone", n)
+	}
+	o.Tool = "two"
+	run(0)
+
+	files, err := filepath.Glob(filepath.Join(o.State, "*"))
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%v %v, want a result of each tool", files, err)
+	}
+	for _, f := range files {
+		if err := os.WriteFile(f, []byte(`{"tool": "two", "assessment": {"outcome": "clean"}}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(0) // what cannot be believed is done again
+}
+
+func TestInterruptedRunsKeepWhatIsDone(t *testing.T) {
+	one, two := update(t, "limit", "limit"), update(t, "string", "string")
+	ctx, cancel := context.WithCancel(context.Background())
+	o := build.ParityOptions{State: t.TempDir(), Tool: "one", Progress: func(p build.ParityProgress) {
+		if p.Ended != nil {
+			cancel()
+		}
+	}}
+	as, err := build.AssessAll(ctx, []build.Pair{one, two}, o)
+	if !errors.Is(err, context.Canceled) || len(as) != 1 {
+		t.Fatalf("%d results, %v", len(as), err)
+	}
+	kept := 0
+	o.Progress = func(p build.ParityProgress) { kept = p.Kept }
+	if as, err := build.AssessAll(context.Background(), []build.Pair{one, two}, o); err != nil || len(as) != 2 || kept != 1 {
+		t.Errorf("%d results, %d of them kept, %v", len(as), kept, err)
+	}
+}
+
+func TestDirectoriesArePairedByName(t *testing.T) {
+	base, fixed := t.TempDir(), t.TempDir()
+	for _, x := range []struct{ dir, name, version, arch string }{
+		{base, "aa", "1", "amd64"}, {base, "aa", "2", "amd64"}, {fixed, "aa", "3", "amd64"},
+		{base, "same", "1", "amd64"}, {fixed, "same", "1", "amd64"},
+		{base, "data", "1", "all"}, {fixed, "data", "2", "all"},
+		{fixed, "new", "1", "amd64"},
+	} {
+		makeDeb(t, x.dir, x.name, x.version, x.arch, nil)
+	}
+	got, err := build.PairDirectories(base, fixed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []build.Pair{{Source: "src-aa", Package: "aa", BaseVersion: "2", FixedVersion: "3",
+		BaseFile: filepath.Join(base, "aa_2.deb"), FixedFile: filepath.Join(fixed, "aa_3.deb")}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if _, err := build.PairDirectories(t.TempDir(), fixed); err == nil || !strings.Contains(err.Error(), "no .deb") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestListsAreRead(t *testing.T) {
+	text := "# source\tpackage\n\nredis\tredis-tools\t5:7.0.15-1\t5:7.0.15-2\t9558\r\nredis\tredis-tools\t5:7.0.15-1\t5:7.0.15-2\n"
+	got, err := build.ReadPairs(strings.NewReader(text))
+	want := []build.Pair{{Source: "redis", Package: "redis-tools", BaseVersion: "5:7.0.15-1", FixedVersion: "5:7.0.15-2"}}
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Error(err, d)
+	}
+	for text, why := range map[string]string{
+		"a b c d":          "line 1: 1 columns",
+		"#\naa\t--x\t1\t2": `line 2: "--x" is no package name`,
+		"aa\tbb\tx\t2":     "line 1: bad version",
+		"aa\tbb\t2\t2":     "line 1: 2 is not newer than 2",
+	} {
+		if _, err := build.ReadPairs(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%q: %v, want %s", text, err, why)
+		}
+	}
+}
+
+func FuzzReadPairs(f *testing.F) {
+	f.Add("redis\tredis-tools\t5:7.0.15-1\t5:7.0.15-2\t9558\n# x\n")
+	f.Add("aa\t-oDir=/\t1\t2")
+	f.Fuzz(func(t *testing.T, text string) {
+		pairs, _ := build.ReadPairs(strings.NewReader(text))
+		for _, p := range pairs {
+			if strings.HasPrefix(p.Package, "-") || strings.ContainsAny(p.Package+p.BaseVersion+p.FixedVersion, " /\t") {
+				t.Errorf("%+v", p)
+			}
+		}
+	})
+}
