@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"hotpatch/internal/deb"
 	"hotpatch/internal/image"
@@ -222,12 +223,12 @@ func readHead(path string) ([]byte, error) {
 	return head[:n], nil
 }
 
-var digits = regexp.MustCompile(`[0-9.]+`)
+var digits = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9.]+`) })
 
 // pairFiles pairs by path, then by path without digits where that is unique
 // (libfoo.so.1.2.3 and libfoo.so.1.2.4). With all, equal files are pairs too.
 func pairFiles(base, fixed map[string]file, all bool) []job {
-	plain := func(p string) string { return digits.ReplaceAllString(p, "") }
+	plain := func(p string) string { return digits().ReplaceAllString(p, "") }
 	mine, others := map[string]int{}, map[string][]string{}
 	for p := range base {
 		if _, ok := fixed[p]; !ok {

@@ -58,7 +58,7 @@ func (a Apt) Update(ctx context.Context) error {
 // Offers lists what apt knows of a package (apt-cache madison), newest first.
 // A package that apt's lists do not have is ErrNotListed.
 func (a Apt) Offers(ctx context.Context, pkg string) ([]Offer, error) {
-	if !packageName.MatchString(pkg) {
+	if !packageName().MatchString(pkg) {
 		return nil, fmt.Errorf("list versions: bad package name %q", pkg)
 	}
 	out, err := a.run(ctx, "", "apt-cache", "madison", pkg)
@@ -104,7 +104,7 @@ func parseMadison(text, pkg string) []Offer {
 // file's path; a file already there is used again. apt verifies the archive's
 // signatures and the file's digest.
 func (a Apt) Download(ctx context.Context, pkg, version, dir string) (string, error) {
-	if !packageName.MatchString(pkg) {
+	if !packageName().MatchString(pkg) {
 		return "", fmt.Errorf("fetch: bad package name %q", pkg)
 	}
 	if _, err := parseVersion(version); err != nil {

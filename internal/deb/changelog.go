@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Entry is one changelog entry.
@@ -91,7 +92,9 @@ func changelogFile(name string, data []byte) ([]Entry, error) {
 }
 
 // "redis (5:7.0.15-1~deb12u7) bookworm-security; urgency=high"
-var entryHead = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9+.-]*) \(([^()\s]+)\)((?:\s+[-+0-9A-Za-z.]+)*)\s*;(.*)$`)
+var entryHead = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9+.-]*) \(([^()\s]+)\)((?:\s+[-+0-9A-Za-z.]+)*)\s*;(.*)$`)
+})
 
 // ParseChangelog reads deb-changelog(5), newest entry first. It is as tolerant
 // as dpkg: lines that fit nowhere (editors' variables, the free forms of the
@@ -105,7 +108,7 @@ func ParseChangelog(r io.Reader) ([]Entry, error) {
 	for s.Scan() {
 		line++
 		text := strings.TrimRight(strings.ToValidUTF8(s.Text(), "\uFFFD"), " \t\r")
-		switch m := entryHead.FindStringSubmatch(text); {
+		switch m := entryHead().FindStringSubmatch(text); {
 		case m != nil:
 			out = append(out, Entry{
 				Source: m[1], Version: m[2],
@@ -168,14 +171,14 @@ func Between(es []Entry, base, fixed string) []Entry {
 }
 
 // At most 19 digits: the CVE syntax of 2014.
-var cveID = regexp.MustCompile(`(?i)\bCVE-[0-9]{4}-[0-9]{4,19}\b`)
+var cveID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)\bCVE-[0-9]{4}-[0-9]{4,19}\b`) })
 
 // CVEs are the CVE ids that the entries name, sorted, once each.
 func CVEs(es []Entry) []string {
 	var out []string
 	for _, e := range es {
 		for _, line := range e.Changes {
-			for _, id := range cveID.FindAllString(line, -1) {
+			for _, id := range cveID().FindAllString(line, -1) {
 				out = append(out, strings.ToUpper(id))
 			}
 		}

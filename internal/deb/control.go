@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Policy 5.6.1 and 5.6.7: what a package may be called. Also what keeps a name
 // from being taken for an option or a path.
-var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{1,127}$`)
+var packageName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{1,127}$`) })
 
 // parseControl reads a control file: one stanza of fields, deb-control(5).
 func parseControl(text []byte) (*Package, error) {
@@ -23,7 +24,7 @@ func parseControl(text []byte) (*Package, error) {
 		Arch:    fields["architecture"],
 		Depends: fields["depends"],
 	}
-	if !packageName.MatchString(p.Name) {
+	if !packageName().MatchString(p.Name) {
 		return nil, fmt.Errorf("control file: bad package name %q", p.Name)
 	}
 	if _, err := parseVersion(p.Version); err != nil {
@@ -41,7 +42,7 @@ func parseControl(text []byte) (*Package, error) {
 		if found {
 			p.SourceVersion = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), ")"))
 		}
-		if !packageName.MatchString(p.Source) {
+		if !packageName().MatchString(p.Source) {
 			return nil, fmt.Errorf("control file: bad source name %q", p.Source)
 		}
 		if _, err := parseVersion(p.SourceVersion); err != nil {

@@ -49,7 +49,7 @@ func ParsePackages(r io.Reader, fn func(Listed) error) error {
 	status, line := "", 0
 	flush := func() error {
 		defer func() { l, status = Listed{}, "" }()
-		if !packageName.MatchString(l.Package) || status != "" && !strings.HasSuffix(status, " installed") {
+		if !packageName().MatchString(l.Package) || status != "" && !strings.HasSuffix(status, " installed") {
 			return nil
 		}
 		if _, err := parseVersion(l.Version); err != nil {
@@ -57,7 +57,7 @@ func ParsePackages(r io.Reader, fn func(Listed) error) error {
 		}
 		// "Source: redis (5:7.0.15-1)": the version is the source's own.
 		l.Source, _, _ = strings.Cut(cmp.Or(l.Source, l.Package), " ")
-		if !packageName.MatchString(l.Source) {
+		if !packageName().MatchString(l.Source) {
 			return nil
 		}
 		return fn(l)
@@ -274,4 +274,4 @@ func newer(a, b string) bool {
 }
 
 // IsPackageName says whether s can be the name of a source or binary package.
-func IsPackageName(s string) bool { return packageName.MatchString(s) }
+func IsPackageName(s string) bool { return packageName().MatchString(s) }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"hotpatch/internal/image"
 )
@@ -420,7 +421,7 @@ func (m *member) bits() (lo, hi int64) {
 }
 
 // The last enumerator often only counts the others.
-var sentinel = regexp.MustCompile(`(?i)(max|last|count|num|end|size|total|nb|_n)[0-9]*_*$|^(num|nb|max|n|last)_`)
+var sentinel = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)(max|last|count|num|end|size|total|nb|_n)[0-9]*_*$|^(num|nb|max|n|last)_`) })
 
 // enumDiffers names an enumerator whose value changed. New ones are harmless.
 func enumDiffers(a, b *definition) string {
@@ -433,7 +434,7 @@ func enumDiffers(a, b *definition) string {
 		last := func(d *definition, v int64) bool {
 			return !slices.ContainsFunc(d.members, func(o member) bool { return o.at > v })
 		}
-		if last(a, m.at) && last(b, n.at) && sentinel.MatchString(m.name) {
+		if last(a, m.at) && last(b, n.at) && sentinel().MatchString(m.name) {
 			continue
 		}
 		return fmt.Sprintf("%s is %d instead of %d", m.name, n.at, m.at)

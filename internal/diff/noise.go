@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"hotpatch/internal/image"
 )
@@ -134,24 +135,25 @@ func (d *Diff) noiseString(ta, tb image.Addr) bool {
 // Pieces of strings that change from build to build and mean nothing to a
 // running process. A number alone is none of them: it may be a limit, a
 // default or a field width.
-var noisePieces = []*regexp.Regexp{
-	// file.c:123, file.c(123), file.c line 123
-	regexp.MustCompile(`\.(?:c|cc|cpp|cxx|h|hh|hpp|y|l)(?::| ?\(| ?,? ?line )[0-9]+`),
-	// Jan  2 2006, 2 Jan 2006, 2006-01-02, 2006/01/02, 15:04:05
-	regexp.MustCompile(`\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{1,2},?\s+[0-9]{4}\b`),
-	regexp.MustCompile(`\b[0-9]{1,2}\s+(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{4}\b`),
-	regexp.MustCompile(`\b(?:19|20)[0-9]{2}[-/][01]?[0-9][-/][0-3]?[0-9]\b`),
-	regexp.MustCompile(`\b[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\b`),
-	// build-ids and commits
-	regexp.MustCompile(`\b[0-9a-f]{20,64}\b`),
-	// 2.6.12-1+deb12u3, 1.22.1: three numbers at least
-	regexp.MustCompile(`\b[0-9]+(?:[.:+~-][0-9a-z]*[0-9]){2,}\b`),
-}
+var noisePieces = sync.OnceValue(func() []*regexp.Regexp {
+	return []*regexp.Regexp{
+		// file.c:123, file.c(123), file.c line 123
+		regexp.MustCompile(`\.(?:c|cc|cpp|cxx|h|hh|hpp|y|l)(?::| ?\(| ?,? ?line )[0-9]+`),
+		// Jan  2 2006, 2 Jan 2006, 2006-01-02, 2006/01/02, 15:04:05
+		regexp.MustCompile(`\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{1,2},?\s+[0-9]{4}\b`),
+		regexp.MustCompile(`\b[0-9]{1,2}\s+(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{4}\b`),
+		regexp.MustCompile(`\b(?:19|20)[0-9]{2}[-/][01]?[0-9][-/][0-3]?[0-9]\b`),
+		regexp.MustCompile(`\b[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\b`),
+		// build-ids and commits
+		regexp.MustCompile(`\b[0-9a-f]{20,64}\b`),
+		// 2.6.12-1+deb12u3, 1.22.1: three numbers at least
+		regexp.MustCompile(`\b[0-9]+(?:[.:+~-][0-9a-z]*[0-9]){2,}\b`),
+	}
+})
 
-var (
-	ipAddress = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,3}){3}$`)
-	mark      = "\x00"
-)
+var ipAddress = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,3}){3}$`) })
+
+const mark = "\x00"
 
 // NoiseStrings says whether two different strings differ only in pieces that
 // mean nothing to a running process: versions, dates, line numbers, build-ids.
@@ -169,9 +171,9 @@ func blankNoise(s, version string) string {
 			s = strings.ReplaceAll(s, version[k+1:], mark)
 		}
 	}
-	for _, re := range noisePieces {
+	for _, re := range noisePieces() {
 		s = re.ReplaceAllStringFunc(s, func(m string) string {
-			if ipAddress.MatchString(m) {
+			if ipAddress().MatchString(m) {
 				return m
 			}
 			return mark
