@@ -421,7 +421,9 @@ func (m *member) bits() (lo, hi int64) {
 }
 
 // The last enumerator often only counts the others.
-var sentinel = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)(max|last|count|num|end|size|total|nb|_n)[0-9]*_*$|^(num|nb|max|n|last)_`) })
+var sentinel = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(max|last|count|num|end|size|total|nb|_n)[0-9]*_*$|^(num|nb|max|n|last)_`)
+})
 
 // enumDiffers names an enumerator whose value changed. New ones are harmless.
 func enumDiffers(a, b *definition) string {
