@@ -23,6 +23,9 @@ fuzz:
 
 bench: setup build ; go run ./bench -hotpatch $(BIN)
 
+# How many real updates can be hotpatched; docs/coverage.tsv says which ones.
+coverage: build ; $(BIN) parity --list docs/coverage.tsv --state .cache/coverage --markdown docs/COVERAGE.md || [ $$? = 4 ]
+
 e2e: setup build ; test/e2e/run.sh
 
 torture-identity: setup build ; test/e2e/torture.sh
@@ -34,4 +37,4 @@ man: build ; $(BIN) man docs/man
 
 setup: ; @scripts/setup.sh
 
-.PHONY: build demo test lint fuzz bench e2e torture-identity torture man setup
+.PHONY: build demo test lint fuzz bench coverage e2e torture-identity torture man setup

@@ -210,7 +210,7 @@ type Parity struct {
 	Sources      int             `json:"sources"`      // that have an update with ELF files
 	Hotpatchable int             `json:"hotpatchable"` // clean or review
 	Outcomes     map[Outcome]int `json:"outcomes"`     // sources by outcome
-	Reasons      []ReasonCount   `json:"reasons"`      // what decided, most frequent first
+	Reasons      []ReasonCount   `json:"reasons"`      // what decided; refusals first, then by sources
 	NoCode       int             `json:"no_code"`      // packages without ELF files, not counted above
 	Updates      []Update        `json:"updates"`      // by source
 }
@@ -220,6 +220,7 @@ type ReasonCount struct {
 	Code    string  `json:"code"`
 	Outcome Outcome `json:"outcome"`
 	Sources int     `json:"sources"`
+	Alone   int     `json:"alone"` // of them, where no other reason decided too
 }
 
 // Summarise groups assessments by source.
@@ -233,7 +234,7 @@ func Summarise(as []Assessment) *Parity {
 	as = slices.SortedStableFunc(slices.Values(as), func(a, b Assessment) int {
 		return cmp.Or(strings.Compare(a.Source, b.Source), strings.Compare(a.Package, b.Package))
 	})
-	counts := map[ReasonCount]int{}
+	counts := map[[2]string]*ReasonCount{}
 	for len(as) > 0 {
 		n := 1
 		for n < len(as) && as[n].Source == as[0].Source {
@@ -252,15 +253,22 @@ func Summarise(as []Assessment) *Parity {
 			p.Hotpatchable++
 		}
 		for _, code := range u.Because {
-			counts[ReasonCount{Code: code, Outcome: u.Outcome}]++
+			key := [2]string{code, string(u.Outcome)}
+			if counts[key] == nil {
+				counts[key] = &ReasonCount{Code: code, Outcome: u.Outcome}
+			}
+			counts[key].Sources++
+			if len(u.Because) == 1 {
+				counts[key].Alone++
+			}
 		}
 	}
-	for r, n := range counts {
-		r.Sources = n
-		p.Reasons = append(p.Reasons, r)
+	for _, c := range counts {
+		p.Reasons = append(p.Reasons, *c)
 	}
 	slices.SortFunc(p.Reasons, func(a, b ReasonCount) int {
-		return cmp.Or(cmp.Compare(b.Sources, a.Sources), strings.Compare(a.Code, b.Code), strings.Compare(string(a.Outcome), string(b.Outcome)))
+		return cmp.Or(slices.Index(Outcomes(), a.Outcome)-slices.Index(Outcomes(), b.Outcome),
+			cmp.Compare(b.Sources, a.Sources), strings.Compare(a.Code, b.Code))
 	})
 	return p
 }

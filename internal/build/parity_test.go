@@ -180,6 +180,14 @@ func TestSourcesAreAsGoodAsTheirHardestPackage(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
+	wantReasons := []build.ReasonCount{
+		{Code: "layout-changed", Outcome: build.OutcomeRefused, Sources: 1, Alone: 1},
+		{Code: "not-fetched", Outcome: build.OutcomeNotFetched, Sources: 1, Alone: 1},
+		{Code: "layout-unverified", Outcome: build.OutcomeReview, Sources: 1, Alone: 1},
+	}
+	if d := cmp.Diff(wantReasons, p.Reasons); d != "" {
+		t.Error(d)
+	}
 }
 
 // shelf hands out the files of pairs that were given to it, and counts.

@@ -52,6 +52,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"mkbundle": mkbundle,
 		"idof":     idOf,
 		"mkelf":    mkelf,
+		"mkdeb":    mkdeb,
 		"flip":     flip,
 		"start":    start,
 		"ask":      ask,
