@@ -23,10 +23,13 @@ type Fetch func(ctx context.Context, p Pair, version string) (path string, relea
 
 // ParityOptions are the choices of AssessAll.
 type ParityOptions struct {
-	Jobs  int    // pairs at a time; less than 1 is 1
-	Fetch Fetch  // for pairs without files; nil: they cannot be fetched
-	State string // directory for finished results; "" keeps none
-	Tool  string // what tells one version of this program from another; for State
+	Jobs  int   // pairs at a time; less than 1 is 1
+	Fetch Fetch // for pairs without files; nil: they cannot be fetched
+	// MaxSize, when not 0, is the largest .deb in bytes that is looked at. A
+	// build's memory grows with its code: 60 MB of chromium took 12 GB.
+	MaxSize int64
+	State   string // directory for finished results; "" keeps none
+	Tool    string // what tells one version of this program from another; for State
 	// Progress, when not nil, is called whenever a pair begins or ends, by one
 	// goroutine at a time.
 	Progress func(ParityProgress)
@@ -138,6 +141,14 @@ func (r *parityRun) one(ctx context.Context, p Pair) (out *Assessment, err error
 	kept := false
 	defer func() { r.end(p.Package, out, kept) }()
 
+	large := func(size int64) *Assessment {
+		if r.o.MaxSize == 0 || size <= r.o.MaxSize {
+			return nil
+		}
+		p.FixedSize = size
+		a := unassessed(p).not(OutcomeNotFetched, fmt.Errorf("its package has %d bytes, more than the limit of %d", size, r.o.MaxSize))
+		return &a
+	}
 	// Whatever is known of the digests by now may tell of an earlier result:
 	// before anything is fetched, then with one package, then with both.
 	for _, side := range []struct {
@@ -157,6 +168,14 @@ func (r *parityRun) one(ctx context.Context, p Pair) (out *Assessment, err error
 		}
 		if a := r.load(p); a != nil {
 			kept = true
+			return a, nil
+		}
+		if a := large(p.FixedSize); a != nil {
+			return a, nil
+		}
+	}
+	if st, err := os.Stat(p.FixedFile); err == nil { // if not, Assess says why
+		if a := large(st.Size()); a != nil {
 			return a, nil
 		}
 	}

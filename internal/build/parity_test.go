@@ -262,6 +262,23 @@ func TestFinishedResultsAreNotWorkedOutAgain(t *testing.T) {
 	run(0) // what cannot be believed is done again
 }
 
+func TestLargePackagesAreLeftOut(t *testing.T) {
+	p := update(t, "limit", "limit")
+	var s shelf
+	for _, known := range []int64{0, 1001} {
+		p.FixedSize = known
+		q := p
+		s.put(&q)
+		as, err := build.AssessAll(context.Background(), []build.Pair{q}, build.ParityOptions{Fetch: s.fetch, MaxSize: 1000})
+		if err != nil || len(as) != 1 || as[0].Outcome != build.OutcomeNotFetched || !strings.Contains(as[0].Reasons[0].Detail, "more than the limit of 1000") {
+			t.Errorf("%+v %v", as, err)
+		}
+		if n := s.fetched.Swap(0); known > 0 && n > 0 {
+			t.Errorf("fetched %d times what was known to be too large", n)
+		}
+	}
+}
+
 func TestInterruptedRunsKeepWhatIsDone(t *testing.T) {
 	one, two := update(t, "limit", "limit"), update(t, "string", "string")
 	ctx, cancel := context.WithCancel(context.Background())

@@ -20,7 +20,7 @@ type parityFlags struct {
 	installed                   bool
 	dirs                        []string // BASE-DIR FIXED-DIR
 	sources                     []string
-	jobs                        int
+	jobs, maxSize               int
 	state, debs                 string
 	html, markdown              string
 	json                        bool
@@ -40,7 +40,7 @@ The updates are those of the packages installed here (default), those between
 two suites that apt knows, those of a list (tab-separated: source, package, base
 version, fixed version), or those between two directories of .debs. Packages are
 fetched with apt as any user may; what is not needed any more is removed, unless
---debs says where to keep it. An installed version that the archive no longer
+--debs says where to keep it, and what is larger than --max-size is left out. An installed version that the archive no longer
 has is taken from its files on this disk. Only packages with programs or
 libraries for amd64 count.
 
@@ -67,6 +67,7 @@ Exit code 0: every update was assessed. 4: some were not. 1: none was.`,
 	fl.StringVar(&f.list, "list", "", "`FILE` with a line per package: source, package, base version, fixed version")
 	fl.StringSliceVar(&f.sources, "source", nil, "only this `SOURCE` package; may be given several times")
 	fl.IntVar(&f.jobs, "jobs", 2, "packages at a time")
+	fl.IntVar(&f.maxSize, "max-size", 50, "leave out packages larger than this many `MB`, which need much memory; 0 is no limit")
 	fl.StringVar(&f.state, "state", "", "keep finished results in `DIR`, and go on from there")
 	fl.StringVar(&f.debs, "debs", "", "look for packages in `DIR` first, and keep there what is fetched")
 	fl.StringVar(&f.html, "html", "", "also write a page for people to `FILE`")
@@ -99,6 +100,8 @@ func (f *parityFlags) check() error {
 		return usage("parity: --fixed-suite goes with --base-suite or --installed")
 	case f.jobs < 1:
 		return usage("parity: --jobs %d is not at least 1", f.jobs)
+	case f.maxSize < 0:
+		return usage("parity: --max-size %d is negative", f.maxSize)
 	}
 	f.installed = ways == 0 || f.installed
 	return nil
@@ -127,7 +130,7 @@ func (a *app) parity(ctx context.Context, f parityFlags) error {
 	}
 	defer cleanup()
 	line := &parityLine{progressLine: progressLine{w: a.err, style: a.errStyle}}
-	o := build.ParityOptions{Jobs: f.jobs, State: f.state, Tool: tool, Fetch: fetch}
+	o := build.ParityOptions{Jobs: f.jobs, State: f.state, Tool: tool, Fetch: fetch, MaxSize: int64(f.maxSize) * 1000_000}
 	if a.progress {
 		o.Progress = line.tell
 	}
@@ -203,7 +206,10 @@ func byOutcome(us []build.Update) []build.Update {
 func (a *app) printParity(p *parityJSON) error {
 	var w strings.Builder
 	if p.Sources == 0 {
-		fmt.Fprintf(&w, "no pending security updates with programs or libraries (%s)\n", plain(p.Compared))
+		fmt.Fprintf(&w, "no pending security updates with programs or libraries (%s)\n%s", plain(p.Compared), parityTally(p.Parity))
+		if p.NoCode > 0 {
+			fmt.Fprintln(&w)
+		}
 		_, err := io.WriteString(a.out, w.String())
 		return err
 	}
@@ -268,7 +274,7 @@ func outcomeWords(o build.Outcome) string {
 func parityMeaning(code string) string {
 	switch build.Outcome(code) {
 	case build.OutcomeNotFetched:
-		return "one of the two versions could not be fetched"
+		return "one of the two versions could not be fetched, or was left out for its size"
 	case build.OutcomeFailed:
 		return "it could not be assessed"
 	}

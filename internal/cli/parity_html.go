@@ -143,7 +143,7 @@ A source counts when one of its packages has programs or libraries; its verdict 
 - **review**: a hotpatch can be applied once a person has read what changes and taken responsibility
 - **nothing**: no code of any program or library differs, so there is nothing to patch: the fix is in scripts or data, or the update changes no code at all
 - **refused**: no hotpatch is written, because none is certain to be right; the ordinary update and a restart are needed
-- **not-fetched**: one of the two versions is no longer in the archive, or it cannot be reached
+- **not-fetched**: one of the two versions is no longer in the archive, it cannot be reached, or the package is too large for this machine
 `
 
 // writeParityMarkdown writes the summary, the reasons and the table.
