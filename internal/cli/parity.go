@@ -136,6 +136,7 @@ func (a *app) parity(ctx context.Context, f parityFlags) error {
 	}
 	as, err := build.AssessAll(ctx, pairs, o)
 	line.clear()
+	cleanup() // now: whoever reads the result may close the pipe, which ends this program
 	if err != nil {
 		hint := "with --state DIR, finished results are kept and the same command goes on from there"
 		if f.state != "" {
