@@ -42,7 +42,8 @@ func TestCommands(t *testing.T) {
 // base image, an import and a string, for a build-id that no process has.
 func sample(v patch.Verdict) *patch.Bundle {
 	const base, fixed = "00112233445566778899aabbccddeeff00112233", "ffeeddccbbaa99887766554433221100ffeeddcc"
-	pre := sha256.Sum256([]byte("what the base function was"))
+	greet, counts := sampleCode()
+	digest := func(code []byte) string { sum := sha256.Sum256(code); return hex.EncodeToString(sum[:]) }
 	b := &patch.Bundle{
 		Manifest: patch.Manifest{
 			Format: 1, Package: "hello", Source: "hello", BaseVersion: "1.0-1", FixedVersion: "1.0-1+deb12u1", Arch: "amd64",
@@ -54,9 +55,9 @@ func sample(v patch.Verdict) *patch.Bundle {
 				Counts: patch.Counts{Same: 40, Changed: 2, New: 1},
 				Sites: []patch.Site{
 					{Name: "greet", Base: 0x1160, To: 0x2010, Jump: 4, Ranges: [][2]uint64{{0x1160, 0x1180}},
-						PreImage: hex.EncodeToString(pre[:]), Old: "5589e54883"},
+						PreImage: digest(greet), Old: "488d3d951e"},
 					{Name: "fn_1180", Base: 0x1180, To: 0x2040, Ranges: [][2]uint64{{0x1180, 0x11a0}},
-						PreImage: hex.EncodeToString(pre[:]), Old: "4883ec0831"},
+						PreImage: digest(counts), Old: "c5f8778b05"},
 				},
 				Functions: []patch.Function{
 					{Name: "fn_1180", State: "changed", BaseAddr: 0x1180, FixedAddr: 0x2040, Size: 12, Why: "other instructions"},
@@ -104,7 +105,45 @@ func sample(v patch.Verdict) *patch.Bundle {
 		}},
 	}
 	if v == patch.Review {
-		b.Manifest.Reasons = []patch.Reason{{Code: "layout-unverified", Image: "/usr/bin/hello", Detail: "no types on both sides"}}
+		b.Manifest.Reasons = []patch.Reason{
+			{Code: "data-inferred", Image: "/usr/bin/hello", Function: "fn_1180", Detail: "the variable at 0x7014 is taken to be that at 0x5014 of the base image"},
+			{Code: "layout-unverified", Image: "/usr/bin/hello", Detail: "no types on both sides"},
+		}
 	}
+	before, err := patch.EncodeBefore(&patch.Before{
+		Code:    []patch.Bytes{{Addr: 0x1160, Data: greet}, {Addr: 0x1180, Data: counts}},
+		Places:  []patch.Place{{Addr: 0x1100, Name: "fn_1100"}, {Addr: 0x3000, Data: []byte("too big: \x00")}, {Addr: 0x5014, Name: "counter+0x4"}},
+		Callers: []patch.Callers{{Base: 0x1160, Names: []string{"main", "fn_1300"}, More: 1}, {Base: 0x1180, Names: []string{}}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	b.Before = [][]byte{before}
 	return b
+}
+
+// sampleCode is the base code of the sample's two functions, with the padding
+// behind them.
+func sampleCode() (greet, counts []byte) {
+	greet = []byte{
+		0xf3, 0x0f, 0x1e, 0xfa, // endbr64
+		0x48, 0x8d, 0x3d, 0x95, 0x1e, 0x00, 0x00, // lea "too big: "(%rip),%rdi
+		0xe8, 0x90, 0xff, 0xff, 0xff, // call fn_1100
+		0x85, 0xc0, // test %eax,%eax
+		0x74, 0xf7, // je to the call
+		0xc3,
+	}
+	counts = []byte{
+		0xc5, 0xf8, 0x77, // vzeroupper
+		0x8b, 0x05, 0x8b, 0x3e, 0x00, 0x00, // mov counter+4(%rip),%eax
+		0x83, 0xc0, 0x01, // add $1,%eax
+		0xc3,
+	}
+	fill := func(code []byte) []byte {
+		for len(code) < 32 {
+			code = append(code, 0x90)
+		}
+		return code
+	}
+	return fill(greet), fill(counts)
 }

@@ -6,4 +6,6 @@ var (
 	MeaningOf   = func(code string) (means, todo string) { m := meaningOf(code); return m.means, m.todo }
 	Known       = func(code string) bool { _, ok := meanings()[code]; return ok }
 	Plain       = plain
+	Align       = align
+	ManPage     = manPage
 )

@@ -13,27 +13,46 @@ import (
 )
 
 func (a *app) inspectCmd() *cobra.Command {
-	var asJSON, disassemble bool
+	var asJSON, disassemble, gdb bool
+	var pids []int
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Show what is in a hotpatch file",
 		Long: `inspect shows a hotpatch file as it is: its id, package, versions, images,
 sites, digests and verdict. With --disassemble it prints the code that the
-hotpatch carries, with names for what it calls and uses.`,
+hotpatch carries, with names for what it calls and uses.
+
+With --gdb it prints the commands by which gdb learns where that code is in a
+process (of --pid, or every one that carries the hotpatch), so that stacks
+through it can be read and breakpoints set. They refer to copies of the objects
+below the user's cache directory.`,
 		Example: `  hotpatch inspect redis.hotpatch
   hotpatch inspect redis.hotpatch --json
-  hotpatch inspect redis.hotpatch --disassemble | less`,
+  hotpatch inspect redis.hotpatch --disassemble | less
+  hotpatch inspect redis.hotpatch --gdb --pid 4711 > x.gdb; gdb -p 4711 -x x.gdb`,
 		Args: needs("FILE"),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
 	cmd.Flags().BoolVar(&disassemble, "disassemble", false, "print the carried code (AT&T syntax)")
+	cmd.Flags().BoolVar(&gdb, "gdb", false, "print commands for gdb")
+	cmd.Flags().IntSliceVar(&pids, "pid", nil, "with --gdb: only this `PID` (may be repeated)")
 	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
-		if asJSON && disassemble {
-			return usage("inspect: --json and --disassemble exclude each other")
+		switch {
+		case asJSON && disassemble, asJSON && gdb, disassemble && gdb:
+			return usage("inspect: --json, --disassemble and --gdb exclude each other")
+		case len(pids) > 0 && !gdb:
+			return usage("inspect: --pid is for --gdb")
+		}
+		pids, err := checkPIDs("inspect", pids)
+		if err != nil {
+			return err
 		}
 		b, err := readBundle(args[0])
 		if err != nil {
 			return err
+		}
+		if gdb {
+			return a.gdb(args[0], b, pids)
 		}
 		v, err := inspect(args[0], b)
 		switch {

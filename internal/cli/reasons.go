@@ -18,7 +18,7 @@ func meaningOf(code string) meaning {
 // What a reviewer cannot help with.
 const (
 	useRestart = "nothing here can make it safe: install the fixed package and restart the program instead"
-	readCode   = "read the change (inspect FILE --disassemble, the distribution's patch) with this in mind, then accept or restart instead"
+	readCode   = "read the change (review FILE, the distribution's patch) with this in mind, then accept or restart instead"
 	reportIt   = "restart the program instead, and please report it: this is a limit of hotpatch, not of the update"
 )
 

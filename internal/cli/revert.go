@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -76,7 +77,7 @@ func (a *app) revert(ctx context.Context, what string, f liveFlags) error {
 }
 
 // hexID is an id or a prefix of one that is long enough to mean one.
-var hexID = regexp.MustCompile(`^[0-9a-f]{8,64}$`)
+var hexID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{8,64}$`) })
 
 // idOf reads what the user named: a file gives its id; digits are completed
 // from what processes carry. A returned id of "" says that nothing matches.
@@ -96,7 +97,7 @@ func idOf(what string) (func([]carrier) (patch.ID, error), error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("revert: %w", err)
 	}
-	if !hexID.MatchString(what) {
+	if !hexID().MatchString(what) {
 		return nil, fmt.Errorf("revert %s: there is no such file, and an id is 8 to 64 digits 0-9 a-f", what)
 	}
 	if len(what) == 64 {

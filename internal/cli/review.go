@@ -3,8 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,25 +12,38 @@ import (
 )
 
 type reviewFlags struct {
-	accept, by string
-	json       bool
+	accept, by, html       string
+	json, summary, noPager bool
 }
 
 func (a *app) reviewCmd() *cobra.Command {
 	var f reviewFlags
 	cmd := &cobra.Command{
 		Use:   "review FILE [--accept REASON]",
-		Short: "Show why a hotpatch needs review, and accept it",
-		Long: `review shows what a hotpatch changes, why it is not clean and what each reason
-means. With --accept it records in FILE who accepted it and why; apply refuses
-a hotpatch that needs review until that was done.`,
+		Short: "Show what a hotpatch changes and why it needs review, and accept it",
+		Long: `review shows what a hotpatch changes: first in words, with the reasons why it is
+not clean, what each means and what to do about it; then function by function,
+the code before against the code after, with the strings and constants that
+come and go and the callers. FILE alone is enough: it records the code that it
+replaces, and review checks that against the digests that a process must have.
+
+In a diff, names and labels stand for addresses, so that only what differs in
+meaning is marked. On a terminal the output goes through $PAGER, or less.
+
+With --accept it records in FILE who accepted it and why; apply refuses a
+hotpatch that needs review until that was done.`,
 		Example: `  hotpatch review redis.hotpatch
+  hotpatch review redis.hotpatch --summary
+  hotpatch review redis.hotpatch --html redis.html
   hotpatch review redis.hotpatch --accept "read the diff: no struct is touched" --by alice@example.org`,
 		Args: needs("FILE"),
 	}
 	cmd.Flags().StringVar(&f.accept, "accept", "", "accept it, for this `REASON`")
 	cmd.Flags().StringVar(&f.by, "by", "", "who accepts (default: you, as `NAME`@host)")
+	cmd.Flags().StringVar(&f.html, "html", "", "write the review as one self-contained page to `FILE`")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the review as JSON")
+	cmd.Flags().BoolVar(&f.summary, "summary", false, "only in words, without the code")
+	cmd.Flags().BoolVar(&f.noPager, "no-pager", false, "do not pipe the output through a pager")
 	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
 		accept, err := acceptReason(cmd, f.accept)
 		if err != nil {
@@ -64,12 +76,6 @@ type reviewReason struct {
 	Todo  string `json:"todo"`
 }
 
-type reviewImage struct {
-	Path      string           `json:"path"`
-	Counts    patch.Counts     `json:"counts"`
-	Functions []patch.Function `json:"functions"`
-}
-
 func (a *app) review(file string, f reviewFlags) error {
 	b, err := readBundle(file)
 	if err != nil {
@@ -83,14 +89,29 @@ func (a *app) review(file string, f reviewFlags) error {
 		if err := a.accept(file, b, id, f); err != nil {
 			return err
 		}
+		if !f.json && f.html == "" {
+			return nil // accept said what happened
+		}
 	}
-	if f.json {
-		return writeJSON(a.out, reviewOf(b, id))
+	r, err := reviewOf(b, id)
+	if err != nil {
+		return fmt.Errorf("review %s: %w", file, err)
 	}
-	if f.accept != "" {
-		return nil // accept said what happened
+	if f.html != "" {
+		if err := writeReviewPage(f.html, b, r); err != nil {
+			return err
+		}
 	}
-	return a.printReview(file, b, id)
+	switch {
+	case f.json:
+		return writeJSON(a.out, r)
+	case f.html != "":
+		if f.accept == "" {
+			fmt.Fprintf(a.err, "the review is in %s\n", f.html)
+		}
+		return nil
+	}
+	return a.printReview(file, b, r, f)
 }
 
 // accept records the acceptance in the file. A clean bundle needs none, and
@@ -116,9 +137,9 @@ func (a *app) accept(file string, b *patch.Bundle, id patch.ID, f reviewFlags) e
 	return nil
 }
 
-func reviewOf(b *patch.Bundle, id patch.ID) reviewJSON {
+func reviewOf(b *patch.Bundle, id patch.ID) (*reviewJSON, error) {
 	m := &b.Manifest
-	r := reviewJSON{
+	r := &reviewJSON{
 		ID: id, Package: m.Package, BaseVersion: m.BaseVersion, FixedVersion: m.FixedVersion,
 		CVEs: nonNil(m.CVEs), Changes: nonNil(m.Changes), Verdict: m.Verdict,
 		Reasons: []reviewReason{}, Images: []reviewImage{},
@@ -128,54 +149,28 @@ func reviewOf(b *patch.Bundle, id patch.ID) reviewJSON {
 		mean := meaningOf(x.Code)
 		r.Reasons = append(r.Reasons, reviewReason{Reason: x, Means: mean.means, Todo: mean.todo})
 	}
-	for _, im := range m.Images {
-		r.Images = append(r.Images, reviewImage{Path: im.Path, Counts: im.Counts, Functions: nonNil(im.Functions)})
+	for i := range m.Images {
+		im, err := reviewOfImage(b, i)
+		if err != nil {
+			return nil, err
+		}
+		r.Images = append(r.Images, im)
 	}
-	return r
+	return r, nil
 }
 
-// printReview is the review in words: what it is, what it changes, why it needs
-// somebody to look, and whether somebody did.
-func (a *app) printReview(file string, b *patch.Bundle, id patch.ID) error {
-	m := &b.Manifest
-	var w strings.Builder
-	fmt.Fprintf(&w, "%s  %s (id %s)\n", a.verdictText(m.Verdict), title(m), id.Short())
-	if len(m.CVEs) > 0 {
-		fmt.Fprintf(&w, "         fixes %s\n", plain(strings.Join(m.CVEs, ", ")))
-	}
-	if len(m.Changes) > 0 {
-		fmt.Fprintf(&w, "\n%s\n", a.outStyle.bold("What the distribution says"))
-		for i, line := range m.Changes {
-			if i == shownChanges {
-				fmt.Fprintf(&w, "  and %d more lines\n", len(m.Changes)-shownChanges)
-				break
-			}
-			fmt.Fprintf(&w, "  %s\n", plain(line))
+// reasonsOf are the reasons of a review that concern one function of an image.
+func (r *reviewJSON) reasonsOf(image, function string) []reviewReason {
+	var out []reviewReason
+	for _, x := range r.Reasons {
+		if x.Image == image && x.Function == function && function != "" {
+			out = append(out, x)
 		}
 	}
-	fmt.Fprintf(&w, "\n%s\n", a.outStyle.bold("What changes"))
-	for _, im := range m.Images {
-		a.printImage(&w, im.Path, im.Counts, im.Functions, shownFunctions)
-	}
-	if len(m.Reasons) > 0 {
-		fmt.Fprintf(&w, "\n%s\n", a.outStyle.bold("Why it needs review"))
-		a.printReasons(&w, m.Reasons)
-	}
-	fmt.Fprintln(&w)
-	switch {
-	case b.Accepted != nil:
-		fmt.Fprintf(&w, "%s by %s on %s: %s\n", a.outStyle.good("accepted"), plain(b.Accepted.By),
-			b.Accepted.At.Format("2006-01-02 15:04 MST"), plain(b.Accepted.Reason))
-	case m.Verdict == patch.Review:
-		fmt.Fprintf(&w, "%s: nobody has accepted it, so nothing applies it\n", a.outStyle.warn("not accepted"))
-	default:
-		fmt.Fprintf(&w, "it needs no review\n")
-	}
-	if _, err := io.WriteString(a.out, w.String()); err != nil {
-		return err
-	}
-	if m.Verdict == patch.Review && b.Accepted == nil {
-		a.hint(fmt.Sprintf("hotpatch inspect %s --disassemble shows the code; hotpatch review %s --accept REASON accepts it", file, file))
-	}
-	return nil
+	return out
+}
+
+// shownWithCode are the functions whose code a review shows.
+func (im *reviewImage) shownWithCode() []reviewFunction {
+	return slices.DeleteFunc(slices.Clone(im.Functions), func(f reviewFunction) bool { return f.State == "noise" })
 }

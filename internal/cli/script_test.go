@@ -37,6 +37,11 @@ func condition(t *testing.T) func(string) (bool, error) {
 				return missing("gcc")
 			}
 			return true, nil
+		case "gdb":
+			if _, err := exec.LookPath("gdb"); err != nil {
+				return missing("gdb")
+			}
+			return true, nil
 		case "kthread": // pid 2 is a kernel thread, unless this is a container
 			stat, err := os.ReadFile("/proc/2/stat")
 			return err == nil && strings.Contains(string(stat), "(kthreadd)"), nil
@@ -56,6 +61,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"flip":     flip,
 		"start":    start,
 		"ask":      ask,
+		"tell":     tell,
 		"pause": func(ts *testscript.TestScript, _ bool, args []string) {
 			d, err := time.ParseDuration(args[0])
 			ts.Check(err)
@@ -80,9 +86,26 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// mkbundle FILE VERDICT writes the sample bundle.
+// mkbundle FILE VERDICT writes the sample bundle. Instead of a verdict: bare is
+// one that does not record the code before, forged one that records other code
+// than it replaces.
 func mkbundle(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(sample(patch.Verdict(args[1])).WriteFile(ts.MkAbs(args[0])))
+	var b *patch.Bundle
+	switch args[1] {
+	case "bare":
+		b = sample(patch.Review)
+		b.Before = nil
+	case "forged":
+		b = sample(patch.Review)
+		r, err := patch.DecodeBefore(b.Before[0])
+		ts.Check(err)
+		r.Code[1].Data[11] = 2
+		b.Before[0], err = patch.EncodeBefore(r)
+		ts.Check(err)
+	default:
+		b = sample(patch.Verdict(args[1]))
+	}
+	ts.Check(b.WriteFile(ts.MkAbs(args[0])))
 }
 
 // idof FILE NAME puts the first digits of a bundle's id into $NAME.
@@ -199,6 +222,16 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	})
 	ts.Setenv(args[0], strconv.Itoa(cmd.Process.Pid))
 	conversations(ts)[args[0]] = &conversation{in, bufio.NewReader(out)}
+}
+
+// tell NAME LINE sends a line and waits for nothing.
+func tell(ts *testscript.TestScript, _ bool, args []string) {
+	c := conversations(ts)[args[0]]
+	if c == nil {
+		ts.Fatalf("no program %s", args[0])
+	}
+	_, err := io.WriteString(c.in, args[1]+"\n")
+	ts.Check(err)
 }
 
 // ask NAME LINE WANT sends a line to a started program and compares the answer.

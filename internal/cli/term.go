@@ -3,13 +3,11 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"image/color"
 	"io"
 	"os"
 	"strings"
 	"unicode"
 
-	"charm.land/lipgloss/v2"
 	"golang.org/x/term"
 )
 
@@ -26,30 +24,19 @@ func paletteFor(w io.Writer) palette {
 	return palette{on: isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
-func (p palette) fg(c color.Color, s string) string {
-	if !p.on {
+// paint sets one attribute (ECMA-48 SGR) around s.
+func (p palette) paint(attribute int, s string) string {
+	if !p.on || s == "" {
 		return s
 	}
-	return lipgloss.NewStyle().Foreground(c).Render(s)
+	return fmt.Sprintf("\x1b[%dm%s\x1b[m", attribute, s)
 }
 
-func (p palette) good(s string) string { return p.fg(lipgloss.Green, s) }
-func (p palette) warn(s string) string { return p.fg(lipgloss.Yellow, s) }
-func (p palette) bad(s string) string  { return p.fg(lipgloss.Red, s) }
-
-func (p palette) dim(s string) string {
-	if !p.on {
-		return s
-	}
-	return lipgloss.NewStyle().Faint(true).Render(s)
-}
-
-func (p palette) bold(s string) string {
-	if !p.on {
-		return s
-	}
-	return lipgloss.NewStyle().Bold(true).Render(s)
-}
+func (p palette) bold(s string) string { return p.paint(1, s) }
+func (p palette) dim(s string) string  { return p.paint(2, s) }
+func (p palette) bad(s string) string  { return p.paint(31, s) }
+func (p palette) good(s string) string { return p.paint(32, s) }
+func (p palette) warn(s string) string { return p.paint(33, s) }
 
 // plain makes text from a file or another process harmless on a terminal:
 // control and other unprintable characters become '?'.

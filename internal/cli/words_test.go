@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"hotpatch/internal/cli"
 	"hotpatch/internal/txn"
@@ -93,6 +94,31 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		}
 		if c.Name() != "demo" && c.Flags().Lookup("json") == nil {
 			t.Errorf("%s: has no --json", c.Name())
+		}
+	}
+}
+
+// The pages are written for man: every option is in them, and nothing that
+// would be taken for a macro.
+func TestManualPagesSayWhatHelpSays(t *testing.T) {
+	macro := regexp.MustCompile(`^\.(TH|SH|TP|PP|nf|fi)\b`)
+	for _, c := range visible() {
+		c.InitDefaultHelpFlag()
+		page := cli.ManPage(c)
+		for line := range strings.Lines(page) {
+			if strings.HasPrefix(line, "'") || strings.HasPrefix(line, ".") && !macro.MatchString(line) {
+				t.Errorf("%s: %q would be read as a macro", c.Name(), line)
+			}
+		}
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden && !strings.Contains(page, `\fB\-\-`+strings.ReplaceAll(f.Name, "-", `\-`)+`\fR`) {
+				t.Errorf("%s: --%s is not in its page", c.Name(), f.Name)
+			}
+		})
+		for _, part := range []string{"NAME\nhotpatch\\-" + c.Name(), "SYNOPSIS", "OPTIONS", "EXAMPLES", "SEE ALSO"} {
+			if !strings.Contains(page, ".SH "+part) {
+				t.Errorf("%s: no %s in its page", c.Name(), part)
+			}
 		}
 	}
 }
