@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) inspectCmd() *cobra.Command {
-	var asJSON, disassemble, gdb bool
+	var asJSON, disassemble, gdb, perfMap bool
 	var pids []int
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
@@ -25,31 +25,42 @@ hotpatch carries, with names for what it calls and uses.
 With --gdb it prints the commands by which gdb learns where that code is in a
 process (of --pid, or every one that carries the hotpatch), so that stacks
 through it can be read and breakpoints set. They refer to copies of the objects
-below the user's cache directory.`,
+below the user's cache directory.
+
+With --perf-map and one --pid it prints the lines of /tmp/perf-PID.map by which
+perf names that code.`,
 		Example: `  hotpatch inspect redis.hotpatch
   hotpatch inspect redis.hotpatch --json
   hotpatch inspect redis.hotpatch --disassemble | less
-  hotpatch inspect redis.hotpatch --gdb --pid 4711 > x.gdb; gdb -p 4711 -x x.gdb`,
+  hotpatch inspect redis.hotpatch --gdb --pid 4711 > x.gdb; gdb -p 4711 -x x.gdb
+  hotpatch inspect redis.hotpatch --perf-map --pid 4711 >> /tmp/perf-4711.map`,
 		Args: needs("FILE"),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
 	cmd.Flags().BoolVar(&disassemble, "disassemble", false, "print the carried code (AT&T syntax)")
 	cmd.Flags().BoolVar(&gdb, "gdb", false, "print commands for gdb")
-	cmd.Flags().IntSliceVar(&pids, "pid", nil, "with --gdb: only this `PID` (may be repeated)")
+	cmd.Flags().BoolVar(&perfMap, "perf-map", false, "print the lines of a map file for perf")
+	cmd.Flags().IntSliceVar(&pids, "pid", nil, "with --gdb: only this `PID` (may be repeated); with --perf-map: of which process")
 	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
 		switch {
-		case asJSON && disassemble, asJSON && gdb, disassemble && gdb:
-			return usage("inspect: --json, --disassemble and --gdb exclude each other")
-		case len(pids) > 0 && !gdb:
-			return usage("inspect: --pid is for --gdb")
+		case moreThanOne(asJSON, disassemble, gdb, perfMap):
+			return usage("inspect: --json, --disassemble, --gdb and --perf-map exclude each other")
+		case len(pids) > 0 && !gdb && !perfMap:
+			return usage("inspect: --pid is for --gdb and --perf-map")
 		}
 		pids, err := checkPIDs("inspect", pids)
 		if err != nil {
 			return err
 		}
+		if perfMap && len(pids) != 1 {
+			return usage("inspect: --perf-map needs one --pid: every process has a map of its own")
+		}
 		b, err := readBundle(args[0])
 		if err != nil {
 			return err
+		}
+		if perfMap {
+			return a.perfMap(args[0], b, pids[0])
 		}
 		if gdb {
 			return a.gdb(args[0], b, pids)

@@ -1,0 +1,4 @@
+package cli
+
+// For the tests of inspect --perf-map.
+var PerfLines = perfLines
