@@ -247,12 +247,13 @@ func compareListings(x, y []listingLine, versions [2]string) []reviewLine {
 	keys := func(ls []listingLine) []string {
 		out := make([]string, len(ls))
 		for i := range ls {
-			out[i] = ls[i].text + "\x00" + strings.Map(noDigits, ls[i].note)
+			out[i] = ls[i].form + "\x00" + ls[i].text + "\x00" + strings.Map(noDigits, ls[i].note)
 		}
 		return out
 	}
 	pairs := align(keys(x), keys(y))
 	nameLabels(x, y, pairs)
+	tellApart(x, y, pairs)
 	out := make([]reviewLine, 0, len(x)+len(y)-len(pairs))
 	i, j := 0, 0
 	for _, p := range append(pairs, [2]int{len(x), len(y)}) {
@@ -325,6 +326,31 @@ func nameLabels(x, y []listingLine, pairs [][2]int) {
 				y[j].label = x[i].label
 			}
 			i, j = i+1, j+1
+		}
+	}
+}
+
+// tellApart shows the bytes of unpaired instructions that differ though they
+// are printed alike: what is marked as different must be seen to differ.
+func tellApart(x, y []listingLine, pairs [][2]int) {
+	paired := [2]map[int]bool{{}, {}}
+	for _, p := range pairs {
+		paired[0][p[0]], paired[1][p[1]] = true, true
+	}
+	forms := [2]map[string]string{{}, {}} // of texts
+	for k, ls := range [2][]listingLine{x, y} {
+		for i := range ls {
+			if !paired[k][i] {
+				forms[k][ls[i].text+ls[i].note] = ls[i].form
+			}
+		}
+	}
+	for k, ls := range [2][]listingLine{x, y} {
+		for i := range ls {
+			l := &ls[i]
+			if other, ok := forms[1-k][l.text+l.note]; ok && !paired[k][i] && other != l.form {
+				l.text += " (" + strings.TrimPrefix(l.form, ".byte ") + ")"
+			}
 		}
 	}
 }

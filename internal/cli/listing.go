@@ -20,6 +20,7 @@ type listingLine struct {
 	raw    []byte
 	text   string // "%s" in place of the label of a branch inside the listing
 	note   string // the string or constant it uses
+	form   string // the bytes but for the field that note or text speak of; "" of a direct branch, whose length says nothing
 	branch int    // index of the line that such a branch leads to; -1: none
 	label  string // of this line, once something leads to it
 }
@@ -98,6 +99,9 @@ func trimPadding(lines []listingLine, start int) []listingLine {
 
 func lineOf(s side, blocks []block, addr uint64, raw []byte, in arch.Inst, ok bool) (l listingLine, inside uint64) {
 	l.addr, l.raw = addr, raw
+	if !in.Rel {
+		l.form = maskedBytes(in, raw)
+	}
 	if !ok {
 		l.text = byteDirective(raw)
 		return l, 0

@@ -84,7 +84,7 @@ func summary(m *patch.Manifest) string {
 		text += fmt.Sprintf(", brings %d new", c.New)
 	}
 	if c.Gone > 0 {
-		text += fmt.Sprintf(", %d are gone", c.Gone)
+		text += fmt.Sprintf(", drops %d", c.Gone)
 	}
 	return text
 }
