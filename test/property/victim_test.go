@@ -1,0 +1,105 @@
+package property_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// victim is a running program that answers questions. It is not a child of the
+// test: a parent's own wait would take the stops that the tracer waits for.
+type victim struct {
+	pid int
+	tp  uint64 // thread pointer of its only thread
+	in  *os.File
+	out *os.File
+	buf *bufio.Reader
+}
+
+func start(path string) (*victim, error) {
+	cmd := exec.Command("setsid", "--fork", path)
+	stdin, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	out, stdout, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdin, cmd.Stdout = stdin, stdout
+	err = cmd.Run() // setsid forks and ends
+	stdin.Close()
+	stdout.Close()
+	v := &victim{in: in, out: out, buf: bufio.NewReader(out)}
+	if err == nil {
+		var ready string
+		if ready, err = v.line(); err == nil {
+			_, err = fmt.Sscanf(ready, "ready %d %v", &v.pid, &v.tp)
+		}
+	}
+	if err != nil {
+		v.end()
+		return nil, fmt.Errorf("start %s: %w", path, err)
+	}
+	return v, nil
+}
+
+// end ends the victim and waits until it is gone or a zombie.
+func (v *victim) end() {
+	v.in.Close()
+	v.out.Close()
+	if v.pid == 0 {
+		return
+	}
+	_ = syscall.Kill(v.pid, syscall.SIGKILL)
+	for range 500 {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.pid))
+		if err != nil || b[bytes.LastIndexByte(b, ')')+2] == 'Z' {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func (v *victim) line() (string, error) {
+	if err := v.out.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		return "", err
+	}
+	s, err := v.buf.ReadString('\n')
+	return strings.TrimSuffix(s, "\n"), err
+}
+
+// ask returns the answer; a dead or hanging process answers so.
+func (v *victim) ask(q string) string {
+	if _, err := io.WriteString(v.in, q+"\n"); err != nil {
+		return fmt.Sprintf("no answer: %v", err)
+	}
+	s, err := v.line()
+	if err != nil {
+		return fmt.Sprintf("no answer: %v", err)
+	}
+	return s
+}
+
+// compile makes an executable of a source text.
+func compile(dir, source string, flags []string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "program.c"), []byte(source), 0o644); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("gcc", append(flags, "-w", "-o", "program", "program.c")...)
+	cmd.Dir = dir
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("gcc %v: %w\n%s", flags, err, b)
+	}
+	return filepath.Join(dir, "program"), nil
+}
