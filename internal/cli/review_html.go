@@ -17,6 +17,7 @@ var reviewPage string
 type reviewView struct {
 	*reviewJSON
 	Title, Summary, Applies string
+	NotMarked               string
 	Kinds                   []reviewKind
 	Parts                   []reviewPart
 }
@@ -74,7 +75,7 @@ func writeReviewPage(path string, b *patch.Bundle, r *reviewJSON) error {
 }
 
 func viewOf(b *patch.Bundle, r *reviewJSON) *reviewView {
-	v := &reviewView{reviewJSON: r, Title: title(&b.Manifest), Summary: summary(&b.Manifest)}
+	v := &reviewView{reviewJSON: r, Title: title(&b.Manifest), Summary: summary(&b.Manifest), NotMarked: notMarked}
 	switch {
 	case r.Accepted != nil:
 		v.Applies = fmt.Sprintf("Accepted by %s on %s: %s", r.Accepted.By, r.Accepted.At.Format("2006-01-02 15:04 MST"), r.Accepted.Reason)

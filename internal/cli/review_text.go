@@ -13,6 +13,9 @@ const (
 	shownConstants = 10
 )
 
+// notMarked is what a reviewer must not take the absence of a mark for.
+const notMarked = "not marked: other targets of a jump table, constants behind their first 64 bytes, versions and line numbers in strings"
+
 // printReview is the review for people: what it is, what it changes, why it
 // needs somebody to look, whether somebody did, and then the code.
 func (a *app) printReview(file string, b *patch.Bundle, r *reviewJSON, f reviewFlags) error {
@@ -93,6 +96,7 @@ func summary(m *patch.Manifest) string {
 func (a *app) reviewCode(w io.Writer, r *reviewJSON, im *reviewImage) {
 	fmt.Fprintf(w, "\n%s\n", a.outStyle.bold("The code of "+plain(im.Path)))
 	fmt.Fprintln(w, a.outStyle.dim("- before, at addresses of the base image; + after, at addresses of the fixed one; names and labels stand for addresses"))
+	fmt.Fprintln(w, a.outStyle.dim(notMarked))
 	if !im.Recorded {
 		fmt.Fprintln(w, a.outStyle.warn("the file does not record the code before: only the code after is shown"))
 	}
