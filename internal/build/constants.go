@@ -16,26 +16,80 @@ const (
 	objectContext = 4096
 )
 
-// constant carries the constant that r leads to.
-func (e *emitter) constant(f *diff.Func, r *diff.Ref) {
-	if to, ok := e.shared[r.Target]; ok && r.Kind == diff.Lea {
-		e.leave(f, r, to, e.d.BaseVariableName(to))
-		return
-	}
+// constant binds the constant that reference k of f leads to. What is only
+// read is carried. What has its address taken is that of the base image where
+// it is the same, so that pointers stay equal; switch tables belong to the
+// carried code in any case.
+func (e *emitter) constant(f *diff.Func, k int) {
+	r := &f.Refs[k]
 	if r.Kind != diff.Lea {
 		e.consts.add(e.around(r.Target, r.Target+image.Addr(max(r.Width, 8))+stringContext))
+		return
+	}
+	if to := e.d.JumpTargets(f, r.Target); len(to) > 0 {
+		e.addressed(r.Target)
+		for _, x := range to { // distances: what they lead to must come along
+			e.c.add(e.d.Fixed.At(x))
+		}
+		e.c.follow()
+		return
+	}
+	e.walks(f, k)
+	if to, ok := e.place(r.Target); ok {
+		e.leave(f, r, to, e.d.BaseVariableName(to))
 		return
 	}
 	e.addressed(r.Target)
 }
 
-// addressed carries the constant at t, whose address is taken.
-func (e *emitter) addressed(t image.Addr) {
-	if n := e.d.Fixed.CString(t); n > 1 && e.startsString(t) {
-		e.consts.add(e.around(t, t+image.Addr(n)+stringContext))
+// place is where carried code finds the object at t in the base image; not ok:
+// in its own copy.
+func (e *emitter) place(t image.Addr) (image.Addr, bool) {
+	if start, ok := e.d.EndOf(t); ok {
+		to, ok := e.place(start)
+		return to + (t - start), ok
+	}
+	switch e.d.Fixed.ClassAt(t) {
+	case image.ROData:
+		return e.d.SameConstant(t)
+	case image.RelRO:
+		b := e.d.Map(t)
+		return b.Base, b.OK() && e.d.SameTable(b.Base, t)
+	default:
+		b := e.d.Map(t)
+		return b.Base, b.OK()
+	}
+}
+
+// walks refuses a loop that may run from one object to the end of it, when the
+// end, which is also the address of what follows, would not be where the
+// object is.
+func (e *emitter) walks(f *diff.Func, k int) {
+	t := f.Refs[k].Target
+	if _, ok := e.d.EndOf(t); ok || !e.d.Compared(f, k) {
 		return
 	}
-	e.consts.add(e.around(t, max(e.d.Fixed.End(t), t+objectContext)))
+	before, ok := e.d.Before(t)
+	if !ok {
+		return
+	}
+	to, inBase := e.place(t)
+	from, beforeInBase := e.place(before)
+	if inBase != beforeInBase || inBase && to-from != t-before {
+		e.refuse(endPointer, "it compares with the address %#x, which is the end of one object and the start of another, and these two do not stay together", uint64(t))
+	}
+}
+
+// addressed carries the constant at t, whose address is taken: never less than
+// the object it is in, since what starts like a string need not be one.
+func (e *emitter) addressed(t image.Addr) {
+	lo, hi := e.d.TableAt(t)
+	hi = max(hi, e.d.Fixed.End(t))
+	if n := e.d.Fixed.CString(t); n > 1 && e.startsString(t) {
+		e.consts.add(e.around(min(lo, t), max(hi, t+image.Addr(n)+stringContext)))
+		return
+	}
+	e.consts.add(e.around(min(lo, t), max(hi, t+objectContext)))
 }
 
 // startsString: only what follows a NUL (or starts the section) is a whole
@@ -50,40 +104,6 @@ func (e *emitter) startsString(t image.Addr) bool {
 func (e *emitter) around(lo, hi image.Addr) (image.Addr, image.Addr) {
 	s := e.d.Fixed.SectionAt(lo)
 	return max(lo&^15, s.Addr), min(hi, s.Addr+s.Size)
-}
-
-// sharedConstants are the constants whose address both images take alike, and
-// that are equal: carried code uses those of the base image, so that
-// pointers to them stay equal. Strings are compared by content in C.
-func sharedConstants(d *diff.Diff) map[image.Addr]image.Addr {
-	out := map[image.Addr]image.Addr{}
-	clash := map[image.Addr]bool{}
-	for _, f := range d.Fixed.Funcs {
-		a := d.BaseOf(f)
-		if a == nil || a.Hash != f.Hash || len(a.Refs) != len(f.Refs) {
-			continue
-		}
-		for k := range f.Refs {
-			p, q := &a.Refs[k], &f.Refs[k]
-			if q.Kind != diff.Lea || p.Class != image.ROData || q.Class != image.ROData {
-				continue
-			}
-			if old, ok := out[q.Target]; ok {
-				clash[q.Target] = clash[q.Target] || old != p.Target
-				continue
-			}
-			out[q.Target] = p.Target
-		}
-	}
-	// A string is none of them (an empty one may be an object of zeros, such as a
-	// nil value that code compares pointers with); neither is what differs, nor a switch table,
-	// whose entries are distances to its own function.
-	for t, b := range out {
-		if clash[t] || d.Fixed.CString(t) > 1 || !d.SameTable(b, t) {
-			delete(out, t)
-		}
-	}
-	return out
 }
 
 // carryTable carries a copy of the pointers at t, up to the next known object.
@@ -162,7 +182,7 @@ func (e *emitter) pointer(at, t image.Addr) {
 			e.refuse(referenceUnbound, "a pointer at %#x leads into %s", uint64(at), label(e.d, g))
 		}
 	case image.ROData:
-		if to, ok := e.shared[t]; ok {
+		if to, ok := e.place(t); ok {
 			toBase(to, e.d.BaseVariableName(to))
 			return
 		}

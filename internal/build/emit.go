@@ -32,10 +32,9 @@ type emitter struct {
 	imports map[image.Import]int
 	relocs  []patch.Reloc
 
-	consts span                      // rodata to carry
-	shared map[image.Addr]image.Addr // constants whose address code that stays takes, to base
-	tables span                      // .data.rel.ro to carry
-	stored map[image.Addr]bool       // slots of tables already written
+	consts span                // rodata to carry
+	tables span                // .data.rel.ro to carry
+	stored map[image.Addr]bool // slots of tables already written
 	fixups []fixup
 	stubs  []image.Import            // imports to call that the base image lacks
 	slots  []slot                    // GOT slots for the read-write part
@@ -104,7 +103,6 @@ func (e *emitter) note(code, format string, args ...any) {
 
 // carryAll looks at every chosen function and at what they bring.
 func (e *emitter) carryAll() {
-	e.shared = sharedConstants(e.d)
 	for n := 0; n < len(e.c.list); n++ { // tables may bring new functions
 		e.carry(e.c.list[n])
 	}

@@ -30,6 +30,7 @@ const (
 	branchIntoEntry  = "branch-into-entry"
 	dataUnmapped     = "data-unmapped"
 	dataOnly         = "data-only"
+	endPointer       = "end-pointer"
 	entryCrossesPage = "entry-crosses-page"
 	entryTooSmall    = "entry-too-small"
 	exceptions       = "exceptions"

@@ -20,7 +20,7 @@ func (e *emitter) reference(f *diff.Func, k int) {
 	case image.GOT:
 		e.got(f, r)
 	case image.ROData:
-		e.constant(f, r)
+		e.constant(f, k)
 	case image.RelRO:
 		e.table(f, k)
 	case image.Data, image.BSS:
@@ -238,6 +238,13 @@ func (e *emitter) variableName(a image.Addr) string {
 // else a copy is carried.
 func (e *emitter) table(f *diff.Func, k int) {
 	r := &f.Refs[k]
+	e.walks(f, k)
+	if _, end := e.d.EndOf(r.Target); end && r.Kind == diff.Lea {
+		if to, ok := e.place(r.Target); ok {
+			e.leave(f, r, to, e.d.BaseVariableName(to))
+		}
+		return // else it stays where the copy of the table ends
+	}
 	if b := e.d.Bind(f, k); b.OK() && e.d.SameTable(b.Base, r.Target) {
 		e.leave(f, r, b.Base, e.d.BaseVariableName(b.Base))
 		return

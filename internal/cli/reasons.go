@@ -91,6 +91,10 @@ func meanings() map[string]meaning {
 			"only data changed, and no code that could be carried brings it in",
 			useRestart,
 		},
+		"end-pointer": {
+			"a loop runs to the end of an object, and the object and its end would not lie together",
+			reportIt,
+		},
 		"entry-crosses-page": {
 			"the redirection would cross a page boundary and could not be written in one piece",
 			reportIt,

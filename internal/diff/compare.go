@@ -133,7 +133,13 @@ func baseName(c *Code, a image.Addr) string {
 // an opinion there is nothing to contradict it; that is enough to call a
 // function unchanged, though not to bind new code to the variable.
 func (d *Diff) sameVariable(ta, tb image.Addr, owner *[2]*Func) (bool, string) {
+	if want, name, ok := d.data.objects.counterpart(tb); ok && want != ta {
+		return false, fmt.Sprintf("refers to %s, base to %#x", name, uint64(ta))
+	}
 	b := d.Map(tb)
+	if b.Doubt {
+		return false, "refers to a variable without certain counterpart: " + b.Why
+	}
 	if b.OK() {
 		if b.Base == ta {
 			return true, ""
@@ -246,6 +252,10 @@ func joinParts(c *Code) map[*Func][]*Func {
 		}
 		return i
 	}
+	join := func(i, k int) {
+		x, y := find(i), find(k)
+		group[max(x, y)] = min(x, y)
+	}
 	for i, f := range c.Funcs {
 		if f.Source == image.FromGap {
 			continue // what looks like a jump there may be constants
@@ -260,9 +270,11 @@ func joinParts(c *Code) map[*Func][]*Func {
 				continue
 			}
 			if r.Target != g.Lo || r.Kind == Cond || g.Fragment && r.Kind == Jump {
-				x, y := find(i), find(g.Index)
-				group[max(x, y)] = min(x, y)
+				join(i, g.Index)
 			}
+		}
+		for _, g := range switchParts(c, f) {
+			join(i, g.Index)
 		}
 	}
 	members := map[int][]*Func{}
@@ -277,6 +289,27 @@ func joinParts(c *Code) map[*Func][]*Func {
 		}
 	}
 	return parts
+}
+
+// switchParts are the cold parts that only a switch table of f leads to.
+func switchParts(c *Code, f *Func) []*Func {
+	var out []*Func
+	for k := range f.Refs {
+		r := &f.Refs[k]
+		if r.Kind != Lea || r.Class != image.ROData {
+			continue
+		}
+		fragment := func(x image.Addr) bool {
+			g := c.At(x)
+			return g != nil && g.Fragment
+		}
+		for _, x := range c.JumpTable(f, r.Target, fragment) {
+			if x < f.Lo || x >= f.Hi {
+				out = append(out, c.At(x))
+			}
+		}
+	}
+	return out
 }
 
 // spreadParts changes the parts of a changed function with it.

@@ -31,6 +31,9 @@ type Binding struct {
 	How  How
 	Why  string // the evidence, or why there is none
 	Grew bool   // Unmapped, because the variable has another size now
+	// Doubt: Unmapped, because the only function that refers to it may refer to
+	// another variable than before.
+	Doubt bool
 }
 
 // OK says whether Base may be used.
@@ -58,13 +61,18 @@ type point struct {
 
 func (p point) delta() int64 { return int64(p.fixed - p.base) }
 
-// build derives the map from votes. Symbols join as points of their own.
-func (m *dataMap) build(d *Diff, all []vote) {
+// prepare reads what does not depend on pairs, once.
+func (m *dataMap) prepare(d *Diff) {
 	if m.d == nil {
 		m.d = d
 		m.objects = nameObjects(d.Base.Image, d.Fixed.Image)
 		m.baseRefs = d.Base.dataRefs()
 	}
+}
+
+// build derives the map from votes. Symbols join as points of their own.
+func (m *dataMap) build(d *Diff, all []vote) {
+	m.prepare(d)
 	m.places = tally(all)
 	m.points = m.points[:0]
 	for i := range m.places {
@@ -132,7 +140,7 @@ func count(n int, what string) string {
 func (m *dataMap) addNamed() {
 	n := len(m.points)
 	for _, o := range m.objects.fixed {
-		if o.base == nil || o.base.size != o.size {
+		if o.base == nil || o.base.size != o.size || o.pure {
 			continue
 		}
 		if _, voted := m.placeAt(o.addr); voted {
@@ -302,6 +310,11 @@ func (m *dataMap) confirm(p point, lo, hi *point) Binding {
 		if w != nil && w.base != p.base && w.weak > mine && (votes == nil || votes.firm < enough) {
 			return unmapped("changed functions contradict: %s", describe(place))
 		}
+		if votes != nil && votes.firm == 1 && mine == 0 && m.strange(p, lo, hi) {
+			b := unmapped("the only function that refers to it may have used another variable before")
+			b.Doubt = true
+			return b
+		}
 		return ok
 	}
 	if w != nil {
@@ -314,6 +327,20 @@ func (m *dataMap) confirm(p point, lo, hi *point) Binding {
 		return Binding{Base: p.base, How: Witnessed, Why: p.why + ", both neighbours agree"}
 	}
 	return unmapped("only %s refer to it", p.why)
+}
+
+// strange says that a place which a single function speaks for does not lie
+// where its neighbours let one expect it: in another section, or at another
+// distance although base code refers to the expected place.
+func (m *dataMap) strange(p point, lo, hi *point) bool {
+	if m.d.Base.ClassAt(p.base) != m.d.Fixed.ClassAt(p.fixed) {
+		return true
+	}
+	if lo == nil || hi == nil || lo.delta() != hi.delta() || p.delta() == lo.delta() {
+		return false
+	}
+	_, referred := slices.BinarySearch(m.baseRefs, p.fixed-image.Addr(lo.delta()))
+	return referred
 }
 
 // between maps an address that no unchanged function refers to.

@@ -108,6 +108,7 @@ type Diff struct {
 	alignments map[*Func]alignment // by fixed function
 	banned     map[anchor]bool     // pairs that were dissolved, by indices
 	data       dataMap
+	constants  map[image.Addr]image.Addr // fixed to base: see findIdentities
 	objects    map[objectPair]*objectNode
 	parts      map[*Func][]*Func // fixed functions that are one piece of code with others
 	baseParts  map[*Func][]*Func
@@ -139,6 +140,7 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 	d.pair()
 	d.compare()
 	d.findNoise()
+	d.findIdentities()
 	d.tokens, d.alignments, d.banned = nil, nil, nil
 	return d
 }

@@ -17,7 +17,8 @@ type object struct {
 	size image.Addr
 	base *object // of a fixed object: its counterpart
 	sure bool    // the name occurs once in either image
-	read bool    // .data.rel.ro: may change without harm, a copy is carried
+	read bool    // a constant: may change without harm, a copy is carried
+	pure bool    // in .rodata: no part of the data map
 }
 
 // namedObjects are the variables that symbols name, in both images.
@@ -68,10 +69,10 @@ func objectsOf(m *image.Image) []*object {
 	for i := range m.Symbols {
 		s := &m.Symbols[i]
 		class := m.ClassAt(s.Addr)
-		if s.Type != elf.STT_OBJECT || !class.Writable() && class != image.RelRO || s.Size == 0 {
+		if s.Type != elf.STT_OBJECT || !class.Writable() && class != image.RelRO && class != image.ROData || s.Size == 0 {
 			continue
 		}
-		out = append(out, &object{name: s.Name, addr: s.Addr, size: image.Addr(s.Size), read: class == image.RelRO})
+		out = append(out, &object{name: s.Name, addr: s.Addr, size: image.Addr(s.Size), read: !class.Writable(), pure: class == image.ROData})
 	}
 	slices.SortFunc(out, func(a, b *object) int { return cmp.Or(compareAddr(a.addr, b.addr), strings.Compare(a.name, b.name)) })
 	return slices.CompactFunc(out, func(a, b *object) bool { return *a == *b })
@@ -95,6 +96,16 @@ func (n *namedObjects) covering(v image.Addr) *object {
 		}
 	}
 	return nil
+}
+
+// counterpart is where v is in the base image by a name that is unique in both
+// and has kept its size.
+func (n *namedObjects) counterpart(v image.Addr) (base image.Addr, name string, ok bool) {
+	o := n.covering(v)
+	if o == nil || !o.sure || o.size != o.base.size {
+		return 0, "", false
+	}
+	return o.base.addr + (v - o.addr), o.name, true
 }
 
 // byName maps v by the symbol that covers it. An unmapped Binding without

@@ -230,6 +230,9 @@ func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
 		}
 		return "end of section"
 	}
+	if o := d.data.objects.covering(tb); o != nil && o.sure && o.read && d.Base.ClassAt(o.base.addr) == sb.Class {
+		return d.namedDiffers(ta, tb, o, n)
+	}
 	la, lb := d.Base.ObjectEnd(ta)-ta, d.Fixed.ObjectEnd(tb)-tb
 	if sa.Class == image.RelRO {
 		return d.tableDiffers(ta, tb, d.extent(ta, tb, la, lb), n)
@@ -253,7 +256,7 @@ func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
 	}
 	short := min(int(min(la, lb)), len(x), len(y))
 	if !bytes.Equal(x[:short], y[:short]) {
-		if na == 1 && nb == 1 { // both are the empty string, merged into the end of some other
+		if na == 1 && nb == 1 && (la == 1 || lb == 1) { // both are the empty string, merged into the end of some other
 			return ""
 		}
 		return fmt.Sprintf("constant object at %#x", uint64(tb))
@@ -274,6 +277,21 @@ func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
 		return ""
 	}
 	return fmt.Sprintf("constant object at %#x", uint64(tb))
+}
+
+// namedDiffers compares constants whose bounds their symbols tell. A place
+// inside one stands for all of it: who holds its address holds the object.
+func (d *Diff) namedDiffers(ta, tb image.Addr, o *object, n *objectNode) string {
+	switch {
+	case o.size != o.base.size:
+		return fmt.Sprintf("%s has %d bytes instead of %d", o.name, o.size, o.base.size)
+	case tb-o.addr != ta-o.base.addr:
+		return "another place in " + o.name
+	case tb != o.addr:
+		_, why := d.sameObject(o.base.addr, o.addr, 0, nil, n)
+		return why
+	}
+	return d.tableDiffers(ta, tb, o.size, n)
 }
 
 // extent is how much of two tables to compare when their ends differ: the

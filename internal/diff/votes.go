@@ -47,6 +47,7 @@ func votable(a, b image.Class) bool {
 
 // vote collects what the pairs say of data and rebuilds the map from it.
 func (d *Diff) vote() {
+	d.data.prepare(d)
 	var all []vote
 	for i, a := range d.baseOf {
 		if a == nil {
@@ -70,6 +71,11 @@ func (d *Diff) vote() {
 				continue
 			}
 			v.base, v.fixed = a.Refs[k].Target, b.Refs[k].Target
+			// A function that uses another variable than before has the same
+			// hash: names are heard first.
+			if want, _, ok := d.data.objects.counterpart(v.fixed); ok && want != v.base {
+				continue
+			}
 			all = append(all, v)
 		}
 		all = oneEach(all, first)

@@ -1,0 +1,283 @@
+package diff
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"hotpatch/internal/arch"
+	"hotpatch/internal/image"
+)
+
+// Constants have identities too: a program compares pointers with the address
+// of a sentinel, walks a table up to the address behind it, and keeps such
+// addresses in its variables. Carried code must then use the constants of the
+// base image and not its own copies, wherever they are the same.
+
+// findIdentities collects which constant of the base image a constant of the
+// fixed one is. What says so: the same instruction of both versions of a
+// function takes both addresses; the same slot of a variable or table holds
+// them; they have the same name. Contradictions say nothing.
+func (d *Diff) findIdentities() {
+	var all []vote
+	for i, a := range d.baseOf {
+		if a == nil {
+			continue
+		}
+		b := d.Fixed.Funcs[i]
+		if !a.described() || !b.described() {
+			continue
+		}
+		first := len(all)
+		if a.Hash == b.Hash && len(a.Refs) == len(b.Refs) {
+			for k := range b.Refs {
+				all = addIdentity(all, &a.Refs[k], &b.Refs[k], vote{firm: 1})
+			}
+		} else if d.state[i] == Changed {
+			all = d.alignedIdentities(a, b, all)
+		}
+		all = oneEach(all, first)
+	}
+	all = d.storedIdentities(all)
+	all = d.namedIdentities(all)
+	d.constants = map[image.Addr]image.Addr{}
+	for _, p := range tally(all) {
+		for _, measure := range []func(*vote) int32{firmly, weakly} {
+			if first, second := p.best(measure); first != nil {
+				if second == nil || measure(first) > 2*measure(second) {
+					d.constants[p.fixed] = first.base
+				}
+				break
+			}
+		}
+	}
+}
+
+func addIdentity(all []vote, p, q *Ref, v vote) []vote {
+	if p.Kind != Lea || q.Kind != Lea || p.Class != image.ROData || q.Class != image.ROData {
+		return all
+	}
+	v.base, v.fixed = p.Target, q.Target
+	return append(all, v)
+}
+
+// alignedIdentities is for changed pairs. Pairs of which less than half
+// corresponds say nothing.
+func (d *Diff) alignedIdentities(a, b *Func, all []vote) []vote {
+	if !slices.ContainsFunc(b.Refs, func(r Ref) bool { return r.Kind == Lea && r.Class == image.ROData }) {
+		return all
+	}
+	x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, b)
+	pairs := d.align(a, b)
+	if 2*len(pairs) < min(len(x), len(y)) {
+		return all
+	}
+	for _, p := range pairs {
+		if s, t := x[p[0]].ref, y[p[1]].ref; s >= 0 && t >= 0 {
+			all = addIdentity(all, &a.Refs[s], &b.Refs[t], vote{weak: 1})
+		}
+	}
+	return all
+}
+
+// storedIdentities is for the slots of variables and tables.
+func (d *Diff) storedIdentities(all []vote) []vote {
+	for i := range d.Fixed.Relocs {
+		q := &d.Fixed.Relocs[i]
+		t, ok := Pointee(q)
+		if !ok || d.Fixed.ClassAt(t) != image.ROData {
+			continue
+		}
+		b := d.Map(q.At)
+		if !b.OK() {
+			continue
+		}
+		p := d.Base.RelocAt(b.Base)
+		if p == nil || p.Type != q.Type {
+			continue
+		}
+		if u, ok := Pointee(p); ok && d.Base.ClassAt(u) == image.ROData {
+			all = append(all, vote{fixed: t, base: u, firm: 1})
+		}
+	}
+	return all
+}
+
+// namedIdentities is for constants with symbols of their own.
+func (d *Diff) namedIdentities(all []vote) []vote {
+	for _, o := range d.data.objects.fixed {
+		if o.base != nil && o.sure && d.Fixed.ClassAt(o.addr) == image.ROData && d.Base.ClassAt(o.base.addr) == image.ROData {
+			all = append(all, vote{fixed: o.addr, base: o.base.addr, firm: 1000})
+		}
+	}
+	return all
+}
+
+// SameConstant is the constant of the base image that the one at t is, if it
+// has the same content: what carried code uses in place of a copy. Switch
+// tables are never the same, since they lead into their own function: the
+// caller tells them apart.
+func (d *Diff) SameConstant(t image.Addr) (image.Addr, bool) {
+	b, ok := d.constants[t]
+	if !ok {
+		o := d.data.objects.covering(t)
+		if o == nil || o.base == nil || !o.sure || o.size != o.base.size || d.Fixed.ClassAt(o.addr) != image.ROData {
+			return 0, false
+		}
+		b = o.base.addr + (t - o.addr) // a place inside a named one
+	}
+	if o := d.data.objects.covering(t); o != nil && o.base != nil && d.Fixed.ClassAt(o.addr) == image.ROData {
+		if o.size != o.base.size || b-o.base.addr != t-o.addr || !d.SameTable(o.base.addr, o.addr) {
+			return 0, false
+		}
+	}
+	if n := d.Fixed.CString(t); n > 1 && d.Fixed.startsString(t) && d.Base.CString(b) == n {
+		return b, string(d.Base.Bytes(b, n)) == string(d.Fixed.Bytes(t, n)) && d.SameTable(b, t)
+	}
+	return b, d.SameTable(b, t)
+}
+
+// JumpTargets are the places that the switch table of f at t leads to; none:
+// it is no such table. Everything up to the next known object counts that
+// leads into code.
+func (d *Diff) JumpTargets(f *Func, t image.Addr) []image.Addr {
+	c := d.Fixed
+	out := c.JumpTable(f, t, func(x image.Addr) bool { return d.inParts(f, x) })
+	if len(out) == 0 {
+		return nil
+	}
+	b := c.Bytes(t, int(c.End(t)-t))
+	for o := 4 * len(out); o+4 <= len(b); o += 4 {
+		to := t + image.Addr(int64(int32(binary.LittleEndian.Uint32(b[o:]))))
+		if c.ClassAt(to) != image.Text || c.At(to) == nil {
+			break
+		}
+		out = append(out, to)
+	}
+	return out
+}
+
+// EndOf is the named table or variable that ends at t, when nothing with a name
+// starts there: then t is its end, whatever follows. Among plain constants
+// strings and switch tables have no names, so there it cannot be told.
+func (d *Diff) EndOf(t image.Addr) (start image.Addr, ok bool) {
+	n := &d.data.objects
+	if !n.complete || n.covering(t) != nil || d.Fixed.ClassAt(t) == image.ROData {
+		return 0, false
+	}
+	if o := n.covering(t - 1); o != nil && o.addr+o.size == t {
+		return o.addr, true
+	}
+	return 0, false
+}
+
+// Before is the object that ends exactly at t, where one is known to start
+// before it. Strings and switch tables are none: nobody walks them to their
+// end by address.
+func (d *Diff) Before(t image.Addr) (image.Addr, bool) {
+	c := d.Fixed
+	s := c.SectionAt(t)
+	if s == nil || t <= s.Addr {
+		return 0, false
+	}
+	i, _ := slices.BinarySearch(c.heads, t)
+	if i == 0 || c.heads[i-1] < s.Addr {
+		return 0, false
+	}
+	o := c.heads[i-1]
+	if s.Class == image.ROData {
+		if n := c.CString(o); n > 1 && c.startsString(o) {
+			return 0, false
+		}
+		if b := c.Bytes(o, 8); len(b) == 8 {
+			first := o + image.Addr(int64(int32(binary.LittleEndian.Uint32(b))))
+			second := o + image.Addr(int64(int32(binary.LittleEndian.Uint32(b[4:]))))
+			if c.ClassAt(first) == image.Text && c.ClassAt(second) == image.Text {
+				return 0, false
+			}
+		}
+	}
+	return o, true
+}
+
+// Compared says whether f compares the address that its reference k takes:
+// with a pointer that walks a table, or with a sentinel. It follows the
+// register through the code in the order in which it stands, until something
+// else is loaded into it.
+func (d *Diff) Compared(f *Func, k int) bool {
+	if f.Refs[k].Kind != Lea {
+		return false
+	}
+	code := d.Fixed.Bytes(f.Lo, int(f.Hi-f.Lo))
+	o := int(f.Refs[k].At)
+	if o >= len(code) {
+		return true
+	}
+	in, err := arch.Decode(code[o:])
+	if err != nil {
+		return true
+	}
+	reg, _, ok := registers(&in, code[o:])
+	if !ok {
+		return true
+	}
+	for o += int(in.Len); o < len(code); o += int(in.Len) {
+		if in, err = arch.Decode(code[o:]); err != nil {
+			return true
+		}
+		x, y, ok := registers(&in, code[o:])
+		if ok && in.Map == 0 && (in.Op == 0x39 || in.Op == 0x3b) && (x == reg || y == reg) {
+			return true
+		}
+		if overwrites(&in, code[o:], reg) {
+			return false
+		}
+	}
+	return false
+}
+
+// overwrites says that the instruction certainly loads something else into
+// the register.
+func overwrites(in *arch.Inst, code []byte, reg int) bool {
+	if in.IsCall() { // the psABI lets a call clobber these
+		return reg <= 2 || reg >= 6 && reg <= 11
+	}
+	x, y, ok := registers(in, code)
+	switch {
+	case in.Map != 0 || in.Vector:
+		return false
+	case in.Op == 0x8b || in.Op == 0x8d || in.Op == 0x63:
+		return ok && x == reg
+	case in.Op == 0x89 || in.Op == 0xc7:
+		return ok && y == reg
+	case in.Op == 0x31 || in.Op == 0x33:
+		return ok && x == reg && y == reg
+	}
+	return false
+}
+
+// registers are the two register operands of a one-byte-opcode instruction;
+// the second is -1 when it is in memory.
+func registers(in *arch.Inst, code []byte) (reg, rm int, ok bool) {
+	if !in.HasModRM || in.Map != 0 {
+		return 0, 0, false
+	}
+	head := int(in.Len)
+	if in.ImmLen > 0 {
+		head = min(head, int(in.ImmOff))
+	}
+	if in.DispLen > 0 {
+		head = min(head, int(in.DispOff))
+	}
+	var rex byte
+	for i := range head { // the last REX before the opcode counts
+		if code[i]&0xf0 == 0x40 && i+1 < head && code[i+1] == in.Op {
+			rex = code[i]
+			break
+		}
+	}
+	reg = int(in.ModRM>>3&7 | rex<<1&8)
+	if in.ModRM>>6 != 3 {
+		return reg, -1, true
+	}
+	return reg, int(in.ModRM&7 | rex<<3&8), true
+}
