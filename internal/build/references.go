@@ -210,6 +210,13 @@ func (e *emitter) threadSlot(f *diff.Func, r *diff.Ref, q *image.Reloc) {
 // data binds a variable.
 func (e *emitter) data(f *diff.Func, k int) {
 	r := &f.Refs[k]
+	if start, ok := e.d.EndOf(r.Target); ok && r.Kind == diff.Lea {
+		if to, ok := e.place(start); ok {
+			e.leave(f, r, to+(r.Target-start), e.d.BaseVariableName(to)+" end")
+			return
+		}
+	}
+	e.walks(f, k)
 	b := e.d.Bind(f, k)
 	switch {
 	case b.OK():

@@ -459,6 +459,9 @@ func (d *Diff) Bind(f *Func, k int) Binding {
 		return b
 	}
 	own := a.Refs[k].Target
+	if want, _, ok := d.data.objects.counterpart(r.Target); ok && b.OK() && b.Base == want {
+		return b // the names are sure: the fix uses another variable than before
+	}
 	switch {
 	case b.OK() && b.Base != own:
 		return unmapped("the base function refers to %#x, but %s to %#x", uint64(own), b.Why, uint64(b.Base))
