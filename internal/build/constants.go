@@ -39,6 +39,9 @@ func (e *emitter) constant(f *diff.Func, k int) {
 		e.leave(f, r, to, e.d.BaseVariableName(to))
 		return
 	}
+	if text := e.d.Fixed.CString(r.Target) > 1 && e.startsString(r.Target) && !e.d.NamedConstant(r.Target); !text && e.d.Kept(r.Target) {
+		e.note(tableCarried, "it brings its own copy of the constant at %s, which changed; pointers to the old one stay with it", e.d.VariableName(r.Target))
+	}
 	e.addressed(r.Target)
 }
 

@@ -55,7 +55,7 @@ func meanings() map[string]meaning {
 			"accept; if apply stays busy, restart the program instead",
 		},
 		"table-carried": {
-			"a table of pointers changed, and the new code uses its own copy; pointers to the old table that live in memory stay",
+			"a table or constant object changed, and the new code uses its own copy; pointers to the old one that live in memory stay",
 			"see whether long-lived objects hold a pointer to the old table (classes, operation tables), then accept or restart",
 		},
 		"never-returns": {

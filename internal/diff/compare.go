@@ -136,6 +136,9 @@ func (d *Diff) sameVariable(ta, tb image.Addr, owner *[2]*Func) (bool, string) {
 	if want, name, ok := d.data.objects.counterpart(tb); ok && want != ta {
 		return false, fmt.Sprintf("refers to %s, base to %#x", name, uint64(ta))
 	}
+	if d.data.objects.swapped(ta, tb) {
+		return false, "refers to the new variable " + variableName(d.Fixed, tb)
+	}
 	b := d.Map(tb)
 	if b.Doubt {
 		return false, "refers to a variable without certain counterpart: " + b.Why

@@ -330,17 +330,13 @@ func (m *dataMap) confirm(p point, lo, hi *point) Binding {
 }
 
 // strange says that a place which a single function speaks for does not lie
-// where its neighbours let one expect it: in another section, or at another
-// distance although base code refers to the expected place.
+// where its neighbours let one expect it: in another section, or moved
+// otherwise than the one before it and the one behind it.
 func (m *dataMap) strange(p point, lo, hi *point) bool {
 	if m.d.Base.ClassAt(p.base) != m.d.Fixed.ClassAt(p.fixed) {
 		return true
 	}
-	if lo == nil || hi == nil || lo.delta() != hi.delta() || p.delta() == lo.delta() {
-		return false
-	}
-	_, referred := slices.BinarySearch(m.baseRefs, p.fixed-image.Addr(lo.delta()))
-	return referred
+	return lo != nil && hi != nil && p.delta() != lo.delta() && p.delta() != hi.delta()
 }
 
 // between maps an address that no unchanged function refers to.

@@ -156,6 +156,30 @@ func (d *Diff) JumpTargets(f *Func, t image.Addr) []image.Addr {
 	return out
 }
 
+// NamedConstant says whether a symbol covers the constant at t: then it is no
+// string literal, whatever it looks like.
+func (d *Diff) NamedConstant(t image.Addr) bool { return d.data.objects.covering(t) != nil }
+
+// Kept says whether the program may hold the address of the base image's
+// counterpart of the constant at t, or compare with it: a variable or table
+// points to it, or a function that uses it compares it.
+func (d *Diff) Kept(t image.Addr) bool {
+	if _, ok := d.constants[t]; !ok {
+		return false
+	}
+	if slices.ContainsFunc(d.Fixed.Relocs, func(r image.Reloc) bool { p, ok := Pointee(&r); return ok && p == t }) {
+		return true
+	}
+	for _, f := range d.Fixed.Funcs {
+		for k := range f.Refs {
+			if f.Refs[k].Target == t && f.described() && d.Compared(f, k) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // EndOf is the named table or variable that ends at t, when nothing with a name
 // starts there: then t is its end, whatever follows. Among plain constants
 // strings and switch tables have no names, so there it cannot be told.

@@ -98,6 +98,21 @@ func (n *namedObjects) covering(v image.Addr) *object {
 	return nil
 }
 
+// swapped says that a reference to the fixed v cannot be what one to base was:
+// v has a name that only the fixed image has, and base one that both have.
+func (n *namedObjects) swapped(base, v image.Addr) bool {
+	o := n.covering(v)
+	if o == nil || o.base != nil || !n.complete || n.stems[stem(o.name)] {
+		return false
+	}
+	for _, p := range n.fixed {
+		if p.base != nil && p.sure && base >= p.base.addr && base < p.base.addr+p.base.size {
+			return true
+		}
+	}
+	return false
+}
+
 // counterpart is where v is in the base image by a name that is unique in both
 // and has kept its size.
 func (n *namedObjects) counterpart(v image.Addr) (base image.Addr, name string, ok bool) {

@@ -73,7 +73,7 @@ func (d *Diff) vote() {
 			v.base, v.fixed = a.Refs[k].Target, b.Refs[k].Target
 			// A function that uses another variable than before has the same
 			// hash: names are heard first.
-			if want, _, ok := d.data.objects.counterpart(v.fixed); ok && want != v.base {
+			if want, _, ok := d.data.objects.counterpart(v.fixed); ok && want != v.base || !ok && d.data.objects.swapped(v.base, v.fixed) {
 				continue
 			}
 			all = append(all, v)
