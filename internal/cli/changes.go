@@ -125,6 +125,19 @@ func (v *imageReview) findParts() {
 			})
 		}
 	}
+	// What only a switch table leads to is told by its name.
+	for i := range fs {
+		stem, _, cold := strings.Cut(fs[i].Name, ".cold")
+		if _, has := owner[fs[i].Value]; !cold || has || own[fs[i].Value] {
+			continue
+		}
+		for k := range fs {
+			if from := fs[k].Value; fs[k].Name == stem && own[from] {
+				owner[fs[i].Value] = from
+				v.parts[from] = append(v.parts[from], block{fs[i].Value, fs[i].Value + fs[i].Size})
+			}
+		}
+	}
 	for _, p := range v.parts {
 		slices.SortFunc(p, func(a, b block) int { return cmp.Compare(a.lo, b.lo) })
 	}
