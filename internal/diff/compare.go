@@ -137,7 +137,7 @@ func (d *Diff) sameVariable(ta, tb image.Addr, owner *[2]*Func) (bool, string) {
 		return false, fmt.Sprintf("refers to %s, base to %#x", name, uint64(ta))
 	}
 	if d.data.objects.swapped(ta, tb) {
-		return false, "refers to the new variable " + variableName(d.Fixed, tb)
+		return false, "refers to " + variableName(d.Fixed, tb) + " instead of " + variableName(d.Base, ta)
 	}
 	b := d.Map(tb)
 	if b.Doubt {

@@ -24,6 +24,7 @@ type object struct {
 // namedObjects are the variables that symbols name, in both images.
 type namedObjects struct {
 	fixed    []*object       // by address
+	byBase   []*object       // the sure ones, by base address
 	complete bool            // both images have full symbol tables
 	stems    map[string]bool // of the base objects
 }
@@ -57,6 +58,12 @@ func nameObjects(base, fixed *image.Image) namedObjects {
 			o.base = p[slices.Index(q, o)]
 		}
 	}
+	for _, o := range y {
+		if o.sure {
+			out.byBase = append(out.byBase, o)
+		}
+	}
+	slices.SortStableFunc(out.byBase, func(a, b *object) int { return compareAddr(a.base.addr, b.base.addr) })
 	return out
 }
 
@@ -99,15 +106,12 @@ func (n *namedObjects) covering(v image.Addr) *object {
 }
 
 // swapped says that a reference to the fixed v cannot be what one to base was:
-// v has a name that only the fixed image has, and base one that both have.
+// base is in a variable that both images name for sure, and v is outside of it.
 func (n *namedObjects) swapped(base, v image.Addr) bool {
-	o := n.covering(v)
-	if o == nil || o.base != nil || !n.complete || n.stems[stem(o.name)] {
-		return false
-	}
-	for _, p := range n.fixed {
-		if p.base != nil && p.sure && base >= p.base.addr && base < p.base.addr+p.base.size {
-			return true
+	k := sort.Search(len(n.byBase), func(i int) bool { return n.byBase[i].base.addr > base })
+	for i := k - 1; i >= 0 && i >= k-8; i-- { // aliases share an address
+		if p := n.byBase[i]; base < p.base.addr+p.base.size {
+			return v < p.addr || v >= p.addr+p.size
 		}
 	}
 	return false
