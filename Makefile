@@ -1,6 +1,7 @@
 # hotpatch: `make test` and `make demo` set up a fresh Debian 12 machine with Go.
 export CGO_ENABLED := 0
 FUZZTIME ?= 20s
+THREADS ?= 2,16,64
 BIN := bin/hotpatch
 
 build: ; go build -trimpath -o $(BIN) ./cmd/hotpatch
@@ -18,10 +19,10 @@ lint:
 fuzz:
 	@grep -rlE '^func Fuzz' --include='*_test.go' internal | while read -r file; do \
 	  sed -nE 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/p' "$$file" | while read -r name; do \
-	    echo "$$name"; go test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) || exit 1; \
+	    echo "$$name"; go test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x || exit 1; \
 	  done || exit 1; done
 
-bench: setup build ; go run ./bench -hotpatch $(BIN)
+bench: setup build ; go run ./bench -hotpatch $(BIN) -threads $(THREADS)
 
 # How many real updates can be hotpatched; docs/coverage.tsv says which ones.
 coverage: build ; $(BIN) parity --list docs/coverage.tsv --state .cache/coverage --markdown docs/COVERAGE.md || [ $$? = 4 ]

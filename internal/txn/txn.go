@@ -78,7 +78,7 @@ type Result struct {
 	Outcome  Outcome `json:"outcome"`
 	Reason   string  `json:"reason"`
 	Attempts int     `json:"attempts"`
-	PausedUS int64   `json:"paused_us"` // total over all attempts
+	PausedUS int64   `json:"paused_us"` // how long running threads stood still, over all attempts
 	Threads  int     `json:"threads"`   // stopped in the last attempt
 }
 
