@@ -137,6 +137,9 @@ func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f live
 		default:
 			r = one(ctx, pid)
 		}
+		if len(f.pids) == 0 && r.Outcome == txn.Died && r.Attempts == 0 {
+			continue // it ended by itself before its turn came
+		}
 		results = append(results, r)
 		if !f.json {
 			a.printResult(r)
