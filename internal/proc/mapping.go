@@ -147,9 +147,18 @@ func (s *search) examine(tid int, text []byte) (hit bool, err error) {
 	}
 	ids := map[fileID]string{}
 	for _, m := range ms {
-		if m.Exec && m.Inode != 0 && !s.knows(m) {
+		if !m.Exec || m.Inode == 0 {
+			continue
+		}
+		// Another worker may have found out since glance looked.
+		wanted, known := s.knows(m)
+		hit = hit || wanted
+		if !known {
 			ids[m.file()] = ""
 		}
+	}
+	if hit {
+		return true, nil
 	}
 	if err := s.identify(tid, ms, ids); err != nil {
 		return false, err
@@ -159,18 +168,20 @@ func (s *search) examine(tid int, text []byte) (hit bool, err error) {
 	for f, id := range ids {
 		wanted := s.want[id]
 		hit = hit || wanted
-		if !strings.HasPrefix(f.dev, "00:") {
+		// What has none here may have one elsewhere: a process that is just
+		// loading the file says nothing of the others.
+		if id != "" && !strings.HasPrefix(f.dev, "00:") {
 			s.known[f.dev+" "+strconv.FormatUint(f.inode, 10)] = wanted
 		}
 	}
 	return hit, nil
 }
 
-func (s *search) knows(m Map) bool {
+func (s *search) knows(m Map) (wanted, known bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	_, ok := s.known[m.Dev+" "+strconv.FormatUint(m.Inode, 10)]
-	return ok
+	wanted, known = s.known[m.Dev+" "+strconv.FormatUint(m.Inode, 10)]
+	return wanted, known
 }
 
 // identify fills in the build-ids of files from memory or, where a process may
