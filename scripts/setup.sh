@@ -11,6 +11,7 @@ command -v go >/dev/null 2>&1 || { echo "setup: Go 1.26 or later is needed (http
 need gcc gcc
 need g++ g++
 need objdump binutils
+need gdb gdb
 need setpriv util-linux
 need dpkg-deb dpkg
 printf '#include <stdio.h>\n' | gcc -E - >/dev/null 2>&1 || missing="$missing libc6-dev"

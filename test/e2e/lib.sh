@@ -78,6 +78,16 @@ load=$tools/load
 
 apt_options() { [ "$(id -u)" = 0 ] && echo "-o APT::Sandbox::User=root" || :; }
 
+# offers PACKAGE: what apt knows of it. A fresh machine has no package lists yet.
+offers() {
+	known=$(LC_ALL=C apt-cache madison "$1")
+	if [ -z "$known" ] && [ "$(id -u)" = 0 ]; then
+		apt-get -qq update >/dev/null || fail "apt-get update"
+		known=$(LC_ALL=C apt-cache madison "$1")
+	fi
+	echo "$known"
+}
+
 # fetch PACKAGE VERSION: the .deb's path. Skips when the archive has no such
 # version; an archive that cannot be reached is a failure.
 fetch() {
@@ -85,12 +95,7 @@ fetch() {
 	for deb in "$cache/$1_$(echo "$2" | sed 's/:/%3a/g')"_*.deb; do
 		[ -f "$deb" ] && dpkg-deb -f "$deb" Version | grep -qxF "$2" && echo "$deb" && return
 	done
-	offers=$(LC_ALL=C apt-cache madison "$1")
-	if [ -z "$offers" ] && [ "$(id -u)" = 0 ]; then
-		apt-get -qq update >/dev/null || fail "apt-get update"
-		offers=$(LC_ALL=C apt-cache madison "$1")
-	fi
-	echo "$offers" | grep -qF " $2 " || return 77
+	offers "$1" | grep -qF " $2 " || return 77
 	tmp=$(mktemp -d "$cache/.fetch-XXXXXX")
 	# shellcheck disable=SC2046 # options
 	if ! (cd "$tmp" && apt-get -qq $(apt_options) download "$1=$2" >&2); then
@@ -114,7 +119,7 @@ package() {
 
 # newest PACKAGE: sets $deb to the newest version there is.
 newest() {
-	version=$(LC_ALL=C apt-cache madison "$1" | awk -F'|' 'NR == 1 { gsub(/ /, "", $2); print $2 }')
+	version=$(offers "$1" | awk -F'|' 'NR == 1 { gsub(/ /, "", $2); print $2 }')
 	[ -n "$version" ] || fail "apt does not know $1"
 	package "$1" "$version"
 }
