@@ -212,9 +212,6 @@ func exportedFrom(c *Code, f *Func) bool {
 	return false
 }
 
-// Exported says whether other images may call the fixed function f by name.
-func (d *Diff) Exported(f *Func) bool { return d.exported(f) }
-
 // Main is the function that _start hands to the C library: the one by that
 // name, or the one whose address the only caller of __libc_start_main takes.
 func (c *Code) Main() *Func {

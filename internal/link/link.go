@@ -8,8 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 
+	"hotpatch/internal/arch"
 	"hotpatch/internal/patch"
 )
 
@@ -202,7 +202,7 @@ func (l *linker) name(r *patch.Reloc) string {
 }
 
 // JumpSize is the length of the jump that an entry gets: jmp rel32.
-const JumpSize = 5
+const JumpSize = arch.JumpSize
 
 // Entry is the jump to write at one site.
 type Entry struct {
@@ -245,11 +245,8 @@ func entry(s *patch.Site, o *patch.Object, p Place) (Entry, error) {
 	case e.Addr%patch.PageSize > patch.PageSize-JumpSize:
 		return e, fmt.Errorf("entry at %#x: the jump crosses a page", e.Addr)
 	}
-	d := int64(p.At(o, s.To) - (e.Addr + JumpSize))
-	if d < math.MinInt32 || d > math.MaxInt32 {
-		return e, fmt.Errorf("entry at %#x: distance %d: %w", e.Addr, d, ErrRange)
+	if e.New, err = arch.Jump(e.Addr, p.At(o, s.To)); err != nil {
+		return e, fmt.Errorf("entry at %#x: %w: %w", e.Addr, ErrRange, err)
 	}
-	e.New[0] = 0xe9
-	binary.LittleEndian.PutUint32(e.New[1:], uint32(d))
 	return e, nil
 }

@@ -1,6 +1,11 @@
 package txn
 
-import "hotpatch/internal/proc"
+import (
+	"context"
+	"time"
+
+	"hotpatch/internal/proc"
+)
 
 // WithStep makes step see every point of a transaction at which a kill matters.
 func WithStep(o Options, step func(point string)) Options {
@@ -12,6 +17,20 @@ func WithStep(o Options, step func(point string)) Options {
 func WithFail(o Options, fail func(point string) error) Options {
 	o.fail = fail
 	return o
+}
+
+// MapRegion maps a region as load does.
+func MapRegion(pid int, addr, rx, rw uint64) error {
+	t, err := openTarget(pid, &Tables{})
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	if err := t.refresh(); err != nil {
+		return err
+	}
+	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
+	return r.mapRegion(region{Addr: addr, RX: rx, RW: rw})
 }
 
 // Place exposes the search for free address space.

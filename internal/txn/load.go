@@ -99,27 +99,28 @@ const (
 // mapRegion reserves a region: read-execute, and behind it read-write. Nothing
 // is ever writable and executable. The advice means nothing for such memory,
 // but the kernel merges no mapping that differs in it: a neighbour that the
-// process maps later must not hide where ours begins.
+// process maps later must not hide where ours begins. A kernel without it
+// (CONFIG_ADVISE_SYSCALLS) does no harm, so it comes last.
 func (r *run) mapRegion(g region) error {
-	calls := []ptrace.Call{
-		{NR: unix.SYS_MMAP, Args: [6]uint64{g.Addr, g.RX, unix.PROT_READ | unix.PROT_EXEC, mapFlags, noFD, 0}},
-		{NR: unix.SYS_MADVISE, Args: [6]uint64{g.Addr, g.RX, unix.MADV_RANDOM}},
+	mmap := func(addr, size uint64, prot uint64) ptrace.Call {
+		return ptrace.Call{NR: unix.SYS_MMAP, Args: [6]uint64{addr, size, prot, mapFlags, noFD, 0}}
 	}
-	want := []uint64{g.Addr, 0}
+	calls := []ptrace.Call{mmap(g.Addr, g.RX, unix.PROT_READ|unix.PROT_EXEC)}
 	if g.RW > 0 {
-		calls = append(calls, ptrace.Call{NR: unix.SYS_MMAP, Args: [6]uint64{g.Addr + g.RX, g.RW, unix.PROT_READ | unix.PROT_WRITE, mapFlags, noFD, 0}})
-		want = append(want, g.Addr+g.RX)
+		calls = append(calls, mmap(g.Addr+g.RX, g.RW, unix.PROT_READ|unix.PROT_WRITE))
 	}
+	mappings := len(calls)
+	calls = append(calls, ptrace.Call{NR: unix.SYS_MADVISE, Args: [6]uint64{g.Addr, g.RX, unix.MADV_RANDOM}})
 	got, err := r.inject(calls)
 	if err != nil {
 		return err
 	}
-	for i := range want {
-		if i < len(got) && got[i] == want[i] {
+	for i, c := range calls[:mappings] {
+		if i < len(got) && got[i] == c.Args[0] {
 			continue
 		}
 		if i > 0 {
-			r.unmap(g)
+			r.unmap(region{Addr: g.Addr, RX: g.RX}) // what is behind it is not ours
 		}
 		if i >= len(got) {
 			return fmt.Errorf("map %d KiB: the call was not made", g.RX>>10)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"hotpatch/internal/proc"
 	"hotpatch/internal/txn"
 )
 
@@ -184,6 +185,27 @@ func TestProgramWithCoroutinesIsRefused(t *testing.T) {
 	r := apply(t, v, built(t, base, fixed), txn.Denied)
 	if !strings.Contains(r.Reason, "swapcontext") {
 		t.Errorf("reason %q", r.Reason)
+	}
+	v.want("q", "2")
+	v.running()
+}
+
+// TestRoomThatIsTakenMeanwhileIsLeftAlone: the read-execute part fits, what
+// the read-write part would cover is the program's own and stays.
+func TestRoomThatIsTakenMeanwhileIsLeftAlone(t *testing.T) {
+	base, _ := compile(t, "confined")
+	v := start(t, base)
+	maps, err := proc.Maps(v.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := maps[0] // the program itself; below it there is nothing
+	if err := txn.MapRegion(v.pid, first.Start-4096, 4096, first.End-first.Start); err == nil {
+		t.Fatal("mapped over the program")
+	}
+	after, err := proc.Maps(v.pid)
+	if err != nil || len(after) != len(maps) || after[0] != first {
+		t.Errorf("mappings changed (%v):\n%v\n%v", err, maps, after)
 	}
 	v.want("q", "2")
 	v.running()
