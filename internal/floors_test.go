@@ -22,7 +22,7 @@ import (
 var floors = [][]string{
 	0: {"arch", "image", "window", "deb"},
 	1: {"diff", "patch", "unwind", "proc", "ptrace"},
-	2: {"link", "catalog"},
+	2: {"link", "catalog", "rebuild", "watch"},
 	3: {"build", "txn", "repo", "wire", "scan", "rollout"},
 	4: {"store", "notify", "agent", "web"},
 	5: {"server"},
