@@ -85,7 +85,7 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	// From here on the stub itself leads back, whatever happens to us. Signals
 	// wait until the thread is itself again; registers first, so that a death
 	// between the two leaves a thread that sets its own mask back.
-	if err := t.setSigMask(in.TID, ^uint64(0)); err == nil {
+	if err = t.setSigMask(in.TID, ^uint64(0)); err == nil {
 		step("signals-held")
 		results, err = t.runStub(in, step)
 	}

@@ -158,6 +158,44 @@ func TestInjectMakesCallsAndGivesTheThreadBack(t *testing.T) {
 	}
 }
 
+// TestThreadThatStaysInABorrowedCallFinishesTheStubAlone: its bytes must not be
+// cleared under it.
+func TestThreadThatStaysInABorrowedCallFinishesTheStubAlone(t *testing.T) {
+	pid := sleeper(t)
+	mem, err := ptrace.OpenMem(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	room := padding(t, pid, mem)
+	err = ptrace.Run(func(tr *ptrace.Tracer) error {
+		_, err := tr.Inject(mem, ptrace.Injection{TID: pid, Room: room, Calls: []ptrace.Call{
+			{NR: unix.SYS_POLL, Args: [6]uint64{0, 0, 2500}}, // longer than a loan may last
+		}})
+		return err
+	})
+	if !errors.Is(err, ptrace.ErrTimeout) {
+		t.Fatalf("error %v", err)
+	}
+	b := make([]byte, ptrace.StubRoom)
+	if _, err := mem.ReadAt(b, int64(room)); err != nil || !ptrace.IsStub(b) {
+		t.Errorf("the stub was cleared under the thread (%v)", err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		nr, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
+		if err != nil {
+			t.Fatalf("the process ended: %v", err)
+		}
+		// sleep(1) is in clock_nanosleep, or in restart_syscall when it was woken.
+		if f := strings.Fields(string(nr)); len(f) > 0 && (f[0] == "230" || f[0] == "219" || f[0] == "35") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not go on with its own work: %s", nr)
+		}
+	}
+}
+
 // padding finds zero bytes at the end of the code of some image.
 func padding(t *testing.T, pid int, mem *ptrace.Mem) uint64 {
 	t.Helper()
