@@ -1,0 +1,285 @@
+package watch_test
+
+import (
+	"bufio"
+	"context"
+	"debug/elf"
+	"encoding/hex"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"hotpatch/internal/watch"
+)
+
+// needs skips a test by the name of what is missing; a full run must have it.
+func needs(t testing.TB, ok bool, what string) {
+	t.Helper()
+	if ok {
+		return
+	}
+	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
+		t.Fatalf("needs %s", what)
+	}
+	t.Skipf("needs %s", what)
+}
+
+func compile(t testing.TB, out string, args ...string) string {
+	t.Helper()
+	gcc, err := exec.LookPath("gcc")
+	needs(t, err == nil, "gcc")
+	if msg, err := exec.Command(gcc, append(args, "-O1", "-Wl,--build-id=sha1", "-o", out)...).CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, msg)
+	}
+	return out
+}
+
+// library is libanswer with its build-id.
+func library(t testing.TB) (file, id string) {
+	t.Helper()
+	file = compile(t, filepath.Join(t.TempDir(), "libanswer.so"), "testdata/lib.c", "-shared", "-fPIC")
+	f, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b, err := f.Section(".note.gnu.build-id").Data()
+	if err != nil || len(b) < 20 {
+		t.Fatal(err, len(b))
+	}
+	return file, hex.EncodeToString(b[16:])
+}
+
+// run starts a program and ends it with the test. ready waits for its word.
+func run(t testing.TB, file string, args ...string) (pid int, in io.Writer, ready func()) {
+	t.Helper()
+	c := exec.Command(file, args...)
+	c.Stderr = os.Stderr
+	w, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait()
+	})
+	return c.Process.Pid, w, func() {
+		t.Helper()
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+			t.Fatalf("program said %q: %v", line, err)
+		}
+	}
+}
+
+// seen collects sightings by process.
+type seen struct {
+	mu   sync.Mutex
+	all  map[int][]watch.Sighting
+	more chan struct{}
+}
+
+// watching runs a watcher until the test ends.
+func watching(t testing.TB, o watch.Options, id string, files ...string) *seen {
+	t.Helper()
+	ready := make(chan struct{})
+	o.Ready = func() { close(ready) }
+	w, err := watch.New([]string{id}, files, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s, err := range w.Lacks() {
+		needs(t, contains(o.Without, s), string(s)+" events: "+err.Error())
+	}
+	s := &seen{all: map[int][]watch.Sighting{}, more: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx, s.add) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	<-ready
+	return s
+}
+
+func contains(all []watch.Signal, s watch.Signal) bool {
+	for _, x := range all {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *seen) add(x watch.Sighting) {
+	s.mu.Lock()
+	s.all[x.PID] = append(s.all[x.PID], x)
+	s.mu.Unlock()
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
+}
+
+// first waits for the first sighting of a process.
+func (s *seen) first(t testing.TB, pid int) watch.Sighting {
+	t.Helper()
+	late := time.After(20 * time.Second)
+	for {
+		s.mu.Lock()
+		found := s.all[pid]
+		s.mu.Unlock()
+		if len(found) > 0 {
+			return found[0]
+		}
+		select {
+		case <-s.more:
+		case <-time.After(50 * time.Millisecond):
+		case <-late:
+			t.Fatalf("process %d was never seen", pid)
+		}
+	}
+}
+
+func TestProcessThatRunsAlreadyIsSeen(t *testing.T) {
+	lib, id := library(t)
+	pid, _, ready := run(t, compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib))
+	ready()
+	s := watching(t, watch.Options{Without: []watch.Signal{watch.Open, watch.Exec}}, id)
+	if got := s.first(t, pid); got.Via != watch.Rescan || got.Start == 0 {
+		t.Errorf("seen as %+v, want by a rescan", got)
+	}
+}
+
+func TestProcessThatStartsIsSeenAndNoneIsMissed(t *testing.T) {
+	needs(t, os.Geteuid() == 0, "root")
+	lib, id := library(t)
+	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
+	s := watching(t, watch.Options{Rescan: time.Hour}, id, lib)
+	for range 40 {
+		before := time.Now()
+		pid, _, _ := run(t, user)
+		got := s.first(t, pid)
+		if got.Via == watch.Rescan {
+			t.Fatalf("seen by a rescan, want by an event: %+v", got)
+		}
+		if got.At.Before(before) || got.Seen.Before(got.At) {
+			t.Fatalf("began at %v, seen at %v, started after %v", got.At, got.Seen, before)
+		}
+	}
+}
+
+func TestLibraryThatIsLoadedLaterIsSeen(t *testing.T) {
+	needs(t, os.Geteuid() == 0, "root")
+	lib, id := library(t)
+	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-ldl")
+	s := watching(t, watch.Options{Rescan: time.Hour, Without: []watch.Signal{watch.Exec}}, id, lib)
+	pid, in, ready := run(t, user, lib)
+	time.Sleep(20 * time.Millisecond)
+	s.mu.Lock()
+	early := len(s.all[pid])
+	s.mu.Unlock()
+	if early > 0 {
+		t.Fatal("seen before it loaded the library")
+	}
+	if _, err := io.WriteString(in, "l"); err != nil {
+		t.Fatal(err)
+	}
+	ready()
+	if got := s.first(t, pid); got.Via != watch.Open {
+		t.Errorf("seen by %s, want by its opening the file", got.Via)
+	}
+}
+
+// A copy is another file: as in a container that nobody has run yet.
+func TestCopyInAnotherMountNamespaceIsSeenByExec(t *testing.T) {
+	needs(t, os.Geteuid() == 0, "root")
+	unshare, err := exec.LookPath("unshare")
+	needs(t, err == nil, "unshare (util-linux)")
+	lib, id := library(t)
+	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
+	s := watching(t, watch.Options{Rescan: time.Hour}, id) // knows no file
+	pid, _, ready := run(t, unshare, "--mount", user)
+	ready()
+	if got := s.first(t, pid); got.Via == watch.Rescan {
+		t.Errorf("seen by %s, want by an event", got.Via)
+	}
+}
+
+// What one process maps is watched for all others from then on.
+func TestFileOfARunningProcessIsWatched(t *testing.T) {
+	needs(t, os.Geteuid() == 0, "root")
+	lib, id := library(t)
+	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
+	first, _, ready := run(t, user)
+	ready()
+	s := watching(t, watch.Options{Rescan: time.Hour, Without: []watch.Signal{watch.Exec}}, id) // knows no file
+	s.first(t, first)
+	second, _, _ := run(t, user)
+	if got := s.first(t, second); got.Via != watch.Open {
+		t.Errorf("seen by %s, want by its opening the file", got.Via)
+	}
+}
+
+func TestRescanFindsWhatNoSignalTold(t *testing.T) {
+	lib, id := library(t)
+	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
+	s := watching(t, watch.Options{Rescan: 20 * time.Millisecond, Without: []watch.Signal{watch.Open, watch.Exec}}, id)
+	pid, _, _ := run(t, user)
+	if got := s.first(t, pid); got.Via != watch.Rescan || !got.At.IsZero() {
+		t.Errorf("seen as %+v, want by a rescan", got)
+	}
+}
+
+func TestProcessWithoutTheImageIsNotSeen(t *testing.T) {
+	needs(t, os.Geteuid() == 0, "root")
+	lib, id := library(t)
+	s := watching(t, watch.Options{Rescan: 50 * time.Millisecond}, id, lib)
+	cat, err := exec.LookPath("sleep")
+	needs(t, err == nil, "sleep")
+	pid, _, _ := run(t, cat, "60")
+	if _, err := os.ReadFile(lib); err != nil { // opening is not mapping
+		t.Fatal(err)
+	}
+	time.Sleep(400 * time.Millisecond)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.all[pid]) > 0 || len(s.all[os.Getpid()]) > 0 {
+		t.Errorf("seen: %v", s.all)
+	}
+}
+
+func TestWatchingNothingIsAnError(t *testing.T) {
+	for _, ids := range [][]string{nil, {""}, {"ab", ""}} {
+		if _, err := watch.New(ids, nil, watch.Options{}); err == nil {
+			t.Errorf("New(%q) is no error", ids)
+		}
+	}
+}
+
+func TestOrdinaryUserHasTheRescan(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("needs to be an ordinary user")
+	}
+	w, err := watch.New([]string{"ab"}, nil, watch.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if len(w.Lacks()) == 0 {
+		t.Error("an ordinary user gets every event?")
+	}
+}
