@@ -39,8 +39,13 @@ type Reason struct {
 // Mode says what a stack may hold while entries are written.
 type Mode string
 
-// Strict: no replaced function may be on any stack.
-const Strict Mode = "strict"
+const (
+	// Strict: no replaced function may be on any stack.
+	Strict Mode = "strict"
+	// Independent: the only function that is replaced may finish in its old
+	// code where it is on a stack. See docs/SAFETY.md for what proves it.
+	Independent Mode = "independent"
+)
 
 // Manifest describes a bundle. Encoded as indented JSON with sorted content:
 // same inputs, same bytes. It holds no time and no host.

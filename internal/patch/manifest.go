@@ -120,8 +120,10 @@ func (m *Manifest) check(objects []*Object) error {
 		return fmt.Errorf("format: %d, not %d", m.Format, formatNumber)
 	case m.Arch != archAMD64:
 		return fmt.Errorf("arch: %.80q, not %q", m.Arch, archAMD64)
-	case m.Mode != Strict:
+	case m.Mode != Strict && m.Mode != Independent:
 		return fmt.Errorf("mode: %.80q unknown", m.Mode)
+	case m.Mode == Independent && (len(m.Images) != 1 || len(m.Images[0].Sites) != 1):
+		return errors.New("mode: independent is for one function of one image")
 	case m.Verdict != Clean && m.Verdict != Review:
 		return fmt.Errorf("verdict: %.80q is none that a file can have", m.Verdict)
 	case (m.Verdict == Review) != (len(m.Reasons) > 0):

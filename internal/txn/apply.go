@@ -22,7 +22,11 @@ func (r *run) apply(b *patch.Bundle) error {
 	if err := r.noCoroutines(); err != nil {
 		return err
 	}
-	p, err := r.prepare(b, id)
+	mode, err := consistency(b.Manifest.Mode, r.o.Consistency)
+	if err != nil {
+		return err
+	}
+	p, err := r.prepare(b, id, mode)
 	if err != nil {
 		return err
 	}
@@ -38,11 +42,23 @@ func (r *run) apply(b *patch.Bundle) error {
 	return r.confirm(&p.journal, applied)
 }
 
+// consistency is how a bundle of this mode is applied when asked is wanted: as
+// it says, or more carefully.
+func consistency(bundle, asked patch.Mode) (patch.Mode, error) {
+	switch {
+	case asked == "", asked == bundle:
+		return bundle, nil
+	case asked == patch.Strict:
+		return patch.Strict, nil
+	}
+	return "", refuse("this hotpatch is %s: its functions were not proved to be %s", bundle, asked)
+}
+
 // prepare plans and loads, anew when the process has used the room that was
 // planned for meanwhile.
-func (r *run) prepare(b *patch.Bundle, id patch.ID) (*plan, error) {
+func (r *run) prepare(b *patch.Bundle, id patch.ID, mode patch.Mode) (*plan, error) {
 	for fresh := false; ; {
-		p, err := r.plan(b, id, fresh)
+		p, err := r.plan(b, id, signature{r.o.By, mode}, fresh)
 		switch {
 		case errors.Is(err, errRoomUsed):
 			fresh = true
@@ -114,12 +130,16 @@ func (r *run) confirm(j *journal, want phase) error {
 }
 
 // redirect leads all entries to the new code. No replaced function may be on a
-// stack.
+// stack; where old code may finish (patch.Independent), nobody may be between
+// the bytes of an entry.
 func (j *journal) redirect() change {
 	c := change{journal: j.Addr, before: prepared, after: applied}
 	for _, s := range j.Sites {
 		c.edits = append(c.edits, edit{s.Addr, s.Old, s.New})
 		c.guards = append(c.guards, s.guards()...)
+		if j.Mode == patch.Independent {
+			c.least = append(c.least, guard{s.Addr, s.Addr + uint64(len(s.New)), "the entry of " + s.Name})
+		}
 	}
 	return c
 }

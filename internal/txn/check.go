@@ -24,6 +24,11 @@ type checker struct {
 	ranges []unwind.Range // and signal trampolines
 	stack  []byte
 	frames []unwind.Frame
+
+	// least, if not nil, decides when the guards are not clear: replaced code
+	// may be on a stack, and lingers says where it was found.
+	least   *checker
+	lingers string
 }
 
 func newChecker(t *target, space *unwind.Space, guards []guard, trampolines []unwind.Range) *checker {
@@ -75,28 +80,39 @@ func (k *checker) guardAt(pc uint64) (string, bool) {
 // stack deeper than that is unwound instead.
 const maxScan = 1 << 20
 
-// check fails with *busy unless every thread is clear.
+// check fails with *busy unless every thread is clear, or clear of the least
+// that must be.
+func (k *checker) check(threads []ptrace.Thread) error {
+	for i := range threads {
+		err := k.clear(&threads[i])
+		if b := (*busy)(nil); k.least != nil && errors.As(err, &b) {
+			if err = k.least.clear(&threads[i]); err == nil {
+				k.lingers = b.reason
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clear fails with *busy unless the thread is.
 //
 // Scanning the words of a stack is quick and misses nothing that is on it, but
 // stale slots can keep a thread busy for ever, and it does not see the frames
 // below a signal handler on an alternate stack. So a hit, a signal
 // trampoline, or a stack that is too large or oddly aligned to scan is
 // answered by unwinding; a stack that cannot be unwound is not safe.
-func (k *checker) check(threads []ptrace.Thread) error {
-	for i := range threads {
-		th := &threads[i]
-		if name, in := k.guardAt(th.Regs.Rip); in {
-			return &busy{fmt.Sprintf("%s is running in thread %d", name, th.TID)}
-		}
-		clear, stack := k.scan(th)
-		if clear || th.Regs.Rip == 0 && kernelWorker(k.pid, th.TID) {
-			continue
-		}
-		if err := k.unwind(th, stack); err != nil {
-			return err
-		}
+func (k *checker) clear(th *ptrace.Thread) error {
+	if name, in := k.guardAt(th.Regs.Rip); in {
+		return &busy{fmt.Sprintf("%s is running in thread %d", name, th.TID)}
 	}
-	return nil
+	clear, stack := k.scan(th)
+	if clear || th.Regs.Rip == 0 && kernelWorker(k.pid, th.TID) {
+		return nil
+	}
+	return k.unwind(th, stack)
 }
 
 // scan reads the stack of a thread to its end and says whether nothing on it

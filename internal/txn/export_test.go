@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
 )
 
@@ -38,6 +39,20 @@ func Place(maps []proc.Map, lo, hi, size uint64, avoid [][2]uint64) (uint64, err
 	return place(maps, lo, hi, size, avoid)
 }
 
+// JournalState is what status says of a journal whose entries are all new.
+func JournalState(b []byte) (State, error) {
+	h, err := decodeHead(b, uint64(len(b)))
+	if err != nil {
+		return State{}, err
+	}
+	j, err := decodeBody(b[headerSize:headerSize+h.body], h, h.primary)
+	if err != nil {
+		return State{}, err
+	}
+	s, _ := j.state(allNew)
+	return s, nil
+}
+
 // DecodeJournal decodes a mapping's first bytes as findJournals does.
 func DecodeJournal(b []byte) error {
 	h, err := decodeHead(b, uint64(len(b)))
@@ -52,8 +67,8 @@ func DecodeJournal(b []byte) error {
 func SampleJournal() []byte {
 	j := &journal{
 		Addr: 0x7f0000000000, Phase: applied, ID: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
-		Seq: 3, UID: 7, Package: "demo 1.0",
-		Regions: []region{{Addr: 0x7f0000000000, Header: 4096, RX: 8192, RW: 4096, BuildID: "abcd", Path: "/usr/bin/demo"}},
+		Seq: 3, Since: time.Unix(1700000000, 0), UID: 7, User: "alice", Tool: "v1.2.3", Mode: patch.Strict, Package: "demo 1.0",
+		Regions: []region{{Addr: 0x7f0000000000, Header: 4096, RX: 8192, RW: 4096, BuildID: "abcd", Fixed: "dcba", Path: "/usr/bin/demo"}},
 		Sites:   []site{{Addr: 0x1000, Orig: [5]byte{1, 2, 3, 4, 5}, Old: [5]byte{1, 2, 3, 4, 5}, New: [5]byte{0xe9}, Ranges: [][2]uint64{{0x1000, 0x1040}}, Name: "main"}},
 	}
 	body, err := j.encodeBody()

@@ -20,7 +20,7 @@ import (
 // Layout, little endian:
 //
 //	0   magic "HOTPATCH"
-//	8   u32 version (1)
+//	8   u32 version (2; of 1, which lacks some fields of the body, reading is all there is)
 //	12  u32 phase
 //	16  u64 address of the primary's journal (its own address: this is it)
 //	24  u64 size of header and journal, bytes, page multiple
@@ -31,7 +31,8 @@ import (
 //	64  body: see encodeBody
 const (
 	journalMagic   = "HOTPATCH"
-	journalVersion = 1
+	journalVersion = 2
+	firstVersion   = 1 // the oldest that is understood
 	headerSize     = 64
 	phaseAt        = 12
 	pageSize       = 4096
@@ -61,7 +62,10 @@ type journal struct {
 	ID      patch.ID
 	Seq     uint64
 	Since   time.Time
-	UID     uint32 // who applied it
+	UID     uint32     // who applied it
+	User    string     // the name behind UID, as the tool knew it; since version 2
+	Tool    string     // the tool's version; since version 2
+	Mode    patch.Mode // how it was applied; since version 2
 	Package string
 	Regions []region
 	Sites   []site
@@ -77,6 +81,7 @@ type region struct {
 	EHSize  uint64
 	State   bool // it brought variables of its own, whose values would be lost without it
 	BuildID string
+	Fixed   string // build-id of the fixed image; since version 2
 	Path    string
 
 	Void bool // found when looking, never stored: the image is not what was patched any more
@@ -134,7 +139,9 @@ func (j *journal) encodeBody() ([]byte, error) {
 	b = le.AppendUint64(b, j.Seq)
 	b = le.AppendUint64(b, uint64(j.Since.UnixNano()))
 	b = le.AppendUint32(b, j.UID)
-	b = appendString(b, j.Package)
+	for _, s := range []string{j.User, j.Tool, string(j.Mode), j.Package} {
+		b = appendString(b, s)
+	}
 	b = le.AppendUint32(b, uint32(len(j.Regions)))
 	for _, r := range j.Regions {
 		for _, v := range []uint64{r.Addr, r.Header, r.RX, r.RW, r.Bias, r.EHFrame, r.EHSize} {
@@ -146,6 +153,7 @@ func (j *journal) encodeBody() ([]byte, error) {
 		}
 		b = append(b, state)
 		b = appendString(b, r.BuildID)
+		b = appendString(b, r.Fixed)
 		b = appendString(b, r.Path)
 	}
 	b = le.AppendUint32(b, uint32(len(j.Sites)))
@@ -186,6 +194,7 @@ func fnv1a(b []byte) uint64 {
 
 // head is the decoded fixed part.
 type head struct {
+	version        uint32
 	phase          phase
 	primary        uint64
 	header, rx, rw uint64
@@ -198,10 +207,12 @@ func decodeHead(b []byte, size uint64) (head, error) {
 		return head{}, errNotJournal
 	}
 	le := binary.LittleEndian
-	if v := le.Uint32(b[8:]); v != journalVersion {
-		return head{}, fmt.Errorf("journal has version %d, not %d: it was written by another release of hotpatch", v, journalVersion)
+	version := le.Uint32(b[8:])
+	if version < firstVersion || version > journalVersion {
+		return head{}, fmt.Errorf("journal has version %d, not %d to %d: it was written by another release of hotpatch", version, firstVersion, journalVersion)
 	}
 	h := head{
+		version: version,
 		phase:   phase(le.Uint32(b[phaseAt:])),
 		primary: le.Uint64(b[16:]),
 		header:  le.Uint64(b[24:]), rx: le.Uint64(b[32:]), rw: le.Uint64(b[40:]),
@@ -229,11 +240,19 @@ func decodeBody(b []byte, h head, at uint64) (*journal, error) {
 	j.Seq = d.u64()
 	j.Since = time.Unix(0, int64(d.u64())).UTC()
 	j.UID = d.u32()
+	j.Mode = patch.Strict
+	if h.version > 1 {
+		j.User, j.Tool, j.Mode = d.str(), d.str(), patch.Mode(d.str())
+	}
 	j.Package = d.str()
 	for range d.count(maxRegions, 61) {
 		r := region{Addr: d.u64(), Header: d.u64(), RX: d.u64(), RW: d.u64(), Bias: d.u64(), EHFrame: d.u64(), EHSize: d.u64()}
 		r.State = d.take(1)[0] != 0
-		r.BuildID, r.Path = d.str(), d.str()
+		r.BuildID = d.str()
+		if h.version > 1 {
+			r.Fixed = d.str()
+		}
+		r.Path = d.str()
 		if r.Header > r.RX || r.RX > 1<<32 || r.EHSize > r.RX {
 			d.fail("region at %#x has impossible sizes", r.Addr)
 		}

@@ -2,9 +2,11 @@ package txn_test
 
 import (
 	"encoding/binary"
+	"os"
 	"strings"
 	"testing"
 
+	"hotpatch/internal/patch"
 	"hotpatch/internal/txn"
 )
 
@@ -31,8 +33,39 @@ func TestJournalRefusesWhatItDidNotWrite(t *testing.T) {
 	}
 }
 
+// TestJournalOfTheFirstVersionIsRead: a process lives longer than the tool
+// that patched it.
+func TestJournalOfTheFirstVersionIsRead(t *testing.T) {
+	s, err := txn.JournalState(firstVersion(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.UID != 7 || s.User != "" || s.Tool != "" || s.Mode != patch.Strict || s.Package != "demo 1.0" || s.State != txn.InForce ||
+		len(s.Images) != 1 || s.Images[0].BuildID != "abcd" || s.Images[0].Fixed != "" || s.Images[0].Path != "/usr/bin/demo" || len(s.Names) != 1 {
+		t.Errorf("%+v", s)
+	}
+	if s, err = txn.JournalState(txn.SampleJournal()); err != nil {
+		t.Fatal(err)
+	}
+	if s.UID != 7 || s.User != "alice" || s.Tool != "v1.2.3" || s.Images[0].Fixed != "dcba" || s.Since.Unix() != 1700000000 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// firstVersion is a journal in a mapping of two pages, as the first release
+// wrote it.
+func firstVersion(t testing.TB) []byte {
+	t.Helper()
+	b, err := os.ReadFile("testdata/journals/version1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b, make([]byte, 8192-len(b))...)
+}
+
 func FuzzJournal(f *testing.F) {
 	f.Add(txn.SampleJournal())
+	f.Add(firstVersion(f))
 	f.Add([]byte("HOTPATCH"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = txn.DecodeJournal(b) // must not panic, whatever it says

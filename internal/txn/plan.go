@@ -36,6 +36,12 @@ type plan struct {
 	restored []site     // entries that only those have, to be set back
 }
 
+// signature is who puts a plan in force, and how.
+type signature struct {
+	By
+	mode patch.Mode
+}
+
 // parts matches the images of a bundle with the modules of the process,
 // leaving out those that this bundle has patched already.
 func (t *target) parts(b *patch.Bundle, id patch.ID) ([]*part, error) {
@@ -82,14 +88,14 @@ func (t *target) covered(id patch.ID, m proc.Module) bool {
 // plan verifies that the process is what the bundle was made for and computes
 // all bytes to write. Nothing is changed. fresh: do not use the room of an
 // earlier transaction again.
-func (t *target) plan(b *patch.Bundle, id patch.ID, fresh bool) (*plan, error) {
+func (t *target) plan(b *patch.Bundle, id patch.ID, by signature, fresh bool) (*plan, error) {
 	parts, err := t.parts(b, id)
 	if err != nil {
 		return nil, err
 	}
 	p := &plan{parts: parts, journal: journal{
 		Phase: prepared, ID: id, Seq: 1, Since: time.Now().UTC(), UID: uint32(os.Getuid()),
-		Package: packageName(&b.Manifest),
+		User: by.User, Tool: by.Tool, Mode: by.mode, Package: packageName(&b.Manifest),
 	}}
 	for _, j := range t.journals {
 		p.journal.Seq = max(p.journal.Seq, j.Seq+1)
@@ -119,6 +125,9 @@ func (t *target) plan(b *patch.Bundle, id patch.ID, fresh bool) (*plan, error) {
 		}
 	}
 	p.journal.Sites = append(p.journal.Sites, p.restored...)
+	if len(p.replaced) > 0 {
+		p.journal.Mode = patch.Strict
+	}
 	if p.reuse && !t.sameCode(p) {
 		// Something that carried code refers to lies elsewhere now. Pointers
 		// into the old copy may be about: leave it alone and take new room.
@@ -233,7 +242,7 @@ func (p *plan) redirect() change {
 func journalRoom(p *plan) (uint64, error) {
 	j := p.journal
 	for _, pt := range p.parts {
-		j.Regions = append(j.Regions, region{BuildID: pt.module.BuildID, Path: pt.module.Path})
+		j.Regions = append(j.Regions, region{BuildID: pt.module.BuildID, Fixed: pt.image.BuildIDFixed, Path: pt.module.Path})
 		for _, s := range pt.image.Sites {
 			j.Sites = append(j.Sites, site{Name: siteName(s.Name), Ranges: s.Ranges})
 		}
@@ -268,7 +277,7 @@ func (t *target) arrange(p *plan, fresh bool) error {
 		}
 		r.RX = r.Header + o.Hi - o.Lo
 		r.RW = o.RWEnd - o.Hi
-		r.Bias, r.BuildID, r.Path = pt.module.Bias, pt.module.BuildID, pt.module.Path
+		r.Bias, r.BuildID, r.Fixed, r.Path = pt.module.Bias, pt.module.BuildID, pt.image.BuildIDFixed, pt.module.Path
 		r.State = hasVariables(o)
 	}
 	if p.reuse = !fresh && t.arrangeAgain(p); !p.reuse {

@@ -3,8 +3,6 @@ package txn_test
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,16 +18,15 @@ const base0, fixed1, fixed2 = "10 20 30 40", "11 21 30 41", "12 20 31 42"
 func versions(t *testing.T) (path string, one, two *patch.Bundle) {
 	t.Helper()
 	base, first := compile(t, "versions", "-g")
-	second := filepath.Join(t.TempDir(), "versions.second")
-	out, err := exec.Command("gcc", "-O2", "-Wno-return-type", "-pthread", "-g", "-DFIXED=2", "-o", second, "testdata/victims/versions.c").CombinedOutput()
-	if err != nil {
-		t.Fatalf("compile: %v\n%s", err, out)
-	}
-	named := func(b *patch.Bundle, version string) *patch.Bundle {
-		b.Manifest.Package, b.Manifest.BaseVersion, b.Manifest.FixedVersion = "versions", "1.0", version
-		return b
-	}
-	return base, named(built(t, base, first), "1.0+deb12u1"), named(built(t, base, second), "1.0+deb12u2")
+	second := compileAs(t, "versions", "versions.second", "-g", "-DFIXED=2")
+	return base, named(t, built(t, base, first), "1.0+deb12u1"), named(t, built(t, base, second), "1.0+deb12u2")
+}
+
+// named makes a bundle one to a version of a package.
+func named(t testing.TB, b *patch.Bundle, version string) *patch.Bundle {
+	t.Helper()
+	b.Manifest.Package, b.Manifest.BaseVersion, b.Manifest.FixedVersion = "victim", "1.0", version
+	return accepted(t, b)
 }
 
 func TestLaterHotpatchTakesThePlaceOfAnEarlierOne(t *testing.T) {
@@ -119,23 +116,10 @@ func TestKilledReplacementIsWhollyOneOrTheOther(t *testing.T) {
 
 func TestHotpatchWithVariablesIsNotReplaced(t *testing.T) {
 	base, fixed := compile(t, "kinds", "-g")
-	named := func(version string) *patch.Bundle {
-		b := built(t, base, fixed)
-		b.Manifest.Package, b.Manifest.BaseVersion, b.Manifest.FixedVersion = "kinds", "1.0", version
-		return b
-	}
-	// An acceptance is of one bundle; this one is changed behind its back.
-	accept := func(b *patch.Bundle) *patch.Bundle {
-		b.Accepted = nil
-		if err := b.Accept("test", "a test", time.Unix(0, 0)); err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
 	v := start(t, base)
-	apply(t, v, accept(named("1.1")), txn.Applied)
+	apply(t, v, named(t, built(t, base, fixed), "1.1"), txn.Applied)
 	v.want("v3", "4301")
-	r := apply(t, v, accept(named("1.2")), txn.Denied)
+	r := apply(t, v, named(t, built(t, base, fixed), "1.2"), txn.Denied)
 	if !strings.Contains(r.Reason, "variables of its own") {
 		t.Errorf("reason %q", r.Reason)
 	}

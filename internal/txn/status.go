@@ -18,6 +18,9 @@ type State struct {
 	Package string       `json:"package"` // "redis-tools 5:7.0.15-1~deb12u10"
 	Since   time.Time    `json:"since"`
 	UID     uint32       `json:"uid"`   // who applied it
+	User    string       `json:"user"`  // the name of uid then; "" in journals of version 1
+	Tool    string       `json:"tool"`  // version of the tool; "" likewise
+	Mode    patch.Mode   `json:"mode"`  // how it was applied
 	Seq     uint64       `json:"seq"`   // order of application in this process
 	State   string       `json:"state"` // see the constants
 	Images  []StateImage `json:"images"`
@@ -34,6 +37,7 @@ const (
 // StateImage is one patched image.
 type StateImage struct {
 	BuildID   string `json:"build_id"`
+	Fixed     string `json:"build_id_fixed"` // "" in journals of version 1
 	Path      string `json:"path"`
 	Functions int    `json:"functions"`
 	Addr      uint64 `json:"addr"` // of the tagged mapping
@@ -94,7 +98,7 @@ func states(maps []proc.Map, mem io.ReaderAt) ([]State, error) {
 }
 
 func (j *journal) state(st standing) (State, bool) {
-	s := State{ID: j.ID, Package: j.Package, Since: j.Since, UID: j.UID, Seq: j.Seq}
+	s := State{ID: j.ID, Package: j.Package, Since: j.Since, UID: j.UID, User: j.User, Tool: j.Tool, Mode: j.Mode, Seq: j.Seq}
 	switch {
 	case j.Phase == reverted, st == allOld && j.Phase != applied:
 		return s, false // nothing of it is in force
@@ -108,7 +112,7 @@ func (j *journal) state(st standing) (State, bool) {
 	for i, r := range j.Regions {
 		if !r.Void {
 			s.Images = append(s.Images, StateImage{
-				BuildID: r.BuildID, Path: r.Path, Functions: len(j.sitesOf(i)), Addr: r.Addr, Size: r.RX + r.RW, Code: r.Addr + r.Header,
+				BuildID: r.BuildID, Fixed: r.Fixed, Path: r.Path, Functions: len(j.sitesOf(i)), Addr: r.Addr, Size: r.RX + r.RW, Code: r.Addr + r.Header,
 			})
 		}
 	}

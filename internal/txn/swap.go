@@ -32,6 +32,9 @@ type change struct {
 	before, after phase
 	edits         []edit
 	guards        []guard
+	// least are the guards that must be clear even where old code may finish;
+	// nil: that is not allowed.
+	least []guard
 	// expect is what the code around the edits must be when they are made, and
 	// images are what must still be loaded: between our looking and the stop
 	// the process may have unloaded a library and mapped something else there.
@@ -83,7 +86,11 @@ func (r *run) swap(c change) error {
 	var space *unwind.Space
 	for backoff := firstBackoff; ; {
 		k := newChecker(r.target, space, c.guards, trampolines)
+		if c.least != nil {
+			k.least = newChecker(r.target, space, c.least, trampolines)
+		}
 		err := ptrace.Run(func(t *ptrace.Tracer) error { return r.attempt(t, c, k) })
+		r.lingers = k.lingers
 		var b *busy
 		switch {
 		case err == nil:
@@ -173,6 +180,9 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	// Of threads that appear later the mappings do not tell where stacks end.
 	if k.maps, err = proc.Maps(r.info.PID); err != nil {
 		return err
+	}
+	if k.least != nil {
+		k.least.maps, k.least.known = k.maps, k.known
 	}
 	children, err := proc.Children(r.info.PID)
 	if err != nil {

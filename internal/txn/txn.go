@@ -31,9 +31,20 @@ type Options struct {
 	Wait   time.Duration // how long to go on trying while the process is busy; 0: three seconds
 	Log    *slog.Logger  // nil: silent
 	Tables *Tables       // unwind data shared between calls; nil: none
+	By     By            // noted in the process
+
+	// Consistency: "" as the bundle says, or Strict. A bundle cannot be made
+	// independent that was not proved to be.
+	Consistency patch.Mode
 
 	step func(point string) // a test may kill us at each named point
 	fail func(point string) error
+}
+
+// By is who applies a hotpatch, for those who ask later.
+type By struct {
+	User string // a name; the uid is noted by itself
+	Tool string // the tool's version
 }
 
 const defaultWait = 3 * time.Second
@@ -80,6 +91,9 @@ type Result struct {
 	Attempts int     `json:"attempts"`
 	PausedUS int64   `json:"paused_us"` // how long running threads stood still, over all attempts
 	Threads  int     `json:"threads"`   // stopped in the last attempt
+	// Lingers says where replaced code was still on a stack when an independent
+	// hotpatch was applied: it finishes there. "": nowhere.
+	Lingers string `json:"lingers,omitempty"`
 }
 
 // Refusal is why a process is left alone: it is not safe, or not allowed.
@@ -126,6 +140,7 @@ type run struct {
 	attempts int
 	paused   time.Duration
 	stopped  int
+	lingers  string // where replaced code was on a stack when the entries were written
 }
 
 func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*run) error) Result {
@@ -177,7 +192,7 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 	}
 	res.Attempts += r.attempts
 	res.PausedUS += r.paused.Microseconds()
-	res.Threads = r.stopped
+	res.Threads, res.Lingers = r.stopped, r.lingers
 	if err == nil || errors.Is(err, errAlready) {
 		return false, err
 	}

@@ -23,19 +23,33 @@ import (
 // compile builds a victim twice, as it is and with -DFIXED.
 func compile(t testing.TB, name string, flags ...string) (base, fixed string) {
 	t.Helper()
+	return compileAs(t, name, name, flags...), compileAs(t, name, name+".fixed", append([]string{"-DFIXED"}, flags...)...)
+}
+
+// compileAs builds a victim once, under a name of its own.
+func compileAs(t testing.TB, name, out string, flags ...string) string {
+	t.Helper()
 	if _, err := exec.LookPath("gcc"); err != nil {
 		skip(t, "gcc is missing")
 	}
-	dir := t.TempDir()
-	build := func(out string, extra ...string) string {
-		path := filepath.Join(dir, out)
-		args := append([]string{"-O2", "-Wall", "-Wno-return-type", "-pthread", "-o", path, filepath.Join("testdata", "victims", name+".c")}, extra...)
-		if b, err := exec.Command("gcc", append(args, flags...)...).CombinedOutput(); err != nil {
-			t.Fatalf("compile %s: %v\n%s", name, err, b)
-		}
-		return path
+	path := filepath.Join(t.TempDir(), out)
+	args := append([]string{"-O2", "-Wall", "-Wno-return-type", "-pthread", "-o", path, filepath.Join("testdata", "victims", name+".c")}, flags...)
+	if b, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		t.Fatalf("compile %s: %v\n%s", name, err, b)
 	}
-	return build(name), build(name+".fixed", "-DFIXED")
+	return path
+}
+
+// accepted takes a bundle that was changed after it was built.
+func accepted(t testing.TB, b *patch.Bundle) *patch.Bundle {
+	t.Helper()
+	if b.Accepted = nil; b.Manifest.Verdict != patch.Review {
+		return b
+	}
+	if err := b.Accept("test", "a test", time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // skip skips, unless everything must run.

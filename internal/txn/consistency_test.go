@@ -1,0 +1,124 @@
+package txn_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"hotpatch/internal/patch"
+	"hotpatch/internal/txn"
+)
+
+// independent makes a victim's bundle of one function independent.
+func independent(t testing.TB, b *patch.Bundle) *patch.Bundle {
+	t.Helper()
+	b.Manifest.Mode = patch.Independent
+	return accepted(t, b)
+}
+
+func TestIndependentHotpatchLetsOldCodeFinish(t *testing.T) {
+	base, fixed := compile(t, "finishes")
+	b := independent(t, byHand(t, base, fixed, "fixed_function"))
+	v := start(t, base)
+	v.want("q", "2")
+	v.want("h", "held")
+	r := apply(t, v, b, txn.Applied)
+	if !strings.Contains(r.Lingers, "fixed_function") || r.Attempts > 2 {
+		t.Errorf("%+v does not say where the old code still runs", r)
+	}
+	v.want("q", "1001") // new calls, while the old one waits
+	ss, err := txn.Status(v.pid)
+	if err != nil || len(ss) != 1 || ss[0].Mode != patch.Independent || ss[0].State != txn.InForce {
+		t.Errorf("status %+v, %v", ss, err)
+	}
+	v.want("g", "43") // it ended in the old code, with all that it knew
+	v.want("q", "1001")
+	if r := apply(t, v, b, txn.Already); r.Lingers != "" {
+		t.Errorf("%+v", r)
+	}
+	revert(t, v, b, txn.Reverted)
+	if r := apply(t, v, b, txn.Applied); r.Lingers != "" {
+		t.Errorf("%+v: nothing lingers", r)
+	}
+	v.running()
+}
+
+// TestRevertOfAnIndependentHotpatchIsStrict: its code is used again by the next
+// apply, so nobody may be left in it.
+func TestRevertOfAnIndependentHotpatchIsStrict(t *testing.T) {
+	base, fixed := compile(t, "finishes", "-g")
+	b := independent(t, built(t, base, fixed))
+	v := start(t, base)
+	apply(t, v, b, txn.Applied)
+	v.want("h", "held")
+	r := txn.Revert(context.Background(), v.pid, id(t, b), txn.Options{Wait: 50 * time.Millisecond})
+	if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "code of hotpatch") {
+		t.Fatalf("%+v", r)
+	}
+	v.want("q", "1001")
+	v.want("g", "1042")
+	revert(t, v, b, txn.Reverted)
+	v.want("q", "2")
+}
+
+func TestConsistencyCanOnlyBeMadeStricter(t *testing.T) {
+	base, fixed := compile(t, "finishes")
+	v := start(t, base)
+	v.want("h", "held")
+	o := txn.Options{Wait: 50 * time.Millisecond}
+
+	o.Consistency = patch.Strict
+	b := independent(t, byHand(t, base, fixed, "fixed_function"))
+	if r := txn.Apply(context.Background(), v.pid, b, o); r.Outcome != txn.Busy || !strings.Contains(r.Reason, "fixed_function") {
+		t.Errorf("independent, applied strictly: %+v", r)
+	}
+	o.Consistency = patch.Independent
+	b = byHand(t, base, fixed, "fixed_function")
+	if r := txn.Apply(context.Background(), v.pid, b, o); r.Outcome != txn.Denied || !strings.Contains(r.Reason, "not proved") {
+		t.Errorf("strict, applied as independent: %+v", r)
+	}
+	v.want("q", "2")
+	v.want("g", "43")
+	v.running()
+}
+
+// TestNobodyIsBetweenTheBytesOfAnEntry: a thread inside the five bytes that the
+// jump takes keeps even an independent hotpatch out.
+func TestNobodyIsBetweenTheBytesOfAnEntry(t *testing.T) {
+	base, fixed := compile(t, "spins_at_entry")
+	b := independent(t, byHand(t, base, fixed, "fixed_function"))
+	v := start(t, base)
+	v.want("q", "1")
+	v.want("h", "held") // in a loop within the first bytes
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 100 * time.Millisecond})
+	if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "fixed_function") || r.Attempts < 3 {
+		t.Fatalf("%+v", r)
+	}
+	v.want("q", "1")
+	v.want("g", "gone")
+	apply(t, v, b, txn.Applied)
+	v.want("q", "1000")
+	v.running()
+}
+
+// TestReplacingIsStrict: what the replaced hotpatch brought must not be waited
+// for by any stack either.
+func TestReplacingIsStrict(t *testing.T) {
+	base, first := compile(t, "finishes", "-g")
+	second := compileAs(t, "finishes", "finishes.second", "-g", "-DFIXED=2")
+	one := independent(t, named(t, built(t, base, first), "1.0+deb12u1"))
+	two := independent(t, named(t, built(t, base, second), "1.0+deb12u2"))
+	v := start(t, base)
+	apply(t, v, one, txn.Applied)
+	v.want("h", "held")
+	r := txn.Apply(context.Background(), v.pid, two, txn.Options{Wait: 50 * time.Millisecond})
+	if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "code of hotpatch") {
+		t.Fatalf("%+v", r)
+	}
+	v.want("q", "1001")
+	v.want("g", "1042")
+	apply(t, v, two, txn.Applied)
+	v.want("q", "2001")
+	v.running()
+}

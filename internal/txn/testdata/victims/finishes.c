@@ -1,0 +1,29 @@
+// A function that waits in the middle when asked to, and then finishes with
+// what it knew before.
+#include "victim.h"
+#ifdef FIXED
+#define ADDED (FIXED * 1000) // -DFIXED is 1
+#else
+#define ADDED 1
+#endif
+
+static atomic_int hold, result;
+static pthread_t worker;
+static void wait_here(void) { while (hold) usleep(1000); }
+NOINLINE int fixed_function(int n, void (*wait)(void)) {
+	volatile int kept = n;
+	if (wait) wait();
+	return kept + ADDED;
+}
+static void *work(void *a) { (void)a; result = fixed_function(42, wait_here); return NULL; }
+
+int main(void) {
+	answer("ready %d", getpid());
+	const char *q;
+	while ((q = next()))
+		switch (*q) {
+		case 'q': answer("%d", fixed_function(1, NULL)); break;
+		case 'h': hold = 1; pthread_create(&worker, NULL, work, NULL); usleep(50000); answer("held"); break;
+		case 'g': hold = 0; pthread_join(worker, NULL); answer("%d", result); break;
+		}
+}
