@@ -24,6 +24,7 @@ func (d *Diff) compare() {
 	for i, b := range d.Fixed.Funcs {
 		if d.state[i] == Same {
 			d.compareRefs(d.baseOf[i], b)
+			d.compareHandlers(d.baseOf[i], b)
 		}
 	}
 	d.spreadParts()

@@ -66,15 +66,18 @@ type Manifest struct {
 
 // Image is one base image and the object that fixes it.
 type Image struct {
-	Path         string     `json:"path"` // in the package ("/usr/bin/redis-server") or the file name
-	BuildIDBase  string     `json:"build_id_base"`
-	BuildIDFixed string     `json:"build_id_fixed"`
-	Object       string     `json:"object"`           // member name
-	Digest       string     `json:"digest"`           // hex SHA-256 of the object
-	Before       string     `json:"before,omitempty"` // hex SHA-256 of the member with the code before; "": there is none
-	Counts       Counts     `json:"counts"`
-	Sites        []Site     `json:"sites"` // by Base
-	Functions    []Function `json:"functions"`
+	Path         string `json:"path"` // in the package ("/usr/bin/redis-server") or the file name
+	BuildIDBase  string `json:"build_id_base"`
+	BuildIDFixed string `json:"build_id_fixed"`
+	Object       string `json:"object"`           // member name
+	Digest       string `json:"digest"`           // hex SHA-256 of the object
+	Before       string `json:"before,omitempty"` // hex SHA-256 of the member with the code before; "": there is none
+	// Unwinds: exceptions may have to pass through the code. The process is
+	// patched only where its unwinder can be told of it.
+	Unwinds   bool       `json:"unwinds,omitempty"`
+	Counts    Counts     `json:"counts"`
+	Sites     []Site     `json:"sites"` // by Base
+	Functions []Function `json:"functions"`
 }
 
 // Counts are functions by state.

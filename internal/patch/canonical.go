@@ -221,7 +221,7 @@ func (o *Object) checkChunks() error {
 			end, hi = max(end, o.Hi), o.RWEnd
 		}
 		switch {
-		case c.Kind > Var:
+		case int(c.Kind) >= len(kinds):
 			return fmt.Errorf("chunk %d at %#x: kind %d unknown", i, c.Addr, c.Kind)
 		case len(c.Data) == 0:
 			return fmt.Errorf("chunk %d at %#x: empty", i, c.Addr)

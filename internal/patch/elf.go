@@ -51,6 +51,8 @@ var kinds = [...]struct {
 	Table:  {".data.rel.ro.", shfAlloc},
 	Unwind: {".eh_frame", shfAlloc},
 	Var:    {".data.", shfAlloc | shfWrite},
+
+	Handlers: {".gcc_except_table.", shfAlloc},
 }
 
 // The sections behind the chunks, in this order.

@@ -23,11 +23,12 @@ type Object struct {
 type ChunkKind uint8
 
 const (
-	Code   ChunkKind = iota // .text.<n>   AX
-	Const                   // .rodata.<n> A
-	Table                   // .data.rel.ro.<n> A: constants with relocations
-	Unwind                  // .eh_frame   A
-	Var                     // .data.<n>   WA  (in the read-write part)
+	Code     ChunkKind = iota // .text.<n>   AX
+	Const                     // .rodata.<n> A
+	Table                     // .data.rel.ro.<n> A: constants with relocations
+	Unwind                    // .eh_frame   A
+	Var                       // .data.<n>   WA  (in the read-write part)
+	Handlers                  // .gcc_except_table.<n> A: what code does with exceptions
 )
 
 // Chunk is a run of bytes at an address.

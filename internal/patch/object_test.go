@@ -36,7 +36,7 @@ func TestNeighbouringChunksBecomeOne(t *testing.T) {
 	for _, k := range c.Chunks {
 		got = append(got, fmt.Sprintf("%d %#x+%#x", k.Kind, k.Addr, len(k.Data)))
 	}
-	want := []string{"0 0x2010+0x17", "1 0x2800+0x6", "3 0x5000+0x30", "2 0x6ff8+0x18", "0 0x8000+0x3", "4 0x9000+0x1104"}
+	want := []string{"0 0x2010+0x17", "1 0x2800+0x6", "3 0x5000+0x30", "2 0x6ff8+0x18", "0 0x8000+0x3", "5 0x8800+0x4", "4 0x9000+0x1104"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -119,14 +119,14 @@ func TestObjectValuesAreChecked(t *testing.T) {
 		"huge span":          {func(o *patch.Object) { o.RWEnd = o.Lo + patch.MaxSpan + patch.PageSize }, "span"},
 		"kernel address":     {func(o *patch.Object) { o.Lo, o.Hi, o.RWEnd = 1<<63, 1<<63+0x1000, 1<<63+0x1000 }, "span"},
 		"empty chunk":        {func(o *patch.Object) { o.Chunks[1].Data = nil }, "chunk 1"},
-		"chunk kind":         {func(o *patch.Object) { o.Chunks[1].Kind = 5 }, "chunk 1"},
+		"chunk kind":         {func(o *patch.Object) { o.Chunks[1].Kind = 6 }, "chunk 1"},
 		"chunk order":        {func(o *patch.Object) { o.Chunks[0].Addr = 0x2021 }, "chunk 1"},
 		"chunk overlap":      {func(o *patch.Object) { o.Chunks[0].Addr = 0x2018 }, "chunk 1"},
 		"chunk below Lo":     {func(o *patch.Object) { o.Chunks[0].Addr = 0x1ff0 }, "chunk 0"},
 		"chunk across Hi":    {func(o *patch.Object) { o.Chunks[5].Addr = o.Hi - 2 }, "chunk 5"},
-		"chunk wraps":        {func(o *patch.Object) { o.Chunks[7].Addr = ^uint64(0) - 1 }, "chunk 7"},
+		"chunk wraps":        {func(o *patch.Object) { o.Chunks[8].Addr = ^uint64(0) - 1 }, "chunk 8"},
 		"var below Hi":       {func(o *patch.Object) { o.Chunks[5].Kind = patch.Var }, "chunk 5"},
-		"code above Hi":      {func(o *patch.Object) { o.Chunks[7].Kind = patch.Code }, "chunk 7"},
+		"code above Hi":      {func(o *patch.Object) { o.Chunks[8].Kind = patch.Code }, "chunk 8"},
 		"two eh_frames":      {func(o *patch.Object) { o.Chunks[4].Kind = patch.Unwind }, "chunk 4"},
 		"eh_frame elsewhere": {func(o *patch.Object) { o.EHFrame = 0x5001 }, "eh_frame"},
 		"eh_frame missing":   {func(o *patch.Object) { o.Chunks[3].Kind = patch.Const }, "eh_frame"},
@@ -270,7 +270,7 @@ func drawObject(t *rapid.T) *patch.Object {
 		at = (at + patch.PageSize - 1) &^ (patch.PageSize - 1)
 		return at
 	}
-	o.Hi = part([]patch.ChunkKind{patch.Code, patch.Code, patch.Const, patch.Table, patch.Unwind}, "rx")
+	o.Hi = part([]patch.ChunkKind{patch.Code, patch.Code, patch.Const, patch.Table, patch.Handlers, patch.Unwind}, "rx")
 	if o.Hi == o.Lo {
 		o.Hi += patch.PageSize
 		at = o.Hi

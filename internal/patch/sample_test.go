@@ -37,6 +37,7 @@ func sampleObject() *patch.Object {
 			{Kind: patch.Unwind, Addr: 0x5000, Data: ehFrame},
 			{Kind: patch.Table, Addr: 0x6ff8, Data: make([]byte, 24)},
 			{Kind: patch.Code, Addr: 0x8000, Data: []byte{0x31, 0xc0, 0xc3}},
+			{Kind: patch.Handlers, Addr: 0x8800, Data: []byte{0xff, 0xff, 1, 0}},
 			{Kind: patch.Var, Addr: 0x9000, Data: make([]byte, 8)},
 			{Kind: patch.Var, Addr: 0xa100, Data: []byte{1, 2, 3, 4}},
 		},
