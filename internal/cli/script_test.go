@@ -61,6 +61,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"flip":     flip,
 		"start":    start,
 		"ask":      ask,
+		"until":    until,
 		"tell":     tell,
 		"pause": func(ts *testscript.TestScript, _ bool, args []string) {
 			d, err := time.ParseDuration(args[0])
@@ -245,6 +246,24 @@ func ask(ts *testscript.TestScript, _ bool, args []string) {
 	if got != args[2] {
 		ts.Fatalf("%s answered %q, want %q", args[0], got, args[2])
 	}
+}
+
+// until NAME LINE WANT asks until the answer is as wanted.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	c := conversations(ts)[args[0]]
+	if c == nil {
+		ts.Fatalf("no program %s", args[0])
+	}
+	var got string
+	for late := time.Now().Add(20 * time.Second); time.Now().Before(late); time.Sleep(5 * time.Millisecond) {
+		var err error
+		got, err = c.ask(args[1])
+		ts.Check(err)
+		if got == args[2] {
+			return
+		}
+	}
+	ts.Fatalf("%s went on answering %q, want %q", args[0], got, args[2])
 }
 
 func conversations(ts *testscript.TestScript) map[string]*conversation {
