@@ -1,9 +1,11 @@
 package diff_test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"hotpatch/internal/diff"
@@ -39,6 +41,33 @@ func compile(t testing.TB, source string, flags ...string) string {
 		t.Fatalf("gcc: %v\n%s\n%s", err, text, source)
 	}
 	return out
+}
+
+// compileFiles builds a program of several sources; headers are among them.
+func compileFiles(t testing.TB, files map[string]string, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	compiler := "gcc"
+	args := []string{"-O2", "-fPIE", "-pie", "-fcf-protection=none", "-Wl,--build-id=sha1", "-o", "victim"}
+	args = append(args, flags...)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(files[name]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		switch filepath.Ext(name) {
+		case ".c":
+			args = append(args, name)
+		case ".cc":
+			compiler = "g++"
+			args = append(args, name)
+		}
+	}
+	cmd := exec.Command(need(t, compiler), args...)
+	cmd.Dir = dir
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", compiler, err, text)
+	}
+	return filepath.Join(dir, "victim")
 }
 
 func strip(t testing.TB, path string) string {

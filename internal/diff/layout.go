@@ -1,15 +1,11 @@
 package diff
 
 import (
-	"cmp"
-	"debug/dwarf"
 	"debug/elf"
-	"errors"
 	"fmt"
-	"regexp"
 	"slices"
+	"sort"
 	"strings"
-	"sync"
 
 	"hotpatch/internal/image"
 )
@@ -21,279 +17,182 @@ type Layout struct {
 	// Padding: nothing that existed moved; new members fill what was padding,
 	// or a member has another name or kind at its old place.
 	Padding bool
-	// Enum: an enumerator has another value, in a type that no member has.
+	// Enum: an enumerator has another value, in a type that no member, no
+	// variable outside of functions and no array has.
 	Enum bool
+	// Local: Enum, and parameters or local variables have the type. So the
+	// program tells its values from other numbers, and keeps none.
+	Local bool
 }
 
 // Layouts compares all types that both images name: size, members, offsets,
-// bit fields, enumerators. known is false when either image has no DWARF; then
-// nothing was compared. An error with known set names a type that could not be
-// read; all others were compared.
+// bit fields, virtual functions, enumerators. known is false when either image
+// has no DWARF; then nothing was compared. An error with known set names a type
+// that could not be read; all others were compared.
+//
+// Types of one name are compared within the compilation unit of one name:
+// static types of two files may share theirs.
 func Layouts(base, fixed *image.Image) (out []Layout, known bool, err error) {
+	l, err := readLayouts(base, fixed)
+	if l == nil {
+		return nil, false, err
+	}
+	return l.compare(nil), true, err
+}
+
+// LayoutsFor is Layouts of the types that code in fixed functions can handle,
+// as far as that is certain: those of the compilation units that hold the
+// functions and their counterparts, or a variable that the functions refer to,
+// directly or through tables. gcc describes in a unit each type that its code
+// handles, also one that only a cast mentions, and so one behind a void
+// pointer. Where that is not known of every unit concerned, or one of the
+// functions is in none, all types are compared. So they are when nothing tells
+// which unit a variable is of.
+//
+// What no such unit names is handled only by code that is equal in both
+// images, and that code makes and uses its objects as it always did.
+func (d *Diff) LayoutsFor(functions []*Func) (out []Layout, known bool, err error) {
+	l, err := readLayouts(d.Base.Image, d.Fixed.Image)
+	if l == nil {
+		return nil, false, err
+	}
+	return l.compare(l.reached(d, functions)), true, err
+}
+
+// layouts are the types of both images.
+type layouts struct{ base, fixed *typeSet }
+
+// readLayouts is nil when either image has no DWARF. An error besides is that
+// of a single type.
+func readLayouts(base, fixed *image.Image) (*layouts, error) {
 	x, err := typesOf(base)
 	if err != nil || x == nil {
-		return nil, false, err
+		return nil, err
 	}
 	y, err := typesOf(fixed)
 	if err != nil || y == nil {
-		return nil, false, err
+		return nil, err
 	}
 	for _, t := range []*typeSet{x, y} {
 		if t.unread != "" {
 			err = fmt.Errorf("read types: %s", t.unread)
 		}
 	}
-	for _, name := range y.names {
-		if x.defs[name] == nil {
+	return &layouts{x, y}, err
+}
+
+// pairUnits gives every unit the one of the other image with its name. Names
+// that repeat pair by order if there are as many on either side.
+func (l *layouts) pairUnits() map[*unit]*unit {
+	by := func(t *typeSet) map[string][]*unit {
+		out := map[string][]*unit{}
+		for _, u := range t.units {
+			out[u.name] = append(out[u.name], u)
+		}
+		return out
+	}
+	x, y := by(l.base), by(l.fixed)
+	out := map[*unit]*unit{}
+	for name, us := range y {
+		if len(x[name]) != len(us) {
 			continue
 		}
-		a, b := without(x.defs[name], y.defs[name]), without(y.defs[name], x.defs[name])
-		if len(a) == 0 || len(b) == 0 {
-			continue // every definition of one side exists on the other
-		}
-		for i := range min(len(a), len(b)) {
-			if l, differs := compareTypes(a[i], b[i]); differs {
-				l.Enum = strings.HasPrefix(name, "enum ") && !x.stored[name] && !y.stored[name]
-				out = append(out, l)
-			}
-		}
-	}
-	return out, true, err
-}
-
-// definition is one type, as far as its layout goes.
-type definition struct {
-	name    string // with "struct ", "enum ", ...
-	size    int64
-	members []member
-	key     string // equal keys: equal layouts
-}
-
-// member of a struct (dotted when it is in an anonymous one), or enumerator.
-type member struct {
-	name     string
-	at, size int64 // bytes; an enumerator's value is at
-	bit, len int64 // bit field: offset from the start of the type, and width
-	kind     string
-}
-
-type typeSet struct {
-	names  []string // sorted
-	defs   map[string][]*definition
-	stored map[string]bool // enumerations that members have
-	// unread is the first type that could not be understood, "" for none.
-	unread string
-}
-
-// typesOf reads all named types with a layout; nil without DWARF.
-func typesOf(m *image.Image) (*typeSet, error) {
-	data, err := m.DWARF()
-	if errors.Is(err, image.ErrNoDWARF) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read types of %s: %w", m.Path, err)
-	}
-	set := &typeSet{defs: map[string][]*definition{}, stored: map[string]bool{}}
-	r := data.Reader()
-	var scope []string // names of enclosing namespaces, types and functions
-	units := 0
-	for {
-		e, err := r.Next()
-		if err != nil {
-			return nil, fmt.Errorf("read types of %s: %w", m.Path, err)
-		}
-		if e == nil {
-			break
-		}
-		if e.Tag == 0 {
-			if len(scope) > 0 {
-				scope = scope[:len(scope)-1]
-			}
-			continue
-		}
-		if e.Tag == dwarf.TagCompileUnit {
-			units++
-		}
-		name, _ := e.Val(dwarf.AttrName).(string)
-		if err := set.add(data, e, name, scope); err != nil && set.unread == "" {
-			set.unread = err.Error()
-		}
-		if e.Children {
-			inner := ""
-			switch e.Tag {
-			case dwarf.TagNamespace, dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
-				inner = name
-			}
-			scope = append(scope, inner)
-		}
-	}
-	if units == 0 {
-		return nil, nil
-	}
-	for name, defs := range set.defs {
-		slices.SortFunc(defs, func(a, b *definition) int { return strings.Compare(a.key, b.key) })
-		set.defs[name] = slices.CompactFunc(defs, func(a, b *definition) bool { return a.key == b.key })
-		set.names = append(set.names, name)
-	}
-	slices.Sort(set.names)
-	return set, nil
-}
-
-// add records the type that e defines, if it defines one with a layout.
-func (s *typeSet) add(data *dwarf.Data, e *dwarf.Entry, name string, scope []string) error {
-	switch e.Tag {
-	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType, dwarf.TagEnumerationType:
-		if e.Val(dwarf.AttrDeclaration) != nil || name == "" && e.Tag != dwarf.TagEnumerationType {
-			return nil
-		}
-	case dwarf.TagTypedef:
-		if name == "" || !namesStruct(data, e) {
-			return nil
-		}
-	default:
-		return nil
-	}
-	t, err := data.Type(e.Offset)
-	if err != nil {
-		return fmt.Errorf("type %s at %#x: %w", name, e.Offset, err)
-	}
-	if td, ok := t.(*dwarf.TypedefType); ok {
-		st, ok := td.Type.(*dwarf.StructType)
-		if !ok || st.StructName != "" {
-			return nil
-		}
-		t = st
-	}
-	full := ""
-	for _, p := range scope {
-		if p != "" {
-			full += p + "::"
-		}
-	}
-	d := &definition{name: full + name}
-	switch t := t.(type) {
-	case *dwarf.StructType:
-		if t.Incomplete {
-			return nil
-		}
-		d.name = t.Kind + " " + d.name
-		if e.Tag == dwarf.TagTypedef {
-			d.name = name
-		}
-		d.size = t.ByteSize
-		d.members = flatten(nil, t, "", 0, 0)
-		for _, f := range t.Field {
-			if n := enumOf(f.Type); n != "" {
-				s.stored["enum "+n] = true
-			}
-		}
-	case *dwarf.EnumType:
-		d.name = "enum " + d.name
-		if name == "" {
-			d.name = "enum of " + anonymousEnum(t)
-		}
-		for _, v := range t.Val {
-			d.members = append(d.members, member{name: v.Name, at: v.Val, kind: "value"})
-		}
-	default:
-		return nil
-	}
-	d.key = fmt.Sprint(d.size, d.members)
-	s.defs[d.name] = append(s.defs[d.name], d)
-	return nil
-}
-
-// namesStruct: the typedef e is directly of a struct, class or union.
-func namesStruct(data *dwarf.Data, e *dwarf.Entry) bool {
-	off, ok := e.Val(dwarf.AttrType).(dwarf.Offset)
-	if !ok {
-		return false
-	}
-	r := data.Reader()
-	r.Seek(off)
-	t, err := r.Next()
-	return err == nil && t != nil && (t.Tag == dwarf.TagStructType || t.Tag == dwarf.TagClassType || t.Tag == dwarf.TagUnionType)
-}
-
-// anonymousEnum is known by its first enumerator.
-func anonymousEnum(t *dwarf.EnumType) string {
-	if len(t.Val) == 0 {
-		return "nothing"
-	}
-	return t.Val[0].Name
-}
-
-// enumOf is the name of the enumeration that t is, or is an array of.
-func enumOf(t dwarf.Type) string {
-	for {
-		switch u := t.(type) {
-		case *dwarf.TypedefType:
-			t = u.Type
-		case *dwarf.QualType:
-			t = u.Type
-		case *dwarf.ArrayType:
-			t = u.Type
-		case *dwarf.EnumType:
-			return u.EnumName
-		default:
-			return ""
-		}
-	}
-}
-
-// flatten lists members, those of anonymous structs under their outer name.
-func flatten(out []member, t *dwarf.StructType, prefix string, at int64, depth int) []member {
-	for _, f := range t.Field {
-		m := member{name: prefix + f.Name, at: at + f.ByteOffset, kind: kindOf(f.Type)}
-		if f.BitSize != 0 {
-			m.bit, m.len = 8*m.at+f.DataBitOffset, f.BitSize
-		} else {
-			m.size = f.Type.Size()
-		}
-		out = append(out, m)
-		if depth > 8 {
-			continue
-		}
-		inner := f.Type
-		for {
-			if a, ok := inner.(*dwarf.ArrayType); ok {
-				inner = a.Type
-				continue
-			}
-			break
-		}
-		if st, ok := inner.(*dwarf.StructType); ok && st.StructName == "" {
-			p := m.name
-			if p != "" {
-				p += "."
-			}
-			out = flatten(out, st, p, m.at, depth+1)
+		for i, u := range us {
+			out[u], out[x[name][i]] = x[name][i], u
 		}
 	}
 	return out
 }
 
-// kindOf tells apart what must not be taken for one another in memory.
-func kindOf(t dwarf.Type) string {
-	for {
-		switch u := t.(type) {
-		case *dwarf.TypedefType:
-			t = u.Type
-			continue
-		case *dwarf.QualType:
-			t = u.Type
-			continue
-		case *dwarf.PtrType:
-			return "pointer"
-		case *dwarf.FloatType:
-			return "float"
-		case *dwarf.ArrayType:
-			return "array of " + kindOf(u.Type)
-		case *dwarf.StructType:
-			return u.Kind
+// compare compares the types of the given units of both images, nil: of all.
+func (l *layouts) compare(units map[*unit]bool) []Layout {
+	pairs := l.pairUnits()
+	c := layoutComparison{l: l, seen: map[[2]string]bool{}}
+	for _, side := range []*typeSet{l.fixed, l.base} {
+		for _, u := range side.units {
+			if units != nil && !units[u] {
+				continue
+			}
+			v := pairs[u]
+			if side == l.base {
+				c.unit(u, v, u, v)
+			} else {
+				c.unit(v, u, u, v)
+			}
 		}
-		return "integer"
+	}
+	slices.SortFunc(c.out, func(a, b Layout) int {
+		return strings.Compare(a.Type+"\x00"+a.Detail, b.Type+"\x00"+b.Detail)
+	})
+	return slices.Compact(c.out)
+}
+
+type layoutComparison struct {
+	l    *layouts
+	out  []Layout
+	seen map[[2]string]bool // type and both keys
+}
+
+// unit compares the types that u names; base and fixed are u and its
+// counterpart, which may be nil.
+func (c *layoutComparison) unit(base, fixed, u, other *unit) {
+	names := make([]string, 0, len(u.defs)+len(u.opaque))
+	for n := range u.defs {
+		names = append(names, n)
+	}
+	names = append(names, u.opaque...)
+	slices.Sort(names)
+	for _, n := range slices.Compact(names) {
+		c.pairs(n, definitions(c.l.base, base, n), definitions(c.l.fixed, fixed, n))
+	}
+}
+
+// definitions are what name means in a unit; where that does not define it,
+// what any unit of the image means by it.
+func definitions(s *typeSet, u *unit, name string) []*definition {
+	if u != nil {
+		if d := u.defs[name]; d != nil {
+			return []*definition{d}
+		}
+	}
+	return s.defs[name]
+}
+
+// pairs compares definitions of one name. Where one side has several, each of
+// them must be among those of the other.
+func (c *layoutComparison) pairs(name string, x, y []*definition) {
+	if len(x) == 0 || len(y) == 0 {
+		return
+	}
+	a, b := without(x, y), without(y, x)
+	if len(a) == 0 && len(b) == 0 {
+		return
+	}
+	if len(a) == 0 {
+		a = x
+	}
+	if len(b) == 0 {
+		b = y
+	}
+	if len(x) > 1 && len(y) > 1 && (len(without(x, y)) == 0 || len(without(y, x)) == 0) {
+		return // a file with a type of its own of that name came or went
+	}
+	for i := range max(len(a), len(b)) {
+		p, q := a[min(i, len(a)-1)], b[min(i, len(b)-1)]
+		key := [2]string{name + "\x00" + p.key, q.key}
+		if c.seen[key] {
+			continue
+		}
+		c.seen[key] = true
+		l, differs := compareTypes(p, q)
+		if !differs {
+			continue
+		}
+		if strings.HasPrefix(name, "enum ") {
+			l.Enum = !c.l.base.kept[name] && !c.l.fixed.kept[name]
+			l.Local = l.Enum && c.l.base.local[name] && c.l.fixed.local[name]
+		}
+		c.out = append(c.out, l)
 	}
 }
 
@@ -308,157 +207,172 @@ func without(a, b []*definition) []*definition {
 	return out
 }
 
-// compareTypes describes how b differs from a.
-func compareTypes(a, b *definition) (Layout, bool) {
-	l := Layout{Type: b.name}
-	if strings.HasPrefix(b.name, "enum ") {
-		l.Detail = enumDiffers(a, b)
-		return l, l.Detail != ""
-	}
-	if a.size != b.size {
-		l.Detail = fmt.Sprintf("has %d bytes instead of %d%s", b.size, a.size, memberChange(a, b))
-		return l, true
-	}
-	if d := memberChange(a, b); d != "" {
-		l.Detail = strings.TrimPrefix(d, ": ")
-		return l, true
-	}
-	l.Padding = true
-	for _, m := range b.members {
-		old := find(a.members, m.name)
-		switch {
-		case old == nil:
-			l.Detail = fmt.Sprintf("member %s is new at offset %d, where nothing was", m.name, m.at)
-			if o := at(a.members, &m); o != nil {
-				l.Detail = fmt.Sprintf("member %s took the place of %s", m.name, o.name)
+// reached are the units of both images whose types the functions can handle;
+// nil when that is not certain.
+func (l *layouts) reached(d *Diff, functions []*Func) map[*unit]bool {
+	out := map[*unit]bool{}
+	base, fixed := placeUnits(l.base), placeUnits(l.fixed)
+	add := func(us []*unit) bool {
+		for _, u := range us {
+			if !u.whole {
+				return false
 			}
-			return l, true
-		case old.kind != m.kind:
-			l.Detail = fmt.Sprintf("member %s is %s instead of %s", m.name, m.kind, old.kind)
-			return l, true
+			out[u] = true
+		}
+		return len(us) > 0
+	}
+	for _, f := range functions {
+		if !add(fixed.holding(f.Lo)) {
+			return nil
+		}
+		if a := d.BaseOf(f); a != nil && !add(base.holding(a.Lo)) {
+			return nil
 		}
 	}
-	l.Detail = "members are in another order"
-	return l, true
-}
-
-func find(ms []member, name string) *member {
-	for i := range ms {
-		if ms[i].name == name {
-			return &ms[i]
+	vars, ok := fixed.variables(d, functions)
+	for _, v := range vars {
+		ok = ok && add(v.units)
+	}
+	if !ok {
+		return nil
+	}
+	for u, v := range l.pairUnits() {
+		if out[u] {
+			out[v] = true
 		}
 	}
-	return nil
+	return out
 }
 
-// at is the member of the same place and size.
-func at(ms []member, m *member) *member {
-	for i := range ms {
-		o := &ms[i]
-		if o.at == m.at && o.size == m.size && o.bit == m.bit && o.len == m.len {
-			return o
-		}
-	}
-	return nil
+// places tells which units code and variables are of.
+type places struct {
+	ranges  []unitRange // by lo
+	longest uint64
+	vars    []variable // by address
 }
 
-// memberChange names the first member that moved, changed its size or went
-// away without one that took exactly its place.
-func memberChange(a, b *definition) string {
-	for i := range a.members {
-		m := &a.members[i]
-		n := find(b.members, m.name)
-		switch {
-		case m.name == "":
-			if at(b.members, m) == nil {
-				return fmt.Sprintf(": the anonymous member at offset %d changed", m.at)
+type unitRange struct {
+	lo, hi uint64
+	unit   *unit
+}
+
+type variable struct {
+	at    image.Addr
+	size  image.Addr
+	units []*unit
+}
+
+func placeUnits(t *typeSet) *places {
+	p := &places{}
+	for _, u := range t.units {
+		for _, r := range u.ranges {
+			if r[0] < r[1] {
+				p.ranges = append(p.ranges, unitRange{r[0], r[1], u})
+				p.longest = max(p.longest, r[1]-r[0])
 			}
-		case n == nil && at(b.members, m) == nil:
-			return fmt.Sprintf(": member %s at offset %d is gone", m.name, m.at)
-		case n == nil:
-		case n.at != m.at || n.bit != m.bit:
-			return fmt.Sprintf(": member %s moved from offset %s to %s", m.name, m.place(), n.place())
-		case n.size != m.size || n.len != m.len:
-			return fmt.Sprintf(": member %s has another size", m.name)
+		}
+		for _, o := range u.objects {
+			p.vars = append(p.vars, variable{o.at, o.size, []*unit{u}})
 		}
 	}
-	for i := range b.members {
-		n := &b.members[i]
-		if find(a.members, n.name) == nil && at(a.members, n) == nil && overlaps(a.members, n) {
-			return fmt.Sprintf(": member %s overlaps old members", n.name)
-		}
-	}
-	return ""
-}
-
-func (m *member) place() string {
-	if m.len > 0 {
-		return fmt.Sprintf("%d bit %d", m.bit/8, m.bit%8)
-	}
-	return fmt.Sprint(m.at)
-}
-
-// overlaps says whether n lies on an old leaf member.
-func overlaps(ms []member, n *member) bool {
-	lo, hi := n.bits()
-	for i := range ms {
-		if ms[i].kind == "struct" || ms[i].kind == "union" || ms[i].kind == "class" {
+	slices.SortStableFunc(p.ranges, func(a, b unitRange) int {
+		return compareAddr(image.Addr(a.lo), image.Addr(b.lo))
+	})
+	slices.SortStableFunc(p.vars, func(a, b variable) int { return compareAddr(a.at, b.at) })
+	merged := p.vars[:0]
+	for _, v := range p.vars {
+		if n := len(merged); n > 0 && merged[n-1].at == v.at {
+			merged[n-1].units = append(merged[n-1].units, v.units...)
+			merged[n-1].size = max(merged[n-1].size, v.size)
 			continue
 		}
-		l, h := ms[i].bits()
-		if lo < h && l < hi && n.kind != "union" {
-			return true
+		merged = append(merged, v)
+	}
+	p.vars = merged
+	return p
+}
+
+// holding are the units with code at a: several where the linker dropped
+// copies of a function, whose ranges then lie anywhere.
+func (p *places) holding(a image.Addr) []*unit {
+	var out []*unit
+	k := sort.Search(len(p.ranges), func(i int) bool { return p.ranges[i].lo > uint64(a) })
+	for i := k - 1; i >= 0 && uint64(a)-p.ranges[i].lo < p.longest; i-- {
+		if uint64(a) < p.ranges[i].hi && !slices.Contains(out, p.ranges[i].unit) {
+			out = append(out, p.ranges[i].unit)
 		}
 	}
-	return false
+	return out
 }
 
-func (m *member) bits() (lo, hi int64) {
-	if m.len > 0 {
-		return m.bit, m.bit + m.len
+// variables are those that the functions refer to, and those that these point
+// to in turn. What no unit describes is a constant that the compiler made for
+// the function that uses it; where a symbol says that it is not, ok is false.
+func (p *places) variables(d *Diff, functions []*Func) (out []variable, ok bool) {
+	c := d.Fixed
+	seen := map[image.Addr]bool{}
+	var work []image.Addr
+	reach := func(a image.Addr) {
+		switch c.ClassAt(a) {
+		case image.ROData, image.RelRO, image.Data, image.BSS:
+			work = append(work, a)
+		}
 	}
-	return 8 * m.at, 8 * (m.at + m.size)
-}
-
-// The last enumerator often only counts the others.
-var sentinel = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)(max|last|count|num|end|size|total|nb|_n)[0-9]*_*$|^(num|nb|max|n|last)_`)
-})
-
-// enumDiffers names an enumerator whose value changed. New ones are harmless.
-func enumDiffers(a, b *definition) string {
-	for i := range a.members {
-		m := &a.members[i]
-		n := find(b.members, m.name)
-		if n == nil || n.at == m.at {
+	reachIn := func(lo, hi image.Addr) {
+		for _, r := range c.RelocsIn(lo, hi) {
+			if t, ok := Pointee(&r); ok {
+				reach(t)
+			}
+		}
+	}
+	for _, f := range functions {
+		for k := range f.Refs {
+			r := &f.Refs[k]
+			reach(r.Target)
+			if r.Class == image.GOT {
+				reachIn(r.Target, r.Target+1)
+			}
+		}
+	}
+	for len(work) > 0 {
+		a := work[len(work)-1]
+		work = work[:len(work)-1]
+		v, described := p.variable(a)
+		if !described {
+			if o := d.data.objects.covering(a); o != nil && !compilerMade(o.name) && !copied(c, o.addr) {
+				return nil, false
+			}
+			v = variable{at: a, size: c.End(a) - a}
+		}
+		if seen[v.at] {
 			continue
 		}
-		last := func(d *definition, v int64) bool {
-			return !slices.ContainsFunc(d.members, func(o member) bool { return o.at > v })
+		seen[v.at] = true
+		if described {
+			out = append(out, v)
 		}
-		if last(a, m.at) && last(b, n.at) && sentinel().MatchString(m.name) {
-			continue
-		}
-		return fmt.Sprintf("%s is %d instead of %d", m.name, n.at, m.at)
+		reachIn(v.at, v.at+v.size)
 	}
-	return ""
+	return out, true
 }
 
-// VTables compares the sizes of the virtual tables that symbols name: calls
-// through a table with slots inserted would go astray in live objects.
-func (d *Diff) VTables() []Layout {
-	sizes := map[string]uint64{}
-	for _, s := range d.Base.Symbols {
-		if s.Type == elf.STT_OBJECT && strings.HasPrefix(s.Name, "_ZTV") {
-			sizes[s.Name] = s.Size
-		}
+// variable is the one that holds a.
+func (p *places) variable(a image.Addr) (variable, bool) {
+	k := sort.Search(len(p.vars), func(i int) bool { return p.vars[i].at > a }) - 1
+	if k < 0 || a > p.vars[k].at && a >= p.vars[k].at+p.vars[k].size {
+		return variable{}, false
 	}
-	var out []Layout
-	for _, s := range d.Fixed.Symbols {
-		if n, ok := sizes[s.Name]; ok && n != s.Size && s.Type == elf.STT_OBJECT {
-			out = append(out, Layout{Type: "virtual table " + s.Name, Detail: fmt.Sprintf("has %d bytes instead of %d", s.Size, n)})
-		}
-	}
-	slices.SortFunc(out, func(a, b Layout) int { return cmp.Compare(a.Type, b.Type) })
-	return slices.Compact(out)
+	return p.vars[k], true
+}
+
+// copied: the loader copies the variable of another image there (stdout).
+func copied(c *Code, a image.Addr) bool {
+	r := c.RelocAt(a)
+	return r != nil && r.Type == elf.R_X86_64_COPY
+}
+
+// compilerMade says whether a symbol names what no source does: constants and
+// switch tables (CSWTCH.12), virtual tables, type information, guards.
+func compilerMade(name string) bool {
+	return strings.Contains(name, ".") || strings.HasPrefix(name, "_ZT") || strings.HasPrefix(name, "_ZG")
 }

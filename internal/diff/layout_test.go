@@ -15,15 +15,23 @@ union value { long n; double d; };
 enum mode { OFF, ON, MODE_MAX };
 struct holder { enum mode mode; point at; union value v; };
 enum local { LOW, HIGH };
+enum global { DOWN, UP };
 `
 	const use = `
-struct conn c; struct holder h; enum local l = HIGH;
-int main(void) { enum local k = c.state ? LOW : HIGH; return c.state + h.mode + (int)h.v.n + h.at.x + k + l; }
+struct conn c; struct holder h; enum global g;
+__attribute__((noinline)) static enum local pick(int n) { return n ? LOW : HIGH; }
+enum { FIRST, SECOND };
+int main(void) {
+	enum local k = pick(c.state);
+	if (g == UP) c.state = SECOND;
+	return c.state + h.mode + (int)h.v.n + h.at.x + k;
+}
 `
 	for _, c := range []struct {
 		name, from, to string // an edit of before
 		want           string // Type and Detail, "" for none
-		padding, enum  bool
+		padding        bool
+		enum, local    bool
 	}{
 		{name: "nothing"},
 		{name: "member inserted", from: "long bytes;", to: "long more; long bytes;", want: "struct conn: has 40 bytes instead of 32"},
@@ -36,12 +44,14 @@ int main(void) { enum local k = c.state ? LOW : HIGH; return c.state + h.mode + 
 		{name: "union grew", from: "double d;", to: "double d; char s[16];", want: "union value: has 16 bytes instead of 8"},
 		{name: "enumerator inserted", from: "OFF, ON", to: "OFF, AUTO, ON", want: "enum mode: ON is 2 instead of 1"},
 		{name: "enumerator appended before the last", from: "ON, MODE_MAX", to: "ON, AUTO, MODE_MAX"},
-		{name: "enumeration of no member", from: "LOW, HIGH", to: "NONE, LOW, HIGH", want: "enum local: LOW is 1 instead of 0", enum: true},
+		{name: "enumeration of no member", from: "LOW, HIGH", to: "NONE, LOW, HIGH", want: "enum local: LOW is 1 instead of 0", enum: true, local: true},
+		{name: "enumeration of a variable", from: "DOWN, UP", to: "NONE, DOWN, UP", want: "enum global: DOWN is 1 instead of 0"},
+		{name: "enumeration that nothing has", from: "FIRST, SECOND", to: "FIRST, MIDDLE, SECOND", want: "enum of FIRST: SECOND is 2 instead of 1", enum: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			base := open(t, compile(t, before+use, "-g"))
-			fixed := open(t, compile(t, strings.Replace(before, c.from, c.to, 1)+use, "-g"))
+			fixed := open(t, compile(t, strings.Replace(before+use, c.from, c.to, 1), "-g"))
 			found, known, err := diff.Layouts(base, fixed)
 			if err != nil || !known {
 				t.Fatalf("known %v, error %v", known, err)
@@ -54,8 +64,8 @@ int main(void) { enum local k = c.state ? LOW : HIGH; return c.state + h.mode + 
 			}
 			for _, l := range found {
 				if text := l.Type + ": " + l.Detail; strings.HasPrefix(text, c.want) {
-					if l.Padding != c.padding || l.Enum != c.enum {
-						t.Errorf("%s: padding %v, enum %v", text, l.Padding, l.Enum)
+					if l.Padding != c.padding || l.Enum != c.enum || l.Local != c.local {
+						t.Errorf("%s: padding %v, enum %v, local %v", text, l.Padding, l.Enum, l.Local)
 					}
 					return
 				}
@@ -69,5 +79,136 @@ func TestWithoutDWARFNothingIsKnown(t *testing.T) {
 	path := compile(t, "int main(void) { return 0; }\n")
 	if _, known, err := diff.Layouts(open(t, path), open(t, path)); known || err != nil {
 		t.Errorf("known %v, error %v", known, err)
+	}
+}
+
+// Two files: what is compared depends on which of them holds changed code.
+func TestTypesOfUnchangedFilesAreNotCompared(t *testing.T) {
+	const header = `
+struct used { long a; int b; };
+struct hidden { long a; int b; };
+struct option { int offset; };
+struct unused { int a; };
+`
+	const one = `
+#include "types.h"
+extern struct option table[];
+int limit = 3;
+int work(void *p, int n) { return ((struct used *)p)->b + n; }
+int generic(const char *p, int n) { return *(int *)(p + table[n].offset); }
+`
+	const two = `
+#include "types.h"
+struct option table[] = { { __builtin_offsetof(struct hidden, b) } };
+int other(void *p) { return ((struct hidden *)p)->b; }
+int work(void *, int); int generic(const char *, int);
+int main(int n, char **v) { return work(v, n) + generic(v[0], 0) + other(v); }
+`
+	for _, c := range []struct {
+		name string
+		// edits of the three files: pairs of old and new text
+		header, one, two []string
+		changed          string // the function that is carried
+		want             string // type, "" for none
+	}{
+		{name: "behind a void pointer", header: []string{"struct used { long a;", "struct used { long a, x;"}, changed: "work", want: "struct used"},
+		{name: "unused by the file", header: []string{"struct unused { int a;", "struct unused { int a, b;"}, one: []string{"+ n;", "- n;"}, changed: "work", want: ""},
+		{name: "of another file", header: []string{"struct hidden { long a;", "struct hidden { long a, x;"}, one: []string{"->b + n;", "->b - n;"}, changed: "work", want: ""},
+		{name: "of the file of a table", header: []string{"struct hidden { long a;", "struct hidden { long a, x;"}, changed: "generic", want: "struct hidden"},
+		{name: "of the file of another function", header: []string{"struct hidden { long a;", "struct hidden { long a, x;"}, changed: "other", want: "struct hidden"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			edit := func(s string, e []string) string {
+				if len(e) == 2 {
+					return strings.Replace(s, e[0], e[1], 1)
+				}
+				return s
+			}
+			// Which functions are "changed" is said, not found: a real change of
+			// a used type changes its users as well.
+			base := compileFiles(t, map[string]string{"types.h": header, "one.c": one, "two.c": two}, "-g")
+			fixed := compileFiles(t, map[string]string{"types.h": edit(header, c.header), "one.c": edit(one, c.one), "two.c": edit(two, c.two)}, "-g")
+			d := compare(t, base, fixed)
+			f := funcs(t, fixed, d)[c.changed]
+			if f == nil {
+				t.Fatalf("no function %s", c.changed)
+			}
+			found, known, err := d.LayoutsFor([]*diff.Func{f})
+			if err != nil || !known {
+				t.Fatalf("known %v, error %v", known, err)
+			}
+			if c.want == "" && len(found) > 0 || c.want != "" && (len(found) != 1 || found[0].Type != c.want) {
+				t.Errorf("found %v, want %q", found, c.want)
+			}
+		})
+	}
+}
+
+// A file without types could handle any of them.
+func TestCodeWithoutTypesHasAllCompared(t *testing.T) {
+	const header = "struct s { long a; int b; };\n"
+	files := map[string]string{
+		"types.h": header,
+		"one.c":   "#include \"types.h\"\nint one(struct s *s) { return s->b; }\n",
+		"bare.c":  "#pragma GCC diagnostic ignored \"-Wall\"\nint one(void *); int main(int n, char **v) { return one(v) + n; }\n",
+	}
+	base := compileFiles(t, files, "-g")
+	files["types.h"] = "struct s { long a, x; int b; };\n"
+	fixed := compileFiles(t, files, "-g")
+	d := compare(t, base, fixed)
+	if found, _, _ := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["main"]}); len(found) != 0 {
+		t.Errorf("main of another file: found %v", found)
+	}
+	if found, _, _ := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["_start"]}); len(found) != 1 {
+		t.Errorf("code in no unit: found %v", found)
+	}
+}
+
+// Objects of two versions of a header in one program: the one that code made
+// is what counts, not that somebody still knows the old one.
+func TestTypesAreComparedUnitByUnit(t *testing.T) {
+	files := map[string]string{
+		"one.c": "struct s { long a; int b; };\nint one(struct s *s) { return s->b; }\n",
+		"two.c": "struct s { long a; int b; };\nint one(struct s *);\nint main(int n, char **v) { return one((struct s *)v) + ((struct s *)v)->b; }\n",
+	}
+	base := compileFiles(t, files, "-g")
+	files["one.c"] = strings.Replace(files["one.c"], "long a;", "long a, x;", 1)
+	found, known, err := diff.Layouts(open(t, base), open(t, compileFiles(t, files, "-g")))
+	if err != nil || !known || len(found) != 1 {
+		t.Errorf("found %v (known %v, error %v)", found, known, err)
+	}
+}
+
+func TestClassesAreCompared(t *testing.T) {
+	need(t, "g++")
+	const source = `
+#include <string>
+struct Shape { virtual ~Shape() {} virtual int area() { return 0; } char c; char32_t rune; };
+struct Square : Shape { int side = 2; std::string name; int area() override { return side * side; } };
+int main(int n, char **v) { Square s; s.name = v[0]; Shape *p = &s; return p->area() + n; }
+`
+	for _, c := range []struct{ name, from, to, want string }{
+		{"nothing", "", "", ""},
+		{"virtual function inserted", "virtual int area()", "virtual int extra() { return 1; } virtual int area()", "struct Shape: its virtual functions differ"},
+		{"base class grew", "char c;", "char c; long more;", "struct Shape: has 32 bytes"},
+		{"member in padding", "char c;", "char c, d;", "struct Shape: member d is new"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			base := compileFiles(t, map[string]string{"a.cc": source}, "-g")
+			fixed := compileFiles(t, map[string]string{"a.cc": strings.Replace(source, c.from, c.to, 1)}, "-g")
+			found, known, err := diff.Layouts(open(t, base), open(t, fixed))
+			if err != nil || !known {
+				t.Fatalf("known %v, error %v", known, err)
+			}
+			ok := c.want == "" && len(found) == 0
+			for _, l := range found {
+				ok = ok || c.want != "" && strings.HasPrefix(l.Type+": "+l.Detail, c.want)
+			}
+			if !ok {
+				t.Errorf("found %v, want %q", found, c.want)
+			}
+		})
 	}
 }

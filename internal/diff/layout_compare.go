@@ -1,0 +1,170 @@
+package diff
+
+import (
+	"cmp"
+	"debug/elf"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// compareTypes describes how b differs from a.
+func compareTypes(a, b *definition) (Layout, bool) {
+	l := Layout{Type: b.name}
+	if strings.HasPrefix(b.name, "enum ") {
+		l.Detail = enumDiffers(a, b)
+		return l, l.Detail != ""
+	}
+	if a.virtuals != b.virtuals {
+		l.Detail = "its virtual functions differ"
+		return l, true
+	}
+	if a.size != b.size {
+		l.Detail = fmt.Sprintf("has %d bytes instead of %d%s", b.size, a.size, memberChange(a, b))
+		return l, true
+	}
+	if d := memberChange(a, b); d != "" {
+		l.Detail = strings.TrimPrefix(d, ": ")
+		return l, true
+	}
+	l.Padding = true
+	for _, m := range b.members {
+		old := find(a.members, m.name)
+		switch {
+		case old == nil:
+			l.Detail = fmt.Sprintf("member %s is new at offset %d, where nothing was", m.name, m.at)
+			if o := at(a.members, &m); o != nil {
+				l.Detail = fmt.Sprintf("member %s took the place of %s", m.name, o.name)
+			}
+			return l, true
+		case old.kind != m.kind:
+			l.Detail = fmt.Sprintf("member %s is %s instead of %s", m.name, m.kind, old.kind)
+			return l, true
+		}
+	}
+	l.Detail = "members are in another order"
+	return l, true
+}
+
+func find(ms []member, name string) *member {
+	for i := range ms {
+		if ms[i].name == name {
+			return &ms[i]
+		}
+	}
+	return nil
+}
+
+// at is the member of the same place and size.
+func at(ms []member, m *member) *member {
+	for i := range ms {
+		o := &ms[i]
+		if o.at == m.at && o.size == m.size && o.bit == m.bit && o.len == m.len {
+			return o
+		}
+	}
+	return nil
+}
+
+// memberChange names the first member that moved, changed its size or went
+// away without one that took exactly its place.
+func memberChange(a, b *definition) string {
+	for i := range a.members {
+		m := &a.members[i]
+		n := find(b.members, m.name)
+		switch {
+		case m.name == "":
+			if at(b.members, m) == nil {
+				return fmt.Sprintf(": the anonymous member at offset %d changed", m.at)
+			}
+		case n == nil && at(b.members, m) == nil:
+			return fmt.Sprintf(": member %s at offset %d is gone", m.name, m.at)
+		case n == nil:
+		case n.at != m.at || n.bit != m.bit:
+			return fmt.Sprintf(": member %s moved from offset %s to %s", m.name, m.place(), n.place())
+		case n.size != m.size || n.len != m.len:
+			return fmt.Sprintf(": member %s has another size", m.name)
+		}
+	}
+	for i := range b.members {
+		n := &b.members[i]
+		if find(a.members, n.name) == nil && at(a.members, n) == nil && overlaps(a.members, n) {
+			return fmt.Sprintf(": member %s overlaps old members", n.name)
+		}
+	}
+	return ""
+}
+
+func (m *member) place() string {
+	if m.len > 0 {
+		return fmt.Sprintf("%d bit %d", m.bit/8, m.bit%8)
+	}
+	return fmt.Sprint(m.at)
+}
+
+// overlaps says whether n lies on an old leaf member.
+func overlaps(ms []member, n *member) bool {
+	lo, hi := n.bits()
+	for i := range ms {
+		if ms[i].kind == "struct" || ms[i].kind == "union" || ms[i].kind == "class" {
+			continue
+		}
+		l, h := ms[i].bits()
+		if lo < h && l < hi && n.kind != "union" {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *member) bits() (lo, hi int64) {
+	if m.len > 0 {
+		return m.bit, m.bit + m.len
+	}
+	return 8 * m.at, 8 * (m.at + m.size)
+}
+
+// The last enumerator often only counts the others.
+var sentinel = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(max|last|count|num|end|size|total|nb|_n)[0-9]*_*$|^(num|nb|max|n|last)_`)
+})
+
+// enumDiffers names an enumerator whose value changed. New ones are harmless.
+func enumDiffers(a, b *definition) string {
+	for i := range a.members {
+		m := &a.members[i]
+		n := find(b.members, m.name)
+		if n == nil || n.at == m.at {
+			continue
+		}
+		last := func(d *definition, v int64) bool {
+			return !slices.ContainsFunc(d.members, func(o member) bool { return o.at > v })
+		}
+		if last(a, m.at) && last(b, n.at) && sentinel().MatchString(m.name) {
+			continue
+		}
+		return fmt.Sprintf("%s is %d instead of %d", m.name, n.at, m.at)
+	}
+	return ""
+}
+
+// VTables compares the sizes of the virtual tables that symbols name: calls
+// through a table with slots inserted would go astray in live objects.
+func (d *Diff) VTables() []Layout {
+	sizes := map[string]uint64{}
+	for _, s := range d.Base.Symbols {
+		if s.Type == elf.STT_OBJECT && strings.HasPrefix(s.Name, "_ZTV") {
+			sizes[s.Name] = s.Size
+		}
+	}
+	var out []Layout
+	for _, s := range d.Fixed.Symbols {
+		if n, ok := sizes[s.Name]; ok && n != s.Size && s.Type == elf.STT_OBJECT {
+			out = append(out, Layout{Type: "virtual table " + s.Name, Detail: fmt.Sprintf("has %d bytes instead of %d", s.Size, n)})
+		}
+	}
+	slices.SortFunc(out, func(a, b Layout) int { return cmp.Compare(a.Type, b.Type) })
+	return slices.Compact(out)
+}

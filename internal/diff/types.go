@@ -1,0 +1,585 @@
+package diff
+
+import (
+	"debug/dwarf"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hotpatch/internal/image"
+)
+
+// definition is one type, as far as its layout goes.
+type definition struct {
+	name     string // with "struct ", "enum ", ...
+	size     int64
+	members  []member
+	virtuals string // of a class: its virtual functions and their slots
+	key      string // equal keys: equal layouts
+}
+
+// member of a struct (dotted when it is in an anonymous one), or enumerator.
+type member struct {
+	name     string
+	at, size int64 // bytes; an enumerator's value is at
+	bit, len int64 // bit field: offset from the start of the type, and width
+	kind     string
+}
+
+// unit is a compilation unit: what one run of the compiler knew.
+type unit struct {
+	name    string
+	defs    map[string]*definition
+	opaque  []string // types it only declares, where it may use them all the same
+	ranges  [][2]uint64
+	objects []placed // variables with an address
+	// whole says that the unit names every type its code handles. gcc does so
+	// for C and C++: also for types that only a cast or sizeof mentions.
+	whole bool
+}
+
+// placed is a variable.
+type placed struct {
+	at   image.Addr
+	size image.Addr
+	typ  dwarf.Offset
+}
+
+// typeSet are the types of one image.
+type typeSet struct {
+	units []*unit
+	names []string // sorted
+	defs  map[string][]*definition
+	// kept are enumerations that may live in memory: a member, a variable
+	// outside of functions, an array or something pointed to has the type.
+	kept map[string]bool
+	// local are those that some parameter or local variable has.
+	local map[string]bool
+	// unread is the first type that could not be understood, "" for none.
+	unread string
+}
+
+// typesOf reads all named types with a layout; nil without DWARF.
+func typesOf(m *image.Image) (*typeSet, error) {
+	data, err := m.DWARF()
+	if errors.Is(err, image.ErrNoDWARF) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read types of %s: %w", m.Path, err)
+	}
+	set, err := readTypes(data)
+	if err != nil {
+		return nil, fmt.Errorf("read types of %s: %w", m.Path, err)
+	}
+	return set, nil
+}
+
+// node is a type as its entry describes it. We do not ask debug/dwarf for
+// types: it refuses whole structs for one member it does not know (char32_t).
+type node struct {
+	tag     dwarf.Tag
+	name    string // with its scopes
+	typ     dwarf.Offset
+	size    int64 // -1: not said
+	count   int64 // of an array: elements; -1: unknown
+	opaque  bool
+	fields  []field
+	virtual []string
+}
+
+// field is a member, base class or enumerator.
+type field struct {
+	name     string
+	typ      dwarf.Offset
+	at       int64
+	bit, len int64 // bit: from the start of the type; len 0: no bit field
+	value    bool
+	virtual  bool // base: its place is not fixed
+}
+
+// typeReader collects nodes in one walk over the entries.
+type typeReader struct {
+	data  *dwarf.Data
+	set   *typeSet
+	nodes map[dwarf.Offset]*node
+	order []dwarf.Offset // of types of the current unit
+	unit  *unit
+	stack []frame
+	uses  []use
+}
+
+// frame is an open entry.
+type frame struct {
+	tag  dwarf.Tag
+	name string
+	node *node
+}
+
+// use says that something has a type: kept in memory, or local.
+type use struct {
+	typ  dwarf.Offset
+	kept bool
+}
+
+// readTypes walks all units. Offsets and sizes are believed, not added up
+// unchecked: nothing is allocated by them.
+func readTypes(data *dwarf.Data) (set *typeSet, err error) {
+	defer func() {
+		if p := recover(); p != nil { // debug/dwarf reads what it is given
+			set, err = nil, fmt.Errorf("malformed debug information: %v", p)
+		}
+	}()
+	t := &typeReader{
+		data:  data,
+		set:   &typeSet{defs: map[string][]*definition{}, kept: map[string]bool{}, local: map[string]bool{}},
+		nodes: map[dwarf.Offset]*node{},
+	}
+	r := data.Reader()
+	for {
+		e, err := r.Next()
+		if err != nil {
+			return nil, err
+		}
+		if e == nil {
+			break
+		}
+		if e.Tag == 0 {
+			t.pop()
+			continue
+		}
+		if len(t.stack) == 0 {
+			t.finish()
+			t.start(e)
+		}
+		f := frame{tag: e.Tag}
+		f.name, _ = e.Val(dwarf.AttrName).(string)
+		t.entry(e, &f)
+		if e.Children {
+			t.stack = append(t.stack, f)
+		}
+	}
+	t.finish()
+	if len(t.set.units) == 0 {
+		return nil, nil
+	}
+	for name, defs := range t.set.defs {
+		slices.SortFunc(defs, func(a, b *definition) int { return strings.Compare(a.key, b.key) })
+		t.set.defs[name] = slices.CompactFunc(defs, func(a, b *definition) bool { return a.key == b.key })
+		t.set.names = append(t.set.names, name)
+	}
+	slices.Sort(t.set.names)
+	return t.set, nil
+}
+
+func (t *typeReader) pop() {
+	if n := len(t.stack); n > 0 {
+		t.stack = t.stack[:n-1]
+	}
+}
+
+// start opens the unit that e is the first entry of.
+func (t *typeReader) start(e *dwarf.Entry) {
+	u := &unit{defs: map[string]*definition{}}
+	u.name, _ = e.Val(dwarf.AttrName).(string)
+	producer, _ := e.Val(dwarf.AttrProducer).(string)
+	u.whole = e.Tag == dwarf.TagCompileUnit && strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "-flto")
+	if r, err := t.data.Ranges(e); err == nil {
+		u.ranges = r
+	} else {
+		u.whole = false
+	}
+	t.unit = u
+	t.set.units = append(t.set.units, u)
+}
+
+// entry takes what one entry says of types.
+func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
+	typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
+	if _, signature := e.Val(dwarf.AttrType).(uint64); signature {
+		t.unit.whole = false // its types are in units of their own, which are not read
+		t.cannot("%s refers to a type unit", f.name)
+	}
+	parent := t.parent()
+	switch e.Tag {
+	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType, dwarf.TagEnumerationType,
+		dwarf.TagTypedef, dwarf.TagBaseType, dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType,
+		dwarf.TagPtrToMemberType, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType,
+		dwarf.TagArrayType, dwarf.TagSubroutineType, dwarf.TagUnspecifiedType:
+		f.node = t.typeNode(e, f.name, typ)
+	case dwarf.TagSubrangeType:
+		if parent != nil && parent.tag == dwarf.TagArrayType {
+			parent.count = times(parent.count, subrange(e))
+		}
+	case dwarf.TagMember, dwarf.TagInheritance:
+		if hasType && parent != nil {
+			t.member(e, f.name, typ, parent)
+		}
+	case dwarf.TagEnumerator:
+		if parent != nil {
+			v, _ := e.Val(dwarf.AttrConstValue).(int64)
+			parent.fields = append(parent.fields, field{name: f.name, at: v, value: true})
+		}
+	case dwarf.TagSubprogram:
+		if slot := e.Val(dwarf.AttrVtableElemLoc); slot != nil && parent != nil {
+			parent.virtual = append(parent.virtual, fmt.Sprintf("%s@%x", f.name, slot))
+		}
+		if hasType {
+			t.uses = append(t.uses, use{typ, false})
+		}
+	case dwarf.TagVariable, dwarf.TagFormalParameter:
+		at, fixed := address(e)
+		if fixed {
+			t.unit.objects = append(t.unit.objects, placed{at: at, typ: typ})
+		}
+		if hasType {
+			t.uses = append(t.uses, use{typ, e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())})
+		}
+	case dwarf.TagImportedUnit:
+		t.unit.whole = false
+	}
+}
+
+// address is where the linker put a variable.
+func address(e *dwarf.Entry) (image.Addr, bool) {
+	const opAddr = 3 // DW_OP_addr
+	loc, _ := e.Val(dwarf.AttrLocation).([]byte)
+	if len(loc) < 9 || loc[0] != opAddr {
+		return 0, false
+	}
+	at := image.Addr(0)
+	for i, b := range loc[1:9] {
+		at |= image.Addr(b) << (8 * i)
+	}
+	return at, true
+}
+
+func (t *typeReader) parent() *node {
+	if n := len(t.stack); n > 0 {
+		return t.stack[n-1].node
+	}
+	return nil
+}
+
+func (t *typeReader) inFunction() bool {
+	return slices.ContainsFunc(t.stack, func(f frame) bool { return f.tag == dwarf.TagSubprogram })
+}
+
+func (t *typeReader) typeNode(e *dwarf.Entry, name string, typ dwarf.Offset) *node {
+	n := &node{tag: e.Tag, typ: typ, size: -1, count: -1, opaque: e.Val(dwarf.AttrDeclaration) != nil}
+	if s, ok := e.Val(dwarf.AttrByteSize).(int64); ok {
+		n.size = s
+	}
+	if name != "" {
+		for _, s := range t.stack {
+			switch s.tag {
+			case dwarf.TagNamespace, dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
+				if s.name != "" {
+					n.name += s.name + "::"
+				}
+			}
+		}
+		n.name += name
+	}
+	t.nodes[e.Offset] = n
+	t.order = append(t.order, e.Offset)
+	return n
+}
+
+// subrange is the number of elements of one dimension, -1 when it is not said.
+func subrange(e *dwarf.Entry) int64 {
+	if n, ok := e.Val(dwarf.AttrCount).(int64); ok {
+		return n
+	}
+	if n, ok := e.Val(dwarf.AttrUpperBound).(int64); ok && n >= -1 {
+		return n + 1
+	}
+	return -1
+}
+
+// times multiplies counts; -1 stands for none yet, and an unknown dimension
+// makes the array one of unknown size, as a flexible member is: 0.
+func times(n, m int64) int64 {
+	if m < 0 {
+		m = 0
+	}
+	if n < 0 {
+		return m
+	}
+	return n * m
+}
+
+// member adds a member or base class.
+func (t *typeReader) member(e *dwarf.Entry, name string, typ dwarf.Offset, parent *node) {
+	if e.Val(dwarf.AttrDeclaration) != nil || e.Val(dwarf.AttrExternal) != nil {
+		return // static
+	}
+	m := field{name: name, typ: typ}
+	if e.Tag == dwarf.TagInheritance {
+		m.name = "base class"
+		m.virtual = e.Val(dwarf.AttrVirtuality) != nil
+	}
+	switch at := e.Val(dwarf.AttrDataMemberLoc).(type) {
+	case int64:
+		m.at = at
+	case []byte:
+		const plusUconst = 0x23
+		if v, n := uleb(at[min(1, len(at)):]); len(at) > 1 && at[0] == plusUconst && n > 0 {
+			m.at = v
+		} else {
+			m.virtual = true
+		}
+	}
+	if n, ok := e.Val(dwarf.AttrBitSize).(int64); ok {
+		m.len = n
+		if bit, ok := e.Val(dwarf.AttrDataBitOffset).(int64); ok {
+			m.bit, m.at = bit, bit/8
+		} else if bit, ok := e.Val(dwarf.AttrBitOffset).(int64); ok {
+			// DWARF 3: counted from the high end of a storage unit.
+			size, _ := e.Val(dwarf.AttrByteSize).(int64)
+			m.bit = 8*m.at + 8*size - bit - n
+		}
+	}
+	parent.fields = append(parent.fields, m)
+}
+
+func uleb(b []byte) (v int64, n int) {
+	for i, c := range b {
+		if i == 9 {
+			break
+		}
+		v |= int64(c&0x7f) << (7 * i)
+		if c < 0x80 {
+			return v, i + 1
+		}
+	}
+	return 0, 0
+}
+
+func (t *typeReader) cannot(format string, args ...any) {
+	if t.set.unread == "" {
+		t.set.unread = fmt.Sprintf(format, args...)
+	}
+}
+
+// finish makes definitions of the types of the unit that ends.
+func (t *typeReader) finish() {
+	if t.unit == nil {
+		return
+	}
+	for _, off := range t.order {
+		t.define(t.nodes[off])
+	}
+	for _, u := range t.uses {
+		t.enumUse(u.typ, u.kept)
+	}
+	for i := range t.unit.objects {
+		o := &t.unit.objects[i]
+		if size, ok := t.sizeOf(o.typ, 0); ok {
+			o.size = image.Addr(max(size, 0))
+		}
+	}
+	// References across units are rare (LTO) and lead to unread types.
+	t.nodes, t.order, t.uses = map[dwarf.Offset]*node{}, nil, nil
+}
+
+func (t *typeReader) define(n *node) {
+	d := &definition{}
+	switch n.tag {
+	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
+		if n.name == "" {
+			return
+		}
+		d.name = kindWord(n.tag) + " " + n.name
+		if n.opaque {
+			t.unit.opaque = append(t.unit.opaque, d.name)
+			return
+		}
+		t.layout(d, n)
+	case dwarf.TagTypedef:
+		st := t.nodes[n.typ]
+		if n.name == "" || st == nil || st.name != "" || st.opaque || kindWord(st.tag) == "" {
+			return
+		}
+		d.name = n.name
+		t.layout(d, st)
+	case dwarf.TagEnumerationType:
+		if n.opaque {
+			return
+		}
+		d.name = enumName(n)
+		for _, f := range n.fields {
+			d.members = append(d.members, member{name: f.name, at: f.at, kind: "value"})
+		}
+	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagArrayType:
+		t.enumUse(n.typ, true)
+		return
+	default:
+		return
+	}
+	d.key = fmt.Sprint(d.size, d.members, d.virtuals)
+	if t.unit.defs[d.name] == nil {
+		t.unit.defs[d.name] = d
+	}
+	t.set.defs[d.name] = append(t.set.defs[d.name], d)
+}
+
+// layout lists the members of n and what they are.
+func (t *typeReader) layout(d *definition, n *node) {
+	d.size = max(n.size, 0)
+	d.members = t.flatten(nil, n, "", 0, 0)
+	d.virtuals = strings.Join(n.virtual, " ")
+	for _, f := range n.fields {
+		t.enumUse(f.typ, true)
+	}
+}
+
+// flatten lists members, those of anonymous structs under their outer name.
+func (t *typeReader) flatten(out []member, n *node, prefix string, at int64, depth int) []member {
+	for i := range n.fields {
+		f := &n.fields[i]
+		m := member{name: prefix + f.name, at: at + f.at, kind: t.kindOf(f.typ)}
+		switch {
+		case f.virtual:
+			m.at, m.kind = -1, "virtual base"
+		case f.len != 0:
+			m.bit, m.len = 8*at+f.bit, f.len
+		default:
+			size, ok := t.sizeOf(f.typ, 0)
+			if !ok {
+				t.cannot("the size of member %s of %s is not known", m.name, n.name)
+			}
+			m.size = size
+		}
+		out = append(out, m)
+		if depth > 8 {
+			continue
+		}
+		inner := t.nodes[f.typ]
+		for k := 0; inner != nil && inner.tag == dwarf.TagArrayType && k < 8; k++ {
+			inner = t.nodes[inner.typ]
+		}
+		if inner != nil && inner.name == "" && kindWord(inner.tag) != "" {
+			p := m.name
+			if p != "" {
+				p += "."
+			}
+			out = t.flatten(out, inner, p, m.at, depth+1)
+		}
+	}
+	return out
+}
+
+// maxTypeDepth bounds chains of typedefs and arrays, which may be circular in
+// a damaged file.
+const maxTypeDepth = 64
+
+// sizeOf is the size of a type in bytes. Functions, void and flexible arrays
+// have none: 0.
+func (t *typeReader) sizeOf(off dwarf.Offset, depth int) (int64, bool) {
+	n := t.nodes[off]
+	if n == nil || depth > maxTypeDepth {
+		return 0, false
+	}
+	if n.size >= 0 {
+		return n.size, true
+	}
+	switch n.tag {
+	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType, dwarf.TagPtrToMemberType:
+		return 8, true
+	case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType:
+		if n.typ == 0 {
+			return 0, true // of void
+		}
+		return t.sizeOf(n.typ, depth+1)
+	case dwarf.TagArrayType:
+		size, ok := t.sizeOf(n.typ, depth+1)
+		return size * max(n.count, 0), ok
+	case dwarf.TagSubroutineType, dwarf.TagUnspecifiedType:
+		return 0, true
+	}
+	return 0, false
+}
+
+// through follows typedefs and qualifiers.
+func (t *typeReader) through(off dwarf.Offset) *node {
+	for range maxTypeDepth {
+		n := t.nodes[off]
+		if n == nil {
+			return nil
+		}
+		switch n.tag {
+		case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType:
+			off = n.typ
+		default:
+			return n
+		}
+	}
+	return nil
+}
+
+// kindOf tells apart what must not be taken for one another in memory.
+func (t *typeReader) kindOf(off dwarf.Offset) string {
+	prefix := ""
+	for range maxTypeDepth {
+		n := t.through(off)
+		if n == nil {
+			break
+		}
+		switch n.tag {
+		case dwarf.TagArrayType:
+			prefix += "array of "
+			off = n.typ
+			continue
+		case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType, dwarf.TagPtrToMemberType:
+			return prefix + "pointer"
+		case dwarf.TagBaseType:
+			switch n.name {
+			case "float", "double", "long double", "_Float128", "__float128", "_Float16", "_Float32", "_Float64":
+				return prefix + "float"
+			}
+		}
+		if w := kindWord(n.tag); w != "" {
+			return prefix + w
+		}
+		break
+	}
+	return prefix + "integer"
+}
+
+func kindWord(tag dwarf.Tag) string {
+	switch tag {
+	case dwarf.TagStructType:
+		return "struct"
+	case dwarf.TagClassType:
+		return "class"
+	case dwarf.TagUnionType:
+		return "union"
+	}
+	return ""
+}
+
+// enumUse notes how the enumeration at off, if it is one, is used.
+func (t *typeReader) enumUse(off dwarf.Offset, kept bool) {
+	n := t.through(off)
+	if n == nil || n.tag != dwarf.TagEnumerationType || n.opaque {
+		return
+	}
+	if kept {
+		t.set.kept[enumName(n)] = true
+	} else {
+		t.set.local[enumName(n)] = true
+	}
+}
+
+// enumName: an anonymous enumeration is known by its first enumerator.
+func enumName(n *node) string {
+	switch {
+	case n.name != "":
+		return "enum " + n.name
+	case len(n.fields) == 0:
+		return "enum of nothing"
+	}
+	return "enum of " + n.fields[0].name
+}
