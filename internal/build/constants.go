@@ -196,6 +196,10 @@ func (e *emitter) pointer(at, t image.Addr) {
 			toBase(b.Base, e.d.BaseVariableName(b.Base))
 			return
 		}
+		if to, ok := e.typeObject(t); ok {
+			toBase(to, e.d.BaseVariableName(to))
+			return
+		}
 		e.carryTable(t)
 		inside(t)
 	case image.Data, image.BSS:

@@ -36,16 +36,18 @@ type emitter struct {
 	tables span                // .data.rel.ro to carry
 	stored map[image.Addr]bool // slots of tables already written
 	fixups []fixup
-	stubs  []image.Import            // imports to call that the base image lacks
-	slots  []slot                    // GOT slots for the read-write part
-	vars   []variable                // new variables
-	varEnd image.Addr                // end of the last one
+	stubs  []image.Import // imports to call that the base image lacks
+	slots  []slot         // GOT slots for the read-write part
+	vars   []variable     // new variables
+	varEnd image.Addr     // end of the last one
+	h      handlers
 	ifuncs map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
 }
 
 // What has no place in the fixed image's read-execute span is numbered in
 // spaces far above all real addresses until its place is known.
 const (
+	refSpace  = image.Addr(1) << 51
 	stubSpace = image.Addr(1) << 52
 	slotSpace = image.Addr(1) << 53
 	varSpace  = image.Addr(1) << 54
@@ -136,27 +138,6 @@ func (e *emitter) sites() []patch.Site {
 	return out
 }
 
-// exceptions: the unwinder of a process does not know carried code, so no
-// exception may have to pass through it.
-func (e *emitter) exceptions() {
-	throws := unwindsExceptions(e.d.Fixed.Image)
-	for _, f := range e.c.list {
-		e.now = f
-		if f.Fragment && len(e.d.Parts(f)) > 0 { // speak of its function
-			if i := slices.IndexFunc(e.d.Parts(f), func(p *diff.Func) bool { return !p.Fragment }); i >= 0 {
-				e.now = e.d.Parts(f)[i]
-			}
-		}
-		switch {
-		case f.LSDA != 0:
-			e.refuse(exceptions, "it handles exceptions, which cannot be unwound through carried code")
-		case throws && f.Calls:
-			e.refuse(exceptions, "an exception could be thrown through it, and unwinders do not know carried code")
-		}
-	}
-	e.now = nil
-}
-
 // carry looks at one function.
 func (e *emitter) carry(f *diff.Func) {
 	e.now = f
@@ -174,6 +155,7 @@ func (e *emitter) carry(f *diff.Func) {
 	for k := range f.Refs {
 		e.reference(f, k)
 	}
+	e.handle(f)
 	e.chunks = append(e.chunks, patch.Chunk{Kind: patch.Code, Addr: uint64(f.Lo), Data: slices.Clone(e.d.Fixed.Text(f))})
 	e.symbols = append(e.symbols, patch.Symbol{Kind: patch.Internal, Name: label(e.d, f), Value: uint64(f.Lo), Size: f.Size(), Func: true})
 }
@@ -295,17 +277,30 @@ func (e *emitter) layout() (*patch.Object, error) {
 	}
 	o := &patch.Object{BaseBuildID: string(e.d.Base.BuildID), Lo: lo &^ (pageSize - 1)}
 	stubs := alignUp(image.Addr(hi), pageSize)
-	unwind := stubs + image.Addr(len(e.stubs)*stubSize)
-	eh, err := frames(e.d.Fixed, e.c.list, unwind)
+	refs := stubs + image.Addr(len(e.stubs)*stubSize)
+	unwind := refs + image.Addr(len(e.h.own)*slotSize)
+	fdes, err := fdesOf(e.d.Fixed)
 	if err != nil {
 		return nil, err
+	}
+	eh, open, err := frames(fdes, e.c.list, unwind)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range open {
+		s, ok := e.handlerSlot(x.slot)
+		if !ok {
+			return nil, fmt.Errorf("write .eh_frame: no slot for the personality routine at %#x", uint64(x.slot))
+		}
+		e.toSlot(x.at, s)
 	}
 	end := alignUp(unwind+image.Addr(len(eh)), pageSize)
 	o.Hi, o.EHFrame = uint64(end), uint64(unwind)
 
-	p := places{stubs: stubs, slots: end}
+	p := places{refs: refs, stubs: stubs, slots: end}
 	p.vars = alignUp(end+image.Addr(len(e.slots)*slotSize), 64)
 	e.addStubs(p)
+	e.addRefs(p)
 	e.chunks = append(e.chunks, patch.Chunk{Kind: patch.Unwind, Addr: uint64(unwind), Data: eh})
 	e.addVariables(p)
 	o.RWEnd = uint64(alignUp(p.of(e.varEnd), pageSize))
@@ -318,7 +313,7 @@ func (e *emitter) layout() (*patch.Object, error) {
 }
 
 // places are the final addresses of the spaces.
-type places struct{ stubs, slots, vars image.Addr }
+type places struct{ refs, stubs, slots, vars image.Addr }
 
 // of translates an address of a space into one of the object.
 func (p places) of(a image.Addr) image.Addr {
@@ -329,6 +324,8 @@ func (p places) of(a image.Addr) image.Addr {
 		return p.slots + (a - slotSpace)
 	case a >= stubSpace:
 		return p.stubs + (a - stubSpace)
+	case a >= refSpace:
+		return p.refs + (a - refSpace)
 	}
 	return a
 }
@@ -342,6 +339,13 @@ func (e *emitter) addStubs(p places) {
 		binary.LittleEndian.PutUint32(b[6:], uint32(to-(here+10)))
 		e.chunks = append(e.chunks, patch.Chunk{Kind: patch.Code, Addr: uint64(here), Data: b})
 		e.symbols = append(e.symbols, patch.Symbol{Kind: patch.Internal, Name: imp.Name + "$stub", Value: uint64(here), Size: stubSize, Func: true})
+	}
+}
+
+// addRefs writes the slots through which exceptions are handled, still empty.
+func (e *emitter) addRefs(p places) {
+	if n := len(e.h.own); n > 0 {
+		e.chunks = append(e.chunks, patch.Chunk{Kind: patch.Table, Addr: uint64(p.refs), Data: make([]byte, n*slotSize)})
 	}
 }
 
@@ -411,6 +415,7 @@ func (e *emitter) addConstants() {
 	}
 	add(e.consts, patch.Const)
 	add(e.tables, patch.Table)
+	add(e.h.tables, patch.Handlers)
 }
 
 func hexAddr(a image.Addr) string { return fmt.Sprintf("%#x", uint64(a)) }

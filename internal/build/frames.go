@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -10,37 +11,39 @@ import (
 )
 
 // frames re-encodes the unwind data of the carried functions as an .eh_frame
-// for address at, so that stacks that run through carried code can be read.
-// There is no personality: a carried function handles no exceptions.
+// for address at, so that stacks that run through carried code can be read and
+// exceptions pass it. The personality routines are left open: those that are
+// fields, each the address of 32 bits that have to lead to the slot.
 //
 // Encoding: LSB 5.0 §10.6; addresses are pcrel | sdata4.
-func frames(c *diff.Code, carried []*diff.Func, at image.Addr) ([]byte, error) {
-	fdes, err := fdesOf(c)
-	if err != nil {
-		return nil, err
-	}
+func frames(fdes []image.FDE, carried []*diff.Func, at image.Addr) ([]byte, []personalityField, error) {
 	w := &frameWriter{at: at, cies: map[string]int{}}
 	for _, f := range carried {
 		if f.Source != image.FromFDE {
 			continue // it has none in the fixed image either (symbol-bounds)
 		}
-		i, ok := slices.BinarySearchFunc(fdes, f.Lo, func(e image.FDE, a image.Addr) int {
-			switch {
-			case e.Lo < a:
-				return -1
-			case e.Lo > a:
-				return 1
-			}
-			return 0
-		})
-		if !ok {
-			return nil, fmt.Errorf("write .eh_frame: %s at %#x has no unwind data", f.Name(), uint64(f.Lo))
+		x := frameAt(fdes, f.Lo)
+		if x == nil {
+			return nil, nil, fmt.Errorf("write .eh_frame: %s at %#x has no unwind data", f.Name(), uint64(f.Lo))
 		}
-		if err := w.fde(&fdes[i]); err != nil {
-			return nil, err
+		if err := w.fde(x); err != nil {
+			return nil, nil, err
 		}
 	}
-	return append(w.out, 0, 0, 0, 0), nil
+	return append(w.out, 0, 0, 0, 0), w.open, nil
+}
+
+// personalityField is where an entry says which slot holds the address of the
+// personality routine.
+type personalityField struct{ at, slot image.Addr }
+
+// frameAt is the entry of the function that starts at lo; nil: there is none.
+func frameAt(fdes []image.FDE, lo image.Addr) *image.FDE {
+	i, ok := slices.BinarySearchFunc(fdes, lo, func(x image.FDE, a image.Addr) int { return cmp.Compare(x.Lo, a) })
+	if !ok {
+		return nil
+	}
+	return &fdes[i]
 }
 
 func fdesOf(c *diff.Code) ([]image.FDE, error) {
@@ -56,11 +59,14 @@ type frameWriter struct {
 	at   image.Addr
 	out  []byte
 	cies map[string]int // encoded CIE → offset
+	open []personalityField
 }
 
 const (
 	pcrelSData4 = 0x1b
+	indirect    = 0x80
 	nop         = 0 // DW_CFA_nop
+	recordHead  = 8 // length and id
 )
 
 // record appends one entry: its length, id, body, and nops up to 8 bytes.
@@ -74,36 +80,69 @@ func (w *frameWriter) record(id uint32, body []byte) {
 }
 
 // cie returns the offset of an entry like c, writing it when it is the first.
-func (w *frameWriter) cie(c *image.CIE) int {
-	body := []byte{1, 'z', 'R'} // version 1
-	if c.SignalFrame {
-		body = append(body, 'S')
+// handlers: for functions that have an exception table.
+func (w *frameWriter) cie(c *image.CIE, handlers bool) int {
+	letters, data := "z", []byte{}
+	if handlers {
+		letters, data = "zPL", []byte{pcrelSData4 | indirect, 0, 0, 0, 0, pcrelSData4}
 	}
+	letters, data = letters+"R", append(data, pcrelSData4)
+	if c.SignalFrame {
+		letters += "S"
+	}
+	body := append([]byte{1}, letters...) // version 1
 	body = append(body, 0)
 	body = binary.AppendUvarint(body, c.CodeAlign)
 	body = appendSLEB(body, c.DataAlign)
-	body = append(body, byte(c.ReturnReg), 1, pcrelSData4)
-	body = append(body, c.Program...)
+	body = append(body, byte(c.ReturnReg), byte(len(data)))
+	personality := len(body) + 1
+	body = append(append(body, data...), c.Program...)
 	key := string(body)
+	if handlers {
+		key += fmt.Sprint(" ", c.PersonalityAt)
+	}
 	if at, ok := w.cies[key]; ok {
 		return at
 	}
 	at := len(w.out)
 	w.cies[key] = at
+	if handlers {
+		w.open = append(w.open, personalityField{w.at + image.Addr(at+recordHead+personality), c.PersonalityAt})
+	}
 	w.record(0, body)
 	return at
 }
 
 func (w *frameWriter) fde(e *image.FDE) error {
-	cie := w.cie(e.CIE)
+	handlers := e.LSDA != 0
+	cie := w.cie(e.CIE, handlers)
 	here := len(w.out)
-	d := int64(e.Lo) - int64(w.at) - int64(here) - 8
-	if d != int64(int32(d)) || e.Hi-e.Lo > 1<<31-1 {
-		return fmt.Errorf("write .eh_frame: function at %#x is too far away", uint64(e.Lo))
+	near := func(to image.Addr, off int) (uint32, error) {
+		d := int64(to) - int64(w.at) - int64(off)
+		if d != int64(int32(d)) {
+			return 0, fmt.Errorf("write .eh_frame: %#x is too far away", uint64(to))
+		}
+		return uint32(d), nil
 	}
-	body := binary.LittleEndian.AppendUint32(nil, uint32(d))
+	lo, err := near(e.Lo, here+recordHead)
+	if err != nil {
+		return err
+	}
+	if e.Hi-e.Lo > 1<<31-1 {
+		return fmt.Errorf("write .eh_frame: function at %#x is too large", uint64(e.Lo))
+	}
+	body := binary.LittleEndian.AppendUint32(nil, lo)
 	body = binary.LittleEndian.AppendUint32(body, uint32(e.Hi-e.Lo))
-	body = append(body, 0) // no augmentation data
+	if handlers {
+		body = append(body, 4)
+		table, err := near(e.LSDA, here+recordHead+len(body))
+		if err != nil {
+			return err
+		}
+		body = binary.LittleEndian.AppendUint32(body, table)
+	} else {
+		body = append(body, 0) // no augmentation data
+	}
 	body = append(body, e.Program...)
 	w.record(uint32(here+4-cie), body)
 	return nil

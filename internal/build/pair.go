@@ -76,7 +76,8 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	res.object = obj
 	res.image = patch.Image{
 		Path: path, BuildIDBase: string(base.BuildID), BuildIDFixed: string(fixed.BuildID),
-		Counts: res.report.Counts, Sites: s, Functions: res.report.Functions,
+		Unwinds: e.h.unwind,
+		Counts:  res.report.Counts, Sites: s, Functions: res.report.Functions,
 	}
 	if res.before, err = before(d, s); err != nil {
 		return nil, fmt.Errorf("record code of %s: %w", path, err)

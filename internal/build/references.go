@@ -256,6 +256,10 @@ func (e *emitter) table(f *diff.Func, k int) {
 		e.leave(f, r, b.Base, e.d.BaseVariableName(b.Base))
 		return
 	}
+	if to, ok := e.typeObject(r.Target); ok {
+		e.leave(f, r, to, e.d.BaseVariableName(to))
+		return
+	}
 	e.carryTable(r.Target)
 }
 
