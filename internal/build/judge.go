@@ -41,17 +41,63 @@ func count(d *diff.Diff) (all, differ int) {
 }
 
 // Changes of more than a quarter of a program that has some functions are no
-// fix, but another compiler (or other options).
+// usual fix. Either the fix is a large one, or another compiler (or other
+// options) made the fixed image.
 const (
 	fewFunctions  = 40
 	compilerShare = 4
 )
 
+// compiler tells these two apart. Where the compiler is another one, hardly a
+// function of some length comes out the same (none of 40 in jbig2dec, 17 of
+// 178 in lightdm), and often the start-up code differs too; large fixes by the
+// same compiler leave every third or second such function as it was.
 func (j *judge) compiler() {
 	all, differ := count(j.d)
-	if all >= fewFunctions && differ*compilerShare > all {
-		j.r.add(rebuiltCompiler, "", "%d of %d functions differ: it was built by another compiler or with other options", differ, all)
+	if all < fewFunctions || differ*compilerShare <= all {
+		return
 	}
+	equal, long := j.longFunctions()
+	if j.sameStartFiles() && long >= fewLong && equal*compilerShare >= long {
+		j.r.add(muchChanged, "", "%d of %d functions differ; the compiler is the same, for %d of the %d functions of %d instructions and more came out equal",
+			differ, all, equal, long, longFunction)
+		return
+	}
+	j.r.add(rebuiltCompiler, "", "%d of %d functions differ, and only %d of the %d functions of %d instructions and more came out equal: it was built by another compiler or with other options",
+		differ, all, equal, long, longFunction)
+}
+
+// A function of so many instructions does not come out the same by accident;
+// and so many of them are needed to say anything.
+const (
+	longFunction = 60
+	fewLong      = 8
+)
+
+// longFunctions tells how many long functions there are, and how many of them
+// are the same.
+func (j *judge) longFunctions() (equal, long int) {
+	for _, f := range j.d.Fixed.Funcs {
+		if f.Fragment || f.Source == image.FromGap || f.Insts < longFunction {
+			continue
+		}
+		long++
+		if s, _ := j.d.State(f); s == diff.Same || s == diff.Noise {
+			equal++
+		}
+	}
+	return equal, long
+}
+
+// sameStartFiles says whether the code that the compiler's own files bring
+// (crtstuff; it has no unwind data) is the same.
+func (j *judge) sameStartFiles() bool {
+	for _, f := range j.d.Fixed.Funcs {
+		if s, _ := j.d.State(f); f.Source == image.FromGap && s != diff.Same {
+			return false
+		}
+	}
+	return true
 }
 
 // unwindData: code that nothing describes can be neither bounded nor unwound,
@@ -83,7 +129,7 @@ func (j *judge) layout() {
 	for _, l := range j.d.VTables() {
 		j.r.add(layoutChanged, "", "%s %s", l.Type, l.Detail)
 	}
-	found, known, err := diff.Layouts(j.d.Base.Image, j.d.Fixed.Image)
+	found, known, err := j.d.LayoutsFor(j.c.list)
 	if err != nil {
 		j.r.add(layoutUnverified, "", "not all types could be read: %v", err)
 	}
@@ -94,8 +140,10 @@ func (j *judge) layout() {
 			switch {
 			case l.Padding:
 				code = layoutPadding
-			case l.Enum:
+			case l.Local:
 				code = enumChanged
+			case l.Enum:
+				code = enumRenumbered
 			}
 			j.r.add(code, "", "%s: %s", l.Type, l.Detail)
 		}
@@ -233,27 +281,4 @@ func (j *judge) pairs() {
 			j.r.add(pairingUncertain, label(j.d, f), "it is taken to replace %s only by %s", a.Name(), how)
 		}
 	}
-}
-
-// unwindsExceptions says whether the image takes part in exceptions.
-func unwindsExceptions(m *image.Image) bool {
-	for _, n := range []string{"__gxx_personality_v0", "_Unwind_Resume", "_Unwind_RaiseException"} {
-		if _, ok := m.PLTOf(n, ""); ok {
-			return true
-		}
-		if _, ok := m.GOTOf(n, ""); ok {
-			return true
-		}
-	}
-	for _, s := range m.Sections {
-		if s.Name == ".gcc_except_table" {
-			return true
-		}
-	}
-	for i := range m.Relocs {
-		if m.Relocs[i].Sym == "__gxx_personality_v0" {
-			return true
-		}
-	}
-	return false
 }

@@ -25,8 +25,10 @@ const (
 	enumChanged      = "enum-changed"
 	functionSplit    = "function-split"
 	symbolBounds     = "symbol-bounds"
+	muchChanged      = "much-changed"
 
 	// Refused: nothing is written.
+	enumRenumbered   = "enum-renumbered"
 	branchIntoEntry  = "branch-into-entry"
 	dataUnmapped     = "data-unmapped"
 	dataOnly         = "data-only"
@@ -53,7 +55,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, functionSplit, symbolBounds:
+		neverReturns, pairingUncertain, imageGone, enumChanged, functionSplit, symbolBounds, muchChanged:
 		return true
 	}
 	return false

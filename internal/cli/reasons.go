@@ -50,6 +50,10 @@ func meanings() map[string]meaning {
 			"the fix brings a variable of its own, which starts with its initial value now, not at the program's start",
 			"see that nothing should have been recorded in it before, then accept",
 		},
+		"much-changed": {
+			"more than a quarter of the functions differ: a large fix, by the same compiler",
+			"read the distribution's changelog: a fix of this size needs somebody who knows the program; then accept or restart",
+		},
 		"symbol-bounds": {
 			"changed code has no unwind data; a symbol tells its bounds, and every word of every stack is looked at instead",
 			"accept; if apply stays busy, restart the program instead",
@@ -67,8 +71,8 @@ func meanings() map[string]meaning {
 			"compare the two in the disassembly, then accept",
 		},
 		"enum-changed": {
-			"a named value has another number in the fixed program; no struct member has its type, but variables of other types may hold the old number",
-			"see whether a running program keeps such a number anywhere: if it may, restart the program instead",
+			"a named value has another number in the fixed program; only parameters and local variables have its type, nothing that lives in memory",
+			"see that no variable or member of another type keeps such a number from call to call, then accept",
 		},
 		"function-split": {
 			"one function of the running program became two in the fixed one; its entry leads to the one, while some tables should lead to the other",
@@ -102,6 +106,10 @@ func meanings() map[string]meaning {
 		"entry-too-small": {
 			"the function is shorter than the five bytes of the redirection",
 			reportIt,
+		},
+		"enum-renumbered": {
+			"a named value has another number in the fixed program, and the program keeps such numbers in variables of other types or nobody can tell where",
+			useRestart,
 		},
 		"exceptions": {
 			"a changed function throws or catches exceptions, which needs more than its code",
