@@ -93,7 +93,7 @@ func TestBuildJudgesEveryKindOfChange(t *testing.T) {
 		{"main.c", patch.Review, []string{"never-returns"}, map[string]string{"main": "changed"}, []string{"main"}},
 		{"tls.c", patch.Refused, []string{"new-tls"}, map[string]string{"tick": "changed"}, nil},
 		{"startup.c", patch.Refused, []string{"startup-changed"}, map[string]string{"prepare": "changed"}, nil},
-		{"throws.cc", patch.Clean, nil, nil, []string{"_Z5checkPKc", "_Z4leafi"}},
+		{"throws.cc", patch.Clean, nil, nil, []string{"_Z4leafi", "_Z5checkPKc"}},
 		{"short.c", patch.Refused, []string{"entry-too-small"}, map[string]string{"hook": "changed"}, nil},
 		{"loop.c", patch.Refused, []string{"branch-into-entry"}, map[string]string{"spin": "changed"}, nil},
 	} {
