@@ -132,9 +132,9 @@ func TestApplyUnderStormsOfSignalsThreadsAndForks(t *testing.T) {
 func TestApplyToConfinedProcesses(t *testing.T) {
 	base, fixed := compile(t, "confined")
 	b := byHand(t, base, fixed, "fixed_function")
-	for _, how := range []string{"zombie-leader", "mdwe", "ignore-trap", "vfork", "seccomp-kill", "seccomp-errno", "undumpable"} {
+	for _, how := range []string{"zombie-leader", "mdwe", "ignore-trap", "vfork", "seccomp-kill", "seccomp-errno", "undumpable", "systemd"} {
 		t.Run(how, func(t *testing.T) {
-			if strings.HasPrefix(how, "seccomp") || how == "undumpable" {
+			if strings.HasPrefix(how, "seccomp") || how == "undumpable" || how == "systemd" {
 				needRoot(t)
 			}
 			v := start(t, base, how)

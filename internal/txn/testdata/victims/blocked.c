@@ -10,7 +10,7 @@ NOINLINE int fixed_function(int n) { ROOM; return OLD_NEW(n + 1, n + 1000); }
 
 static atomic_int spurious, early, woken;
 static _Atomic(const char *) last = "nobody"; // which thread was the last to be disturbed
-#define disturbed() (spurious++, last = __func__ + 3)
+#define disturbed() do { spurious++; last = __func__ + 3; } while (0)
 static int pipes[2], socks[2];
 static void nosignal(int s) { (void)s; }
 

@@ -26,7 +26,7 @@
 
 static char line_[256];
 // next reads a question without stdio: no lock is held while it blocks.
-static const char *next(void) {
+static __attribute__((unused)) const char *next(void) {
 	size_t n = 0;
 	while (n + 1 < sizeof line_) {
 		ssize_t r = read(0, line_ + n, 1);
@@ -38,4 +38,10 @@ static const char *next(void) {
 	line_[n] = 0;
 	return line_;
 }
-#define answer(...) (dprintf(1, __VA_ARGS__), dprintf(1, "\n"))
+// answer writes a line without stdio: it takes no lock and no memory.
+#define answer(...) do { \
+	char a_[512]; \
+	int n_ = snprintf(a_, sizeof a_ - 1, __VA_ARGS__); \
+	a_[n_++] = '\n'; \
+	if (write(1, a_, (size_t)n_) != n_) _exit(1); \
+} while (0)

@@ -1,0 +1,67 @@
+package txn_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"hotpatch/internal/txn"
+)
+
+// Processes that others watch over: a parent that waits for them, a tracer.
+
+func number(t testing.TB, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("victim says %q, not a number", s)
+	}
+	return n
+}
+
+// TestParentNoticesNothing of our stops, but everything that concerns it.
+func TestParentNoticesNothing(t *testing.T) {
+	base, fixed := compile(t, "family")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base)
+	child := &victim{t: t, pid: number(t, v.ask("p"))}
+	for range 15 {
+		apply(t, child, b, txn.Applied)
+		v.want("c", "1001")
+		revert(t, child, b, txn.Reverted)
+		v.want("c", "2")
+	}
+	v.want("w", "stops=0 continues=0 ends=0 signals=0")
+
+	v.want("s", "stopped") // a real stop is its own to see, once
+	apply(t, child, b, txn.Applied)
+	waitState(t, child, 'T')
+	v.want("w", "stops=1 continues=0 ends=0 signals=1")
+	v.want("t", "continued")
+	v.want("c", "1001")
+	v.want("w", "stops=1 continues=1 ends=0 signals=2")
+	v.want("k", "killed")
+	for range 200 {
+		if strings.Contains(v.ask("w"), "ends=1") {
+			return
+		}
+	}
+	t.Errorf("the child's end: %s", v.ask("w"))
+}
+
+func TestTracedProcessIsLeftToItsTracer(t *testing.T) {
+	base, fixed := compile(t, "family")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base, "traces")
+	child := &victim{t: t, pid: number(t, v.ask("p"))}
+	r := txn.Apply(context.Background(), child.pid, b, txn.Options{})
+	if r.Outcome != txn.Denied || !strings.Contains(r.Reason, fmt.Sprintf("traced by process %d", v.pid)) {
+		t.Errorf("%+v", r)
+	}
+	v.want("c", "2")
+	apply(t, v, b, txn.Applied) // the tracer itself is a process like any other
+	v.want("q", "1001")
+	v.want("k", "killed")
+}
