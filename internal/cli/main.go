@@ -134,7 +134,7 @@ Exit codes: 0 done · 1 error · 2 usage · 3 refused, nothing changed ·
 			root.AddCommand(c)
 		}
 	}
-	in(groupMake, a.buildCmd(), a.inspectCmd(), a.reviewCmd(), a.parityCmd())
+	in(groupMake, a.buildCmd(), a.inspectCmd(), a.reviewCmd(), a.parityCmd(), a.debuginfoCmd())
 	in(groupHost, a.applyCmd(), a.revertCmd(), a.watchCmd(), a.statusCmd(), a.doctorCmd())
 	in(groupTry, a.demoCmd(), a.versionCmd())
 	root.AddCommand(a.manCmd())

@@ -12,6 +12,11 @@ import (
 // ErrNoDWARF says that neither the image nor an attached file has types.
 var ErrNoDWARF = errors.New("no debug information")
 
+// PartialNames is a section of a debug file that has only some of the symbols:
+// an image with such a file counts as stripped still, for what has no name there
+// may have one.
+const PartialNames = ".hotpatch.partial"
+
 // AttachDebug adds names (symbols, hence Func.Names) and DWARF from a separate
 // debug file; its build-id must equal the image's. Functions that only its
 // symbols bound are added, so every *Func got before is stale. To be called
@@ -49,7 +54,7 @@ func (m *Image) attach(r io.ReaderAt, size int64, path string) error {
 	}
 	if len(tab) > 0 && m.Stripped {
 		m.setSymbols(append(slices.Clone(m.Symbols), defined(tab)...))
-		m.Stripped = false
+		m.Stripped = f.section(PartialNames) != nil
 		if err := m.cutFuncs(); err != nil {
 			return err
 		}
