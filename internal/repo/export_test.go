@@ -1,0 +1,58 @@
+package repo
+
+import (
+	"time"
+
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+)
+
+// What tests in other packages' clothes need of the inside.
+
+func (r *Repo) SetStep(fn func(name string) error) { r.step = fn }
+
+func (k *Keys) Signer(id string) (signature.Signer, error) { return k.signer(id) }
+
+func CheckShape(role string, data []byte) error { return checkShape(role, data) }
+
+func DecodeTargets(role string, data []byte) error {
+	_, err := decode[metadata.TargetsType](role, data)
+	return err
+}
+
+func DecodeSettings(data []byte) (*Settings, error) { return decodeSettings(data) }
+func DecodePublic(data []byte) (*PublicKey, error)  { return decodePublic(data) }
+
+func DecodeJournal(data []byte) error {
+	_, err := decodeJournal(data)
+	return err
+}
+
+func OpenKey(data []byte, pass string) error {
+	_, err := openKey(data, pass)
+	return err
+}
+
+// PutTarget publishes one target.
+func (r *Repo) PutTarget(path string, content []byte, keys *Keys) error {
+	c := &change{what: "publish " + path}
+	if err := c.put(r, path, content); err != nil {
+		return err
+	}
+	return r.commit(c, keys)
+}
+
+// DropTarget takes one back.
+func (r *Repo) DropTarget(path string, keys *Keys) error {
+	c := &change{what: "drop " + path}
+	if err := c.drop(r, path); err != nil {
+		return err
+	}
+	return r.commit(c, keys)
+}
+
+func Warnings(es []Expiry, now time.Time, life func(string) time.Duration) []string {
+	return warnings(es, now, life)
+}
+
+const TempPrefix = tempPrefix
