@@ -17,6 +17,7 @@ func (j *judge) all() {
 	j.compiler()
 	j.unwindData()
 	j.layout()
+	j.ownership()
 	j.startup()
 	j.unreached()
 	j.gonePointers()
@@ -157,6 +158,14 @@ func (j *judge) layout() {
 	if steps := j.d.Steps(); len(steps) > 0 {
 		j.r.add(mapStep, "", "variables behind %#x moved by %+d bytes, those before it by %+d (%d such steps): a variable came, went, grew or shrank there",
 			uint64(steps[0].Fixed), steps[0].To, steps[0].From, len(steps))
+	}
+}
+
+// ownership: objects that old code filled are freed by new code.
+func (j *judge) ownership() {
+	for _, h := range j.d.Handovers() {
+		j.r.add(ownershipMoved, label(j.d, h.Frees), "it frees (%s) what is at offset %#x of an object; what %s stores at that offset comes from %s now, before from %s",
+			h.Callee, h.Offset, label(j.d, h.Stores), h.Is, h.Was)
 	}
 }
 

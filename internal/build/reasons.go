@@ -23,6 +23,7 @@ const (
 	pairingUncertain = "pairing-uncertain"
 	imageGone        = "image-gone"
 	enumChanged      = "enum-changed"
+	ownershipMoved   = "ownership-moved"
 	functionSplit    = "function-split"
 	symbolBounds     = "symbol-bounds"
 	muchChanged      = "much-changed"
@@ -55,7 +56,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, enumChanged, functionSplit, symbolBounds, muchChanged:
+		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, functionSplit, symbolBounds, muchChanged:
 		return true
 	}
 	return false

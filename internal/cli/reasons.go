@@ -70,6 +70,10 @@ func meanings() map[string]meaning {
 			"two functions were taken for each other's counterpart by order and likeness alone",
 			"compare the two in the disassembly, then accept",
 		},
+		"ownership-moved": {
+			"the fix seems to change who owns a buffer: what old code stored in an object, new code could free twice, or free what it does not own",
+			"see in the distribution's patch whether objects made before can live on; if it changes who frees what, restart the program instead",
+		},
 		"enum-changed": {
 			"a named value has another number in the fixed program; only parameters and local variables have its type, nothing that lives in memory",
 			"see that no variable or member of another type keeps such a number from call to call, then accept",

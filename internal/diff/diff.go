@@ -114,6 +114,7 @@ type Diff struct {
 	baseParts  map[*Func][]*Func
 	drift      drift
 	splits     []Split
+	handovers  []Handover
 }
 
 // Compare pairs base with fixed and finds every difference.
@@ -141,6 +142,7 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 	d.compare()
 	d.findNoise()
 	d.findIdentities()
+	d.handovers = d.findHandovers()
 	d.tokens, d.alignments, d.banned = nil, nil, nil
 	return d
 }
