@@ -121,10 +121,10 @@ type installedFile struct{ name, md5 string }
 // files reads PKG.md5sums, PKG:ARCH.md5sums of packages that may be there for
 // several architectures. It names all regular files but configuration.
 func (d Dpkg) files(pkg, arch string) ([]installedFile, error) {
-	info := d.path("/var/lib/dpkg/info")
-	f, err := os.Open(filepath.Join(info, pkg+":"+arch+".md5sums"))
+	const info = "/var/lib/dpkg/info/"
+	f, err := d.open(info + pkg + ":" + arch + ".md5sums")
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = os.Open(filepath.Join(info, pkg+".md5sums"))
+		f, err = d.open(info + pkg + ".md5sums")
 	}
 	if err != nil {
 		return nil, err

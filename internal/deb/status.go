@@ -43,7 +43,7 @@ func (i Installed) present() bool {
 // also those that are not wholly installed, by name and architecture.
 func (d Dpkg) Status() ([]Installed, error) {
 	name := d.path("/var/lib/dpkg/status")
-	f, err := os.Open(name)
+	f, err := d.open("/var/lib/dpkg/status")
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,7 @@ func (d Dpkg) md5Of(name string) (string, error) {
 type diversion struct{ name, pkg string }
 
 func (d Dpkg) diversions() (map[string]diversion, error) {
-	f, err := os.Open(d.path("/var/lib/dpkg/diversions"))
+	f, err := d.open("/var/lib/dpkg/diversions")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
