@@ -52,7 +52,7 @@ func Examine(pid int, tables *Tables) (*Look, error) {
 	l := &Look{}
 	t, err := openTarget(pid, tables)
 	if err != nil {
-		l.object(OfAccess, err)
+		l.object(pid, OfAccess, err)
 		if info, rerr := proc.Read(pid); rerr == nil {
 			l.Info = info
 		}
@@ -65,13 +65,13 @@ func Examine(pid int, tables *Tables) (*Look, error) {
 		if b := (*busy)(nil); errors.As(err, &b) {
 			about = OfSharing
 		}
-		l.object(about, err)
+		l.object(pid, about, err)
 	}
 	if err := t.refresh(); err != nil {
 		if t.changed() {
 			return nil, fmt.Errorf("process %d ended meanwhile: %w", pid, proc.ErrGone)
 		}
-		l.object(OfLoaded, err)
+		l.object(pid, OfLoaded, err)
 		return l, nil
 	}
 	l.Mappings, l.Modules = len(t.maps), t.modules
@@ -83,32 +83,33 @@ func Examine(pid int, tables *Tables) (*Look, error) {
 }
 
 func (l *Look) examine(t *target) {
+	pid := t.info.PID
 	var err error
 	if l.Carried, err = states(t.maps, t.mem); err != nil {
-		l.object(OfUnfinished, err)
+		l.object(pid, OfUnfinished, err)
 	}
 	if err := t.noCoroutines(); err != nil {
-		l.object(OfStacks, err)
+		l.object(pid, OfStacks, err)
 	}
 	if _, err := t.findRoom(); err != nil {
-		l.object(OfPadding, err)
+		l.object(pid, OfPadding, err)
 	}
 	for _, m := range t.modules {
 		if m.BuildID == "" || m.Path == "[vdso]" {
 			continue
 		}
 		if _, err := place(t.maps, m.Lo(), m.Hi(), smallest, nil); err != nil {
-			l.object(OfRoom, refuse("%v: %s", err, m.Path))
+			l.object(pid, OfRoom, refuse("%v: %s", err, m.Path))
 		}
 	}
 }
 
-func (l *Look) object(about About, err error) {
+func (l *Look) object(pid int, about About, err error) {
 	o := Objection{About: about}
 	if errors.Is(err, proc.ErrGone) {
 		o.Outcome, o.Reason = Died, err.Error()
 	} else {
-		o.Outcome, o.Reason = judge(err)
+		o.Outcome, o.Reason = judge(pid, err)
 	}
 	l.Objections = append(l.Objections, o)
 }

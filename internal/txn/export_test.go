@@ -78,3 +78,16 @@ func SampleJournal() []byte {
 	b := j.header(j.Regions[0], body)
 	return append(b, make([]byte, 8192-len(b))...)
 }
+
+// Facts are what denial goes by.
+type Facts struct {
+	Us, It                proc.Rights
+	Host                  proc.Host
+	Undumpable, Elsewhere bool
+	Label                 string
+}
+
+// Explain says why tracing was denied.
+func (f Facts) Explain() string {
+	return facts{us: f.Us, it: f.It, host: f.Host, undumpable: f.Undumpable, elsewhere: f.Elsewhere, label: f.Label}.explain()
+}

@@ -52,7 +52,7 @@ func openTarget(pid int, tables *Tables) (*target, error) {
 	t := &target{info: info, tables: tables}
 	if t.mem, err = ptrace.OpenMem(info.Live); err != nil {
 		if errors.Is(err, ptrace.ErrDenied) {
-			return nil, refuse("not permitted to write this process's memory: it belongs to uid %d, or is not dumpable, or a security module forbids it; run as root (CAP_SYS_PTRACE and CAP_DAC_OVERRIDE); hotpatch doctor --pid tells more", info.UID)
+			return nil, refuse("%s", denial(pid))
 		}
 		return nil, err
 	}

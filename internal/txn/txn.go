@@ -157,7 +157,7 @@ func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*ru
 			continue
 		}
 		if res.Outcome != Died {
-			res.Outcome, res.Reason = judge(err)
+			res.Outcome, res.Reason = judge(res.PID, err)
 		}
 		return res
 	}
@@ -238,7 +238,7 @@ func (r *run) lock() (unlock func(), err error) {
 }
 
 // judge turns an error into an outcome.
-func judge(err error) (Outcome, string) {
+func judge(pid int, err error) (Outcome, string) {
 	var (
 		r *Refusal
 		s *skip
@@ -254,7 +254,7 @@ func judge(err error) (Outcome, string) {
 	case errors.As(err, &b):
 		return Busy, b.reason
 	case errors.Is(err, ptrace.ErrDenied), errors.Is(err, fs.ErrPermission):
-		return Denied, fmt.Sprintf("not permitted to trace this process (%v): it may belong to another user, be non-dumpable or set-uid, or Yama (kernel.yama.ptrace_scope) or a security module forbids it", err)
+		return Denied, denial(pid)
 	}
 	return Failed, err.Error()
 }
