@@ -2,6 +2,7 @@ package repo_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -239,4 +240,16 @@ func indent(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+func metaFileOf(version int64, data []byte) *metadata.MetaFiles {
+	sum := sha256.Sum256(data)
+	m := metadata.MetaFile(version)
+	m.Length, m.Hashes = int64(len(data)), metadata.Hashes{"sha256": sum[:]}
+	return m
+}
+
+func targetFileOf(data []byte) *metadata.TargetFiles {
+	sum := sha256.Sum256(data)
+	return &metadata.TargetFiles{Length: int64(len(data)), Hashes: metadata.Hashes{"sha256": sum[:]}}
 }
