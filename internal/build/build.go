@@ -14,6 +14,7 @@ import (
 	"hotpatch/internal/deb"
 	"hotpatch/internal/image"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/rebuild"
 )
 
 // Options are the choices of one build. The zero value is the default.
@@ -22,8 +23,11 @@ type Options struct {
 	By         string // who accepts
 	DebugBase  string // debug file (or directory of debug files by build-id) of the base
 	DebugFixed string
-	All        bool     // carry every function that can be carried, changed or not (a torture test)
-	Skip       []string // with All: leave these functions in place, by name or fn_<hex>
+	// DebugDirs are looked in, by build-id, for debug files that the above do
+	// not give.
+	DebugDirs []string
+	All       bool     // carry every function that can be carried, changed or not (a torture test)
+	Skip      []string // with All: leave these functions in place, by name or fn_<hex>
 	// Progress, when not nil, is told what happens: from one goroutine, in order.
 	Progress func(Event)
 }
@@ -51,6 +55,8 @@ type ImageReport struct {
 	BuildIDFixed string           `json:"build_id_fixed"`
 	Counts       patch.Counts     `json:"counts"`
 	Functions    []patch.Function `json:"functions"`
+	// Types says how far types can be believed that come from a rebuild.
+	Types string `json:"types,omitempty"`
 }
 
 // BundleInfo identifies the bundle.
@@ -126,7 +132,7 @@ func buildJob(ctx context.Context, in *inputs, j *job, o Options, step func(stri
 		return &result{reasons: r.list, report: ImageReport{Path: j.path, Functions: []patch.Function{}}, differs: true}, nil
 	}
 	step("reading")
-	base, fixed, err := openPair(j, o)
+	base, fixed, types, err := openPair(j, o)
 	if err != nil {
 		if in.packages[0] == nil && len(in.jobs) == 1 {
 			return nil, err
@@ -135,7 +141,7 @@ func buildJob(ctx context.Context, in *inputs, j *job, o Options, step func(stri
 		r.add(unsupportedImage, "", "%v", err)
 		return &result{reasons: r.list, report: ImageReport{Path: j.path, Functions: []patch.Function{}}, differs: true}, nil
 	}
-	po := pairOptions{all: o.All, skip: o.Skip, step: step}
+	po := pairOptions{all: o.All, skip: o.Skip, step: step, types: types}
 	if in.packages[0] != nil {
 		po.versions = [2]string{in.packages[0].Version, in.packages[1].Version}
 	}
@@ -143,31 +149,32 @@ func buildJob(ctx context.Context, in *inputs, j *job, o Options, step func(stri
 }
 
 // openPair reads both images and their debug files.
-func openPair(j *job, o Options) (base, fixed *image.Image, err error) {
+func openPair(j *job, o Options) (base, fixed *image.Image, types evidence, err error) {
 	if base, err = j.base(); err != nil {
-		return nil, nil, err
+		return nil, nil, types, err
 	}
 	if fixed, err = j.fixed(); err != nil {
-		return nil, nil, err
+		return nil, nil, types, err
 	}
-	for _, x := range []struct {
+	for i, x := range []struct {
 		m    *image.Image
 		path string
 	}{{base, o.DebugBase}, {fixed, o.DebugFixed}} {
-		if x.path == "" {
-			continue
+		path := ""
+		if x.path != "" {
+			path, err = debugFile(x.path, x.m.BuildID)
 		}
-		path, err := debugFile(x.path, x.m.BuildID)
+		if path == "" && err == nil {
+			path, err = rebuild.Lookup(o.DebugDirs, x.m.BuildID)
+		}
+		if path != "" && err == nil {
+			types[i], err = attach(x.m, path)
+		}
 		if err != nil {
-			return nil, nil, err
-		}
-		if path != "" {
-			if err := x.m.AttachDebug(path); err != nil {
-				return nil, nil, err
-			}
+			return nil, nil, types, err
 		}
 	}
-	return base, fixed, nil
+	return base, fixed, types, nil
 }
 
 // assemble gives the verdict over all images.

@@ -8,9 +8,10 @@ import (
 // judge finds what speaks against a pair of images apart from single
 // functions.
 type judge struct {
-	d *diff.Diff
-	c *carrier
-	r *reasons
+	d     *diff.Diff
+	c     *carrier
+	r     *reasons
+	types evidence
 }
 
 func (j *judge) all() {
@@ -130,7 +131,7 @@ func (j *judge) layout() {
 	for _, l := range j.d.VTables() {
 		j.r.add(layoutChanged, "", "%s %s", l.Type, l.Detail)
 	}
-	found, known, err := j.d.LayoutsFor(j.c.list)
+	found, known, err := j.layouts()
 	if err != nil {
 		j.r.add(layoutUnverified, "", "not all types could be read: %v", err)
 	}
@@ -148,7 +149,9 @@ func (j *judge) layout() {
 			}
 			j.r.add(code, "", "%s: %s", l.Type, l.Detail)
 		}
-		return
+		if j.verified() {
+			return
+		}
 	case err == nil:
 		j.r.add(layoutUnverified, "", "without debug information on both sides nobody has compared the types")
 	}

@@ -26,6 +26,7 @@ type pairOptions struct {
 	all      bool
 	skip     []string
 	versions [2]string
+	types    evidence
 	step     func(string)
 }
 
@@ -33,7 +34,7 @@ type pairOptions struct {
 func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pairOptions) (*result, error) {
 	r := &reasons{image: path}
 	res := &result{report: ImageReport{
-		Path: path, BuildIDBase: string(base.BuildID), BuildIDFixed: string(fixed.BuildID), Functions: []patch.Function{},
+		Path: path, BuildIDBase: string(base.BuildID), BuildIDFixed: string(fixed.BuildID), Functions: []patch.Function{}, Types: o.types.String(),
 	}}
 	if !base.PIE || !fixed.PIE {
 		r.add(nonPIE, "", "it is not position independent: its code holds absolute addresses")
@@ -52,7 +53,7 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 		return nil, err
 	}
 	if !o.all {
-		j := &judge{d, c, r}
+		j := &judge{d, c, r, o.types}
 		j.all()
 	}
 	res.differs = len(c.list) > 0 || slices.ContainsFunc(r.list, func(x patch.Reason) bool {

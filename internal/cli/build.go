@@ -12,11 +12,13 @@ import (
 
 	"hotpatch/internal/build"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/rebuild"
 )
 
 type buildFlags struct {
 	out, accept, by       string
 	debugBase, debugFixed string
+	debugDir              string
 	json, all             bool
 }
 
@@ -45,6 +47,7 @@ be carried, changed or not.`,
 	fl.StringVar(&f.by, "by", "", "who accepts (default: you, as `NAME`@host)")
 	fl.StringVar(&f.debugBase, "debug-base", "", "debug `FILE` of BASE, or a directory of them by build-id")
 	fl.StringVar(&f.debugFixed, "debug-fixed", "", "debug `FILE` of FIXED, or a directory of them by build-id")
+	fl.StringVar(&f.debugDir, "debug-dir", "", "look for other debug files below `DIR`, by build-id (default: those of hotpatch debuginfo; none: nowhere)")
 	fl.BoolVar(&f.json, "json", false, "print the report as JSON")
 	fl.BoolVar(&f.all, "all", false, "torture test: carry unchanged functions too")
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
@@ -72,7 +75,7 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 			return usage("build: output %s is also an input", f.out)
 		}
 	}
-	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, All: f.all}
+	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, DebugDirs: debugDirs(f.debugDir), All: f.all}
 	if f.accept != "" {
 		o.By = author(f.by)
 	}
@@ -107,6 +110,17 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 		return err
 	}
 	return a.buildExit(report, bundle, f.out)
+}
+
+// debugDirs are the directories that --debug-dir means.
+func debugDirs(given string) []string {
+	switch given {
+	case "":
+		return rebuild.DebugDirs()
+	case "none":
+		return nil
+	}
+	return []string{given}
 }
 
 // buildExit says what comes next and picks the exit code.
@@ -191,6 +205,9 @@ func (a *app) printBuild(r *build.Report, b *patch.Bundle, out string) error {
 	for _, im := range r.Images {
 		fmt.Fprintln(&w)
 		a.printImage(&w, im.Path, im.Counts, im.Functions, shownFunctions)
+		if im.Types != "" {
+			fmt.Fprintf(&w, "  types  %s\n", plain(im.Types))
+		}
 	}
 	if len(r.Reasons) > 0 {
 		fmt.Fprintln(&w)
