@@ -23,8 +23,9 @@ type Injection struct {
 	Room uint64 // StubRoom bytes of executable memory that nothing uses
 	// Calls are made in order until one fails (returns -errno).
 	Calls []Call
-	// Step is told each point at which a test may kill us. nil: nobody.
-	Step func(point string)
+	// Step is told each point at which a test may kill us, or have what comes
+	// next fail. nil: nobody.
+	Step func(point string) error
 }
 
 // Inject borrows a running thread for a moment to make system calls, and gives
@@ -40,7 +41,7 @@ type Injection struct {
 func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	step := in.Step
 	if step == nil {
-		step = func(string) {}
+		step = func(string) error { return nil }
 	}
 	back, stop, err := t.borrow(m, in)
 	if err != nil {
@@ -49,61 +50,79 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	if r := back; hideStop(&r, stop) {
 		_ = t.setRegs(in.TID, &r) // at once: it must hold if we are killed now
 	}
-	step("borrowed")
-	mask, err := t.sigMask(in.TID)
+	mask, was, err := t.install(m, in, back, step)
 	if err != nil {
 		t.giveBack(in.TID, back, stop)
-		return nil, fmt.Errorf("read signal mask: %w", err)
+		return nil, err
+	}
+	entry := back
+	entry.Rip = in.Room
+	entry.Orig_rax = noSyscall // the kernel must not restart anything on the way there
+	if err = t.setRegs(in.TID, &entry); err != nil {
+		err = fmt.Errorf("set registers: %w", err)
+	} else if err = step("registers-set"); err == nil {
+		// From here on the stub itself leads back, whatever happens to us. Signals
+		// wait until the thread is itself again; registers first, so that a death
+		// between the two leaves a thread that sets its own mask back.
+		if err = t.setSigMask(in.TID, ^uint64(0)); err != nil {
+			err = fmt.Errorf("hold signals: %w", err)
+		} else if err = step("signals-held"); err == nil {
+			results, err = t.runStub(in, step)
+		}
+		_ = t.setSigMask(in.TID, mask)
+		if serr := step("calls-made"); err == nil {
+			err = serr
+		}
+	}
+	switch {
+	case errors.Is(err, ErrGone):
+	case errors.Is(err, ErrTimeout):
+		t.abandoned = true // still inside a call: the stub finishes alone
+	default:
+		// With the original registers, syscall number included, detaching lets
+		// the kernel restart what we interrupted.
+		t.giveBack(in.TID, back, stop)
+		werr := step("given-back")
+		if _, cerr := m.WriteAt(was, int64(in.Room)); cerr != nil {
+			werr = fmt.Errorf("clear stub: %w", cerr)
+		}
+		if err == nil {
+			err = werr
+		}
+	}
+	return results, err
+}
+
+// install writes the stub into the room. It returns the thread's signal mask
+// and what was in the room. On an error the room is as it was.
+func (t *Tracer) install(m *Mem, in Injection, back Regs, step func(string) error) (mask uint64, was []byte, err error) {
+	if err := step("borrowed"); err != nil {
+		return 0, nil, err
+	}
+	if mask, err = t.sigMask(in.TID); err != nil {
+		return 0, nil, fmt.Errorf("read signal mask: %w", err)
 	}
 	code := stub(in.Room, in.Calls, mask, userResume(back))
 	if code == nil {
-		t.giveBack(in.TID, back, stop)
-		return nil, fmt.Errorf("stub for %d calls does not fit %d bytes", len(in.Calls), StubRoom)
+		return 0, nil, fmt.Errorf("stub for %d calls does not fit %d bytes", len(in.Calls), StubRoom)
 	}
-	was := make([]byte, StubRoom)
+	was = make([]byte, StubRoom)
 	if _, err := m.ReadAt(was, int64(in.Room)); err != nil {
-		t.giveBack(in.TID, back, stop)
-		return nil, err
+		return 0, nil, err
 	}
 	if IsStub(was) {
 		clear(was) // a leftover in padding: zero was there before it
 	}
-	if _, err := m.WriteAt(code, int64(in.Room)); err != nil {
-		t.giveBack(in.TID, back, stop)
-		return nil, fmt.Errorf("write stub: %w", err)
-	}
-	step("stub-written")
-
-	entry := back
-	entry.Rip = in.Room
-	entry.Orig_rax = noSyscall // the kernel must not restart anything on the way there
-	if err := t.setRegs(in.TID, &entry); err != nil {
-		t.giveBack(in.TID, back, stop)
-		return nil, fmt.Errorf("set registers: %w", err)
-	}
-	step("registers-set")
-	// From here on the stub itself leads back, whatever happens to us. Signals
-	// wait until the thread is itself again; registers first, so that a death
-	// between the two leaves a thread that sets its own mask back.
-	if err = t.setSigMask(in.TID, ^uint64(0)); err == nil {
-		step("signals-held")
-		results, err = t.runStub(in, step)
-	}
-	_ = t.setSigMask(in.TID, mask)
-	step("calls-made")
-	gone := errors.Is(err, ErrGone)
-	if !gone && !errors.Is(err, ErrTimeout) {
-		// With the original registers, syscall number included, detaching lets
-		// the kernel restart what we interrupted.
-		t.giveBack(in.TID, back, stop)
-		step("given-back")
-		if _, werr := m.WriteAt(was, int64(in.Room)); werr != nil && err == nil {
-			err = fmt.Errorf("clear stub: %w", werr)
+	_, err = m.WriteAt(code, int64(in.Room))
+	if err == nil {
+		if err = step("stub-written"); err == nil {
+			return mask, was, nil
 		}
-	} else if !gone {
-		t.abandoned = true // still inside a call: the stub finishes alone
 	}
-	return results, err
+	if _, cerr := m.WriteAt(was, int64(in.Room)); cerr != nil {
+		err = fmt.Errorf("%w; clear stub: %w", err, cerr)
+	}
+	return 0, nil, fmt.Errorf("write stub: %w", err)
 }
 
 // borrow stops the thread where it can be diverted.
@@ -204,7 +223,7 @@ func (t *Tracer) giveBack(tid int, r Regs, s Stop) {
 
 // runStub follows the thread through the stub's system calls and stops behind
 // the last one of in.Calls, or behind the first that fails.
-func (t *Tracer) runStub(in Injection, step func(string)) ([]uint64, error) {
+func (t *Tracer) runStub(in Injection, step func(string) error) ([]uint64, error) {
 	deadline := time.Now().Add(2 * time.Second)
 	var results []uint64
 	var pass unix.Signal
@@ -224,7 +243,7 @@ func (t *Tracer) runStub(in Injection, step func(string)) ([]uint64, error) {
 		case GroupStop, Interrupted, Event:
 			continue
 		}
-		step("syscall-stop")
+		_ = step("syscall-stop") // only to be killed at: nothing can fail here but by the thread's end
 		if entered = !entered; entered {
 			continue
 		}

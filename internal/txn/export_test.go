@@ -10,13 +10,13 @@ import (
 
 // WithStep makes step see every point of a transaction at which a kill matters.
 func WithStep(o Options, step func(point string)) Options {
-	o.step = step
+	o.step = func(point string) error { step(point); return nil }
 	return o
 }
 
 // WithFail makes the points that can fail ask fail first.
 func WithFail(o Options, fail func(point string) error) Options {
-	o.fail = fail
+	o.step, o.fail = fail, fail
 	return o
 }
 

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -172,7 +173,9 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err != nil {
 		return err
 	}
-	r.o.step("seized")
+	if err := r.o.step("seized"); err != nil {
+		return err
+	}
 	stuck, asleep, err := r.idle()
 	if err != nil {
 		return err
@@ -208,7 +211,9 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 			return err
 		}
 	}
-	r.o.step("sleepers-stopped")
+	if err := r.o.step("sleepers-stopped"); err != nil {
+		return err
+	}
 	begin := time.Now()
 	defer func() { r.paused += time.Since(begin) }()
 	defer g.Release() // within the measured time; a second call does nothing
@@ -217,7 +222,9 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 		return err
 	}
 	r.stopped = len(g.Threads)
-	r.o.step("stopped")
+	if err := r.o.step("stopped"); err != nil {
+		return err
+	}
 	if err := k.check(rest); err != nil {
 		return err
 	}
@@ -252,7 +259,8 @@ func (r *run) write(c change) (err error) {
 	if err := r.expectAll(c); err != nil {
 		return err
 	}
-	if err := r.writePhase(c.journal, c.before); err != nil {
+	was, err := r.readPhase(c.journal)
+	if err != nil {
 		return err
 	}
 	written := 0
@@ -263,16 +271,22 @@ func (r *run) write(c change) (err error) {
 		for _, e := range c.edits[:written] {
 			if _, uerr := r.mem.WriteAt(e.from[:], int64(e.addr)); uerr != nil {
 				err = fmt.Errorf("%w; setting the entry at %#x back: %w", err, e.addr, uerr)
+				return // the journal tells what is there
 			}
 		}
+		if uerr := r.writePhase(c.journal, was); uerr != nil {
+			err = fmt.Errorf("%w; %w", err, uerr)
+		}
 	}()
+	if err := r.writePhase(c.journal, c.before); err != nil {
+		return err
+	}
 	for _, e := range c.edits {
 		written++
 		if _, err := r.mem.WriteAt(e.to[:], int64(e.addr)); err != nil {
 			return err
 		}
-		r.o.step("entry-written")
-		if err := r.o.fail("entry-written"); err != nil {
+		if err := r.o.step("entry-written"); err != nil {
 			return err
 		}
 	}
@@ -281,7 +295,9 @@ func (r *run) write(c change) (err error) {
 			return err
 		}
 	}
-	r.o.step("entries-verified")
+	if err := r.o.step("entries-verified"); err != nil {
+		return err
+	}
 	if err := r.writePhase(c.journal, c.after); err != nil {
 		return err
 	}
@@ -317,6 +333,14 @@ func (r *run) expectAll(c change) error {
 		}
 	}
 	return nil
+}
+
+func (r *run) readPhase(journal uint64) (phase, error) {
+	var b [4]byte
+	if _, err := r.mem.ReadAt(b[:], int64(journal+phaseAt)); err != nil {
+		return 0, fmt.Errorf("read the journal: %w", err)
+	}
+	return phase(binary.LittleEndian.Uint32(b[:])), nil
 }
 
 func (r *run) writePhase(journal uint64, p phase) error {

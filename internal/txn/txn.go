@@ -37,7 +37,9 @@ type Options struct {
 	// independent that was not proved to be.
 	Consistency patch.Mode
 
-	step func(point string) // a test may kill us at each named point
+	// step is told each point of a transaction: a test may kill us there, or
+	// make what comes next fail.
+	step func(point string) error
 	fail func(point string) error
 }
 
@@ -60,7 +62,7 @@ func (o Options) filled() Options {
 		o.Tables = &Tables{}
 	}
 	if o.step == nil {
-		o.step = func(string) {}
+		o.step = func(string) error { return nil }
 	}
 	if o.fail == nil {
 		o.fail = func(string) error { return nil }
