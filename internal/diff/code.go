@@ -35,6 +35,7 @@ type Func struct {
 	Bad   int    // bytes that are no instruction we know
 	TLS   bool   // uses thread-local storage
 	Calls bool   // makes calls
+	Exits bool   // returns, or jumps where a register or memory says
 }
 
 // Name is the first name, or fn_<hex of the address>.
@@ -105,7 +106,8 @@ func (c *Code) End(a image.Addr) image.Addr { return c.next(c.starts, a) }
 // are taken count as starts, not members that are accessed. Compilers align
 // every object of 32 bytes and more to 32 (psABI §3.1.2 asks for 16): so what
 // starts elsewhere, behind an aligned a, is a part of the object at a, or
-// something small that does no harm with it.
+// something small that does no harm with it. Strings and switch tables are
+// objects of their own wherever they start.
 func (c *Code) ObjectEnd(a image.Addr) image.Addr {
 	const aligned = 32
 	end := c.next(c.heads, a)
@@ -113,7 +115,7 @@ func (c *Code) ObjectEnd(a image.Addr) image.Addr {
 		return end
 	}
 	s := c.SectionAt(a)
-	for s != nil && end%aligned != 0 && end < s.Addr+s.Size && !c.startsString(end) {
+	for s != nil && end%aligned != 0 && end < s.Addr+s.Size && !c.startsString(end) && !c.startsSwitch(end) {
 		end = c.next(c.heads, end)
 	}
 	return end
@@ -123,6 +125,17 @@ func (c *Code) ObjectEnd(a image.Addr) image.Addr {
 func (c *Code) startsString(a image.Addr) bool {
 	b := c.Bytes(a-1, 1)
 	return len(b) == 1 && b[0] == 0 && c.CString(a) > 1
+}
+
+// startsSwitch: the first two distances at a lead into code.
+func (c *Code) startsSwitch(a image.Addr) bool {
+	b := c.Bytes(a, 8)
+	if a%4 != 0 || len(b) < 8 {
+		return false
+	}
+	first := a + image.Addr(int64(int32(binary.LittleEndian.Uint32(b))))
+	second := a + image.Addr(int64(int32(binary.LittleEndian.Uint32(b[4:]))))
+	return c.ClassAt(a) == image.ROData && c.ClassAt(first) == image.Text && c.ClassAt(second) == image.Text
 }
 
 // next is the first of starts behind a in its section, or the section's end.
@@ -161,6 +174,7 @@ func decode(m *image.Image) *Code {
 	for _, f := range c.Funcs {
 		c.normalise(f, &w)
 	}
+	c.findFragments()
 	c.findStarts()
 	return c
 }
@@ -327,6 +341,7 @@ func (c *Code) normalise(f *Func, w *workspace) {
 		}
 		f.Insts++
 		f.Calls = f.Calls || in.IsCall()
+		f.Exits = f.Exits || in.IsRet() || in.IsJump() && in.IsIndirect()
 		// fs:0x28 is the stack protector's canary, at the same place everywhere.
 		if in.FS && !(in.DispLen == 4 && in.Base == arch.NoReg && in.Disp(code[at:]) == 0x28) {
 			f.TLS = true
