@@ -29,13 +29,13 @@ const Format = 1
 // Catalog is everything that was published for one channel. It is outside
 // data: Decode it, and what Decode returns has been checked.
 type Catalog struct {
-	Format   int        `json:"format"`  // Format
-	Channel  string     `json:"channel"` // "bookworm-stable"
-	Issued   time.Time  `json:"issued"`
-	Expires  time.Time  `json:"expires,omitzero"` // afterwards nothing is offered any more; zero: never
-	Releases []Release  `json:"releases"`         // by Available, then ID
-	Calendar Calendar   `json:"calendar"`
-	Override []Override `json:"overrides,omitempty"`
+	Format    int        `json:"format"`  // Format
+	Channel   string     `json:"channel"` // "bookworm-stable"
+	Issued    time.Time  `json:"issued"`
+	Expires   time.Time  `json:"expires,omitzero"` // afterwards nothing is offered any more; zero: never
+	Releases  []Release  `json:"releases"`         // by Available, then ID
+	Calendar  Calendar   `json:"calendar"`
+	Overrides []Override `json:"overrides,omitempty"`
 }
 
 // Stale says whether the catalogue's word has run out at now.

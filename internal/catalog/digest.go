@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"maps"
+	"slices"
 )
 
 // digestOf hashes parts with their lengths, so that no two lists of parts
@@ -32,3 +34,5 @@ func isHex(s string, least, most int) bool {
 }
 
 func (d Digest) valid() bool { return isHex(string(d), 64, 64) }
+
+func sortedKeys(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }

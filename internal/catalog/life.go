@@ -25,7 +25,7 @@ const (
 type Life struct {
 	State  LifeState `json:"state"`
 	Ring   int       `json:"ring,omitempty"`   // 1, 2, … while State is ring
-	Was    LifeState `json:"was,omitempty"`    // while paused: where Resume goes back to
+	Was    LifeState `json:"was,omitempty"`    // paused: where Resume goes back to; recalled: how far it came
 	Since  time.Time `json:"since,omitzero"`   // of State
 	By     string    `json:"by,omitempty"`     // who made it so
 	Reason string    `json:"reason,omitempty"` // of paused and recalled
@@ -83,7 +83,11 @@ func (l Life) Recall(by, reason string, now time.Time) (Life, error) {
 	if l.State == Recalled || by == "" || reason == "" {
 		return l, fmt.Errorf("recall release: it is %s, by %q because %q", l.State, by, reason)
 	}
-	return Life{State: Recalled, Since: now, By: by, Reason: reason}, nil
+	was := l.State
+	if was == Paused {
+		was = l.Was
+	}
+	return Life{State: Recalled, Ring: l.Ring, Was: was, Since: now, By: by, Reason: reason}, nil
 }
 
 // Purge lists the staged releases whose copies have to go: recalled, unknown

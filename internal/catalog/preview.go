@@ -1,17 +1,23 @@
 package catalog
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"hotpatch/internal/window"
+)
 
 // Preview is what approving a release would do to a set of machines. The
-// lists hold host names, sorted.
+// lists hold host names, sorted, and are never null.
 type Preview struct {
 	OnTrack              int       `json:"on_track"`               // machines on the track that stay on it
 	WouldEject           []string  `json:"would_eject"`            // machines that would leave it
-	ExtraRestartsUntil   time.Time `json:"extra_restarts_until"`   // the baseline at which those rejoin; zero: nobody is ejected
+	ExtraRestartsUntil   time.Time `json:"extra_restarts_until"`   // the baseline at which those rejoin; year 1: nobody is ejected
 	RestartNow           []string  `json:"restart_now"`            // machines on which it restarts something
-	NeutralAlternative   ReleaseID `json:"neutral_alternative"`    // the same fix that ejects nobody; empty: there is none
-	VulnerableIfDeferred []string  `json:"vulnerable_if_deferred"` // machines that stay exposed to something it fixes
-	OutsideWindow        []string  `json:"outside_window"`         // machines that need a window and have none before the deadline
+	NeutralAlternative   ReleaseID `json:"neutral_alternative"`    // the same fix that ejects nobody; "": there is none
+	VulnerableIfDeferred []string  `json:"vulnerable_if_deferred"` // machines exposed to something it fixes
+	OutsideWindow        []string  `json:"outside_window"`         // machines that need a window for it and have none in time
 }
 
 // Machine is one of the machines that a preview is about.
@@ -19,4 +25,121 @@ type Machine struct {
 	Inventory *Inventory
 	Enrolment Enrolment
 	Policy    Policy
+}
+
+// patience is how long a release without a deadline is expected to wait for a
+// window.
+const patience = 30 * 24 * time.Hour
+
+// Preview says what approving a release would do to these machines at now. It
+// asks nobody and offers nothing; the release may be a draft.
+func (c *Catalog) Preview(id ReleaseID, machines []Machine, now time.Time) (Preview, error) {
+	p := Preview{WouldEject: []string{}, RestartNow: []string{}, VulnerableIfDeferred: []string{}, OutsideWindow: []string{}}
+	r := c.Release(id)
+	if r == nil {
+		return p, unknownRelease(id)
+	}
+	// The release as it would be: published and available.
+	as := *c
+	as.Releases = slices.Clone(c.Releases)
+	r = as.Release(id)
+	r.Life = Life{State: Complete}
+	if r.Available.After(now) {
+		r.Available = now
+	}
+	for i := range machines {
+		as.previewOn(&p, r, &machines[i], now)
+	}
+	for _, list := range [][]string{p.WouldEject, p.RestartNow, p.VulnerableIfDeferred, p.OutsideWindow} {
+		slices.Sort(list)
+	}
+	if c.ejectsSomebody(r) || len(p.WouldEject) > 0 {
+		if alt := c.Alternative(r); alt != nil {
+			p.NeutralAlternative = alt.ID
+		}
+	}
+	if len(p.WouldEject) > 0 {
+		s := &assessor{view: as.view(machines[0].Inventory, nil, now)}
+		p.ExtraRestartsUntil = s.rejoin(now).At
+	}
+	return p, nil
+}
+
+func (c *Catalog) ejectsSomebody(r *Release) bool { return r.Kind == Cold }
+
+// previewOn adds one machine.
+func (c *Catalog) previewOn(p *Preview, r *Release, m *Machine, now time.Time) {
+	v := c.view(m.Inventory, &m.Policy, now)
+	host := m.Inventory.Host
+	concerned := r.Scope.Includes(m.Inventory) && v.relevant(r) && !v.inPlace(r, []*Release{r})
+	onTrack := false
+	if m.Enrolment.Intent.OnProgram() {
+		pos := c.Position(m.Inventory, &m.Policy, now)
+		onTrack = pos.OnTrack()
+		if r.Kind == Hotpatch || r.Kind == Companion {
+			concerned = concerned && onTrack && pos.Baseline == r.Baseline
+		}
+	} else if r.Kind == Hotpatch || r.Kind == Companion {
+		concerned = false
+	}
+	ejects := concerned && m.Enrolment.Intent.OnProgram() && c.Effect(r, m.Inventory) == Ejects
+	switch {
+	case ejects:
+		// Also a machine that is off the track: approving is for all it names.
+		p.WouldEject = append(p.WouldEject, host)
+	case onTrack:
+		p.OnTrack++
+	}
+	if !concerned {
+		return
+	}
+	restarts := v.restarts(r)
+	if len(restarts) > 0 {
+		p.RestartNow = append(p.RestartNow, host)
+	}
+	if c.exposedWithout(r, m.Inventory, now) {
+		p.VulnerableIfDeferred = append(p.VulnerableIfDeferred, host)
+	}
+	if (len(restarts) > 0 || m.Policy.Hotpatches == InWindow) && !v.windowFor(r, len(restarts) > 0) {
+		p.OutsideWindow = append(p.OutsideWindow, host)
+	}
+}
+
+// exposedWithout: the machine is exposed to something that r fixes.
+func (c *Catalog) exposedWithout(r *Release, inv *Inventory, now time.Time) bool {
+	only := Catalog{Releases: []Release{*r}}
+	return slices.ContainsFunc(only.Exposure(inv, now), func(e Exposure) bool { return e.Status == Exposed || e.Status == Undetermined })
+}
+
+// windowFor: there is an opening in time that the release fits into.
+func (v *view) windowFor(r *Release, restarts bool) bool {
+	end := v.now.Add(patience)
+	if r.Deadline.After(v.now) {
+		end = r.Deadline
+	}
+	fits := func(left time.Duration) bool { return window.Fits(left, len(r.Artifacts), v.policy.each(), restarts) }
+	if o, ok := v.policy.Windows.At(v.now); ok && fits(o.Left(v.now)) {
+		return true
+	}
+	for t := v.now; ; {
+		o, ok := v.policy.Windows.Next(t)
+		switch {
+		case !ok || !o.Start.Before(end):
+			return false
+		case fits(o.End.Sub(o.Start)):
+			return true
+		}
+		t = o.Start
+	}
+}
+
+// Digest binds a preview to the release and the content that it was made of.
+func (p *Preview) Digest(id ReleaseID, content Digest) Digest {
+	parts := []string{"preview", string(id), string(content), fmt.Sprint(p.OnTrack),
+		p.ExtraRestartsUntil.UTC().Format(time.RFC3339Nano), string(p.NeutralAlternative)}
+	for _, list := range [][]string{p.WouldEject, p.RestartNow, p.VulnerableIfDeferred, p.OutsideWindow} {
+		parts = append(parts, fmt.Sprint(len(list)))
+		parts = append(parts, slices.Sorted(slices.Values(list))...)
+	}
+	return digestOf(parts...)
 }

@@ -72,6 +72,10 @@ type Mitigation struct {
 	By   string `json:"by"`
 }
 
+// HostUnit in Restarts, and as the unit of the kernel and pid 1, is the whole
+// machine: a reboot.
+const HostUnit = "host"
+
 // Artifact is one binary package of a release: what it becomes on disk and,
 // with a bundle, what becomes of the processes that run the old file.
 type Artifact struct {
@@ -92,6 +96,7 @@ type Change struct {
 	Path  string `json:"path"`           // absolute, on disk
 	Base  string `json:"base,omitempty"` // build-id the bundle is made for; empty: the image is not patched
 	Fixed string `json:"fixed"`          // build-id on disk afterwards
+	Same  bool   `json:"same,omitempty"` // base and fixed run the same code: nothing to patch, nothing to restart
 }
 
 // Digest is the artifact's identity: everything it puts on disk and in memory.
@@ -168,7 +173,8 @@ func (r *Release) supersedes(o *Release) bool {
 	later := r.Available.After(o.Available)
 	switch {
 	case r.Kind == Baseline:
-		return later && o.Kind != Outside
+		// Not over hotpatches: whoever waits for the window is still protected by them.
+		return later && (o.Kind == Baseline || o.Kind == Cold)
 	case r.Kind == Hotpatch:
 		return later && r.Baseline == o.Baseline && (o.Kind == Hotpatch || o.Kind == Companion)
 	}

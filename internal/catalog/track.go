@@ -1,6 +1,11 @@
 package catalog
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
 
 // TrackState is where an enrolled machine stands.
 type TrackState string
@@ -94,4 +99,147 @@ type Stale struct {
 	// restart does.
 	Bundle  Digest    `json:"bundle,omitempty"`
 	Release ReleaseID `json:"release"`
+}
+
+// offTrack says everything about a machine that left (invariant 7). What was
+// recorded when it was first seen holds; the rest is told from what is there.
+func (s *assessor) offTrack() *OffTrack {
+	off := &OffTrack{Actor: "unknown", Since: s.now}
+	for _, g := range s.a.Position.Strays {
+		r := s.c.Release(g.Release)
+		if off.Cause == "" {
+			off.Cause = fmt.Sprintf("%s is at %s: %s", g.Package, g.Version, g.Why)
+		}
+		if r != nil && s.c.Effect(r, s.inv) == Ejects {
+			off.Release = r.ID
+			off.Cause = fmt.Sprintf("%s, a %s release, is installed: %s is at %s", r.label(), r.Kind, g.Package, g.Version)
+			break
+		}
+	}
+	if off.Cause == "" {
+		off.Cause = "no baseline is known"
+	}
+	for _, rc := range s.inv.Receipts {
+		if rc.Release == off.Release && off.Release != "" && !rc.At.After(s.now) {
+			off.Actor, off.Since = cmp.Or(rc.By, off.Actor), rc.At
+		}
+	}
+	if l := s.e.Left; l != nil {
+		off.Since, off.Actor = l.At, cmp.Or(l.By, off.Actor)
+		if l.Cause != "" {
+			off.Cause, off.Release = l.Cause, l.Release
+		}
+	}
+	baselines := s.c.Baselines(s.now)
+	if n := len(baselines); n > 0 {
+		b := baselines[n-1]
+		off.Rebase = Rebase{Baseline: b.ID, Restarts: s.restarts(b)}
+		if hs := s.c.On(b.ID, Hotpatch, s.now); len(hs) > 0 {
+			off.Rebase.Hotpatch = hs[len(hs)-1].ID
+		}
+	}
+	off.Rejoin = s.rejoin(off.Since)
+	off.Restarts = s.restartsUntil(off.Rejoin)
+	return off
+}
+
+// rejoin is the first baseline after since that is not in the past, or the
+// newest that is out.
+func (s *assessor) rejoin(since time.Time) Rejoin {
+	for _, b := range slices.Backward(s.c.Baselines(s.now)) {
+		if b.Available.After(since) {
+			return Rejoin{Baseline: b.ID, Month: b.Available.UTC().Format("2006-01"), At: b.Available}
+		}
+	}
+	if row, ok := s.c.Calendar.NextBaseline(s.now); ok {
+		return Rejoin{Baseline: row.Release, Month: row.Month, At: row.Available}
+	}
+	// No calendar and no plan: the custom of four baselines a year.
+	at := time.Date(s.now.UTC().Year(), (s.now.UTC().Month()-1)/3*3+4, 1, 0, 0, 0, 0, time.UTC)
+	return Rejoin{Month: at.Format("2006-01"), At: at}
+}
+
+// restartsUntil are those of ordinary updating, month by month, and the one
+// that rejoins. There is always at least that one.
+func (s *assessor) restartsUntil(j Rejoin) []Restart {
+	var out []Restart
+	for _, w := range s.c.Calendar.between(s.now, j.At) {
+		if w.Type == TypeHotpatch {
+			out = append(out, s.restart(w, "off the track, "+w.Update+" is installed the ordinary way, with a restart"))
+		}
+	}
+	last := Restart{At: j.At, Month: j.Month, Release: j.Baseline, Planned: j.Baseline == "",
+		Why: "the baseline of " + j.Month + " brings this machine back to the track"}
+	last.At, last.NoWindow = s.opening(maxTime(j.At, s.now))
+	return append(out, last)
+}
+
+// trackState is the state of a machine on the program, the most urgent first.
+func (s *assessor) trackState() Track {
+	t := Track{Baseline: s.a.Position.Baseline, Hotpatch: s.a.Position.Hotpatch}
+	w := s.e.Work
+	switch {
+	case len(s.a.Gates) > 0:
+		t.State, t.Gates = Ineligible, s.a.Gates
+	case w != nil && w.State == Failed:
+		t.State, t.Release, t.Reason = Failed, w.Release, cmp.Or(w.Reason, "no reason was recorded")
+	case s.lost(w) != "":
+		t.State, t.Release, t.Reason = Failed, w.Release, s.lost(w)
+	case w != nil && (w.State == Applying || w.State == AppliedUnverified):
+		t.State, t.Release = w.State, w.Release
+	case s.off != nil:
+		t.State, t.OffTrack = OffTheTrack, s.off
+	default:
+		s.onTrack(&t)
+	}
+	return t
+}
+
+// lost says how a machine that was restarted for a release fails to match it
+// (invariant 10); "" when it matches, or was not restarted.
+func (s *assessor) lost(w *Work) string {
+	if w == nil || !w.Restarted {
+		return ""
+	}
+	missing, err := s.c.Verify(s.inv, w.Release, s.policy.Disk == MemoryOnly)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("after the restart: %v", err)
+	case len(missing) > 0:
+		return fmt.Sprintf("after the restart %s does not match: %s", w.Release, missing[0])
+	}
+	return ""
+}
+
+// onTrack chooses among the states of a machine that is where it belongs.
+func (s *assessor) onTrack(t *Track) {
+	for i := range s.a.Due {
+		d := &s.a.Due[i]
+		r := s.c.Release(d.Release)
+		switch d.Action {
+		case DoRestart:
+			t.State, t.Release, t.Restarts = RestartPending, d.Release, d.Restarts
+			return
+		case DoRebase, DoCatchUp:
+			t.State, t.Release, t.Deadline = BaselineDue, d.Release, d.Deadline
+			t.Planned = !r.Unplanned
+			if d.Action == DoCatchUp {
+				t.State = CatchUp
+			}
+			if w := s.e.Work; w != nil && w.State == Staged && w.Release == d.Release {
+				t.State = Staged
+			}
+			return
+		case DoApply:
+			if r.Kind != Hotpatch && r.Kind != Companion {
+				continue
+			}
+			t.State, t.Release = HotpatchAvailable, d.Release
+			if w := s.e.Work; w != nil && w.State == Staged && w.Release == d.Release {
+				t.State = Staged
+			}
+			return
+		}
+	}
+	t.State = Current
 }
