@@ -57,6 +57,11 @@ Exit code 0: the types of every program are verified. 4: those of some are not.
 			if len(args) == 0 {
 				return usage("debuginfo: no PACKAGE=VERSION given")
 			}
+			for _, t := range args {
+				if err := rebuild.CheckTarget(t); err != nil {
+					return usage("debuginfo: %v", err)
+				}
+			}
 			return nil
 		},
 	}

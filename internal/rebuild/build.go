@@ -78,7 +78,7 @@ func (w *worker) buildOnce(ctx context.Context, to string) error {
 	w.tell("building (log: " + w.room.log + ")")
 	err = w.step(ctx, "build", command{
 		dir:  tree,
-		args: []string{"dpkg-buildpackage", "-us", "-uc", "-B", "-d", "-rfakeroot"},
+		args: []string{"dpkg-buildpackage", "-us", "-uc", "-B", "-d"},
 		env: []string{
 			fmt.Sprintf("DEB_BUILD_OPTIONS=%s parallel=%d", buildOptions, max(w.o.Jobs, 1)),
 			"DEB_BUILD_PROFILES=nocheck",

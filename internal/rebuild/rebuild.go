@@ -100,6 +100,9 @@ func Run(ctx context.Context, targets []string, o Options) (*Report, error) {
 	if err := os.MkdirAll(o.Work, 0o755); err != nil {
 		return nil, err
 	}
+	if err := checkReach(o); err != nil {
+		return nil, err
+	}
 	rep := &Report{Packages: []Package{}}
 	for _, t := range parsed {
 		start := time.Now()
@@ -124,6 +127,32 @@ func checkChroot(dir string) error {
 		return fmt.Errorf("use %s: not the root of a Debian system (it has no usr/bin/dpkg)", dir)
 	}
 	return nil
+}
+
+// checkReach: when root builds on this host, nobody does, and has to get there.
+func checkReach(o Options) error {
+	if os.Geteuid() != 0 || o.Chroot != "" {
+		return nil
+	}
+	for dir := filepath.Clean(o.Work); ; dir = filepath.Dir(dir) {
+		st, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if st.Mode()&0o001 == 0 {
+			return fmt.Errorf("work in %s: root lets the user nobody build, who may not enter %s", o.Work, dir)
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
+}
+
+// CheckTarget says whether s is something to rebuild: NAME=VERSION, or the path
+// of a .dsc file.
+func CheckTarget(s string) error {
+	_, err := parseTarget(s)
+	return err
 }
 
 // target is what to rebuild: a package by name, or a .dsc.

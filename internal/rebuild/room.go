@@ -152,7 +152,7 @@ func (r *room) command(ctx context.Context, c command) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// open makes a directory of the room that the builder owns, empty.
+// makeDir makes a directory of the room that the builder owns, empty.
 func (r *room) makeDir(path string) error {
 	base, err := os.OpenRoot(r.base())
 	if err != nil {
@@ -200,7 +200,11 @@ var unmet = sync.OnceValue(func() *regexp.Regexp {
 // missing lists what dpkg-checkbuilddeps lacks, and the tools of a build.
 func (r *room) missing(ctx context.Context, source string) ([]string, error) {
 	var out []string
-	for _, need := range [][2]string{{"dpkg-buildpackage", "dpkg-dev"}, {"fakeroot", "fakeroot"}} {
+	tools := [][2]string{{"dpkg-buildpackage", "dpkg-dev"}}
+	if !r.rootless(source) {
+		tools = append(tools, [2]string{"fakeroot", "fakeroot"})
+	}
+	for _, need := range tools {
 		if _, err := r.run(ctx, command{dir: "/", args: []string{"sh", "-c", "command -v " + need[0]}, quiet: true}); err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
@@ -220,6 +224,27 @@ func (r *room) missing(ctx context.Context, source string) ([]string, error) {
 		return nil, fmt.Errorf("check build dependencies: %w: %.300s", err, strings.TrimSpace(text))
 	}
 	return append(out, splitDepends(m[1])...), nil
+}
+
+var requiresNoRoot = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?mi)^Rules-Requires-Root:[ \t]*no[ \t]*$`)
+})
+
+// rootless says whether the source can be built without even seeming to be root
+// (Debian Policy 5.6.31).
+func (r *room) rootless(source string) bool {
+	base, err := os.OpenRoot(r.outside(source))
+	if err != nil {
+		return false
+	}
+	defer base.Close()
+	f, err := base.Open("debian/control")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	return err == nil && requiresNoRoot().Match(text)
 }
 
 // splitDepends splits "a b (>= 1) c | d" at the packages.

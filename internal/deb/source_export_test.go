@@ -1,0 +1,7 @@
+package deb
+
+// For tables, without apt.
+var (
+	ForSources   = forSources
+	ParseShowSrc = parseShowSrc
+)
