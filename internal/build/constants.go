@@ -34,7 +34,9 @@ func (e *emitter) constant(f *diff.Func, k int) {
 		e.c.follow()
 		return
 	}
-	e.walks(f, k)
+	if e.walks(f, k) {
+		return
+	}
 	if to, ok := e.place(r.Target); ok {
 		e.leave(f, r, to, e.d.BaseVariableName(to))
 		return
@@ -64,23 +66,83 @@ func (e *emitter) place(t image.Addr) (image.Addr, bool) {
 	}
 }
 
-// walks refuses a loop that may run from one object to the end of it, when the
-// end, which is also the address of what follows, would not be where the
-// object is.
-func (e *emitter) walks(f *diff.Func, k int) {
+// walks settles an address that is the end of one object and the start of the
+// next, when these two do not stay together: a loop that runs to the end of a
+// table must find it where it found the start. True: reference k of f is bound.
+func (e *emitter) walks(f *diff.Func, k int) bool {
 	t := f.Refs[k].Target
-	if _, ok := e.d.EndOf(t); ok || !e.d.Compared(f, k) {
-		return
-	}
 	before, ok := e.d.Before(t)
 	if !ok {
-		return
+		return false
+	}
+	if _, named := e.d.EndOf(t); named {
+		return false
 	}
 	to, inBase := e.place(t)
-	from, beforeInBase := e.place(before)
-	if inBase != beforeInBase || inBase && to-from != t-before {
-		e.refuse(endPointer, "it compares with the address %#x, which is the end of one object and the start of another, and these two do not stay together", uint64(t))
+	if from, beforeInBase := e.place(before); inBase == beforeInBase && (!inBase || to-from == t-before) {
+		return false
 	}
+	w := e.d.Walks(f, k)
+	switch {
+	case !w.Compared(), len(w.From) == 0 && !w.Elsewhere:
+		return false
+	case len(w.From) > 0 && !w.Start && !w.Elsewhere && !w.Used && e.end(f, k, w.From):
+		return true
+	case len(w.From) == 0 && inBase && !e.d.TakenIn(before, t) && e.d.SameRoom(before, t, to):
+		return false // both meanings are one address of the base image
+	}
+	e.refuse(endPointer, "it compares with the address %#x, which is the end of one object and the start of another, and these two do not stay together", uint64(t))
+	return false
+}
+
+// end binds reference k of f to where walks end that start where the
+// references from lead to; false when these do not agree.
+func (e *emitter) end(f *diff.Func, k int, from []diff.Taken) bool {
+	r := &f.Refs[k]
+	var to image.Addr
+	var inBase bool
+	for i, w := range from {
+		q := &w.F.Refs[w.K]
+		at, there, ok := e.start(w)
+		at += r.Target - q.Target
+		if !ok || i > 0 && (there != inBase || at != to) {
+			return false
+		}
+		to, inBase = at, there
+	}
+	switch {
+	case inBase:
+		e.leave(f, r, to, e.d.BaseVariableName(to)+" end")
+	case r.Class == image.ROData:
+		e.addressed(r.Target) // stays behind the copy of the table
+	case r.Class.Writable():
+		e.redirect(f, r, to)
+	}
+	return true
+}
+
+// start is where carried code finds what reference w leads to: in the base
+// image, or at an address of the fixed one that is carried.
+func (e *emitter) start(w diff.Taken) (at image.Addr, inBase, ok bool) {
+	t := w.F.Refs[w.K].Target
+	switch w.F.Refs[w.K].Class {
+	case image.ROData:
+		to, inBase := e.place(t)
+		if !inBase {
+			to = t
+		}
+		return to, inBase, true
+	case image.RelRO:
+		if b := e.d.Bind(w.F, w.K); b.OK() && e.d.SameTable(b.Base, t) {
+			return b.Base, true, true
+		}
+		return t, false, true
+	}
+	b := e.d.Bind(w.F, w.K)
+	if b.How == diff.NewVariable {
+		return e.variable(t), false, true
+	}
+	return b.Base, true, b.OK()
 }
 
 // addressed carries the constant at t, whose address is taken: never less than
@@ -169,6 +231,10 @@ func (e *emitter) pointer(at, t image.Addr) {
 	}
 	inside := func(a image.Addr) {
 		e.relocs = append(e.relocs, patch.Reloc{At: uint64(at), Type: patch.Abs64, Sym: -1, Add: int64(a)})
+	}
+	if q, off := e.copyAt(t); q != nil {
+		e.copyPointer(at, q, off)
+		return
 	}
 	switch e.d.Fixed.ClassAt(t) {
 	case image.Text:

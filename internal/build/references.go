@@ -12,6 +12,9 @@ import (
 // its counterpart in the base image, or to something new.
 func (e *emitter) reference(f *diff.Func, k int) {
 	r := &f.Refs[k]
+	if e.copied(f, r) {
+		return
+	}
 	switch r.Class {
 	case image.Text:
 		e.code(f, r)
@@ -216,7 +219,9 @@ func (e *emitter) data(f *diff.Func, k int) {
 			return
 		}
 	}
-	e.walks(f, k)
+	if e.walks(f, k) {
+		return
+	}
 	b := e.d.Bind(f, k)
 	switch {
 	case b.OK():
@@ -245,7 +250,9 @@ func (e *emitter) variableName(a image.Addr) string {
 // else a copy is carried.
 func (e *emitter) table(f *diff.Func, k int) {
 	r := &f.Refs[k]
-	e.walks(f, k)
+	if e.walks(f, k) {
+		return
+	}
 	if _, end := e.d.EndOf(r.Target); end && r.Kind == diff.Lea {
 		if to, ok := e.place(r.Target); ok {
 			e.leave(f, r, to, e.d.BaseVariableName(to))

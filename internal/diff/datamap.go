@@ -344,6 +344,9 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 	lo, hi = m.borders(s, lo, hi)
 	weak, b := m.hint(v, lo, hi)
 	if b.Why != "" {
+		if at, ok := m.settled(v, lo, hi); ok {
+			return Binding{Base: at, How: Interpolated, Why: "both neighbours agree, some aligned instructions, and its initial content"}
+		}
 		return b
 	}
 	if lo != nil && hi != nil && m.sameSection(lo.base, hi.base) {
@@ -357,6 +360,9 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 			case referred:
 				return Binding{Base: a, How: Interpolated, Why: "both neighbours agree and base code refers to it"}
 			}
+			if m.unreachable(a) {
+				return Binding{How: NewVariable, Why: fmt.Sprintf("nothing in the base image can reach %#x, where the neighbours put it", uint64(a))}
+			}
 			return unmapped("base code never refers to %#x, where the neighbours put it", uint64(a))
 		}
 	}
@@ -365,6 +371,9 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 	}
 	if m.noRoom(v, lo, hi) {
 		return Binding{How: NewVariable, Why: "the base image has no room for it between its neighbours"}
+	}
+	if m.inserted(v, lo, hi) {
+		return Binding{How: NewVariable, Why: "what is before it fills all the room there is in the base image, with the same content"}
 	}
 	if lo != nil && hi != nil {
 		return unmapped("its neighbours moved by different distances (%+d, %+d)", lo.delta(), hi.delta())
@@ -421,25 +430,6 @@ func (m *dataMap) borders(s *image.Section, lo, hi *point) (*point, *point) {
 func (m *dataMap) sameSection(a, b image.Addr) bool {
 	s := m.d.Base.SectionAt(a)
 	return s != nil && b >= s.Addr && b <= s.Addr+s.Size
-}
-
-// noRoom proves a variable new: whatever lay between the neighbours in the base
-// image is too short to reach v from either side, and base code refers to
-// nothing there.
-func (m *dataMap) noRoom(v image.Addr, lo, hi *point) bool {
-	if lo == nil || hi == nil || hi.base < lo.base || hi.fixed < lo.fixed || !m.sameSection(lo.base, hi.base) {
-		return false
-	}
-	room := hi.base - lo.base
-	used := image.Addr(1) // at least a byte at lo is lo's own
-	if lo.how == Unmapped {
-		used = 0 // the start of the section is no variable
-	}
-	if v-lo.fixed < room || hi.fixed-v+used <= room {
-		return false
-	}
-	i, _ := slices.BinarySearch(m.baseRefs, lo.base+1)
-	return i == len(m.baseRefs) || m.baseRefs[i] >= hi.base
 }
 
 // Bind finds the counterpart of what reference k of the fixed function f leads

@@ -24,11 +24,12 @@ type drift struct {
 	sizes  []shift // sizes passed to an allocator
 }
 
-// findDrift looks through the aligned instructions of all changed pairs.
+// findDrift looks through the aligned instructions of all changed pairs. Pairs
+// that may be of different functions say nothing.
 func (d *Diff) findDrift() {
 	for i, b := range d.Fixed.Funcs {
 		a := d.baseOf[i]
-		if d.state[i] != Changed || a == nil || a.Hash == b.Hash || !b.described() {
+		if d.state[i] != Changed || a == nil || a.Hash == b.Hash || !b.described() || d.uncertain[i] {
 			continue
 		}
 		x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, b)
@@ -36,19 +37,73 @@ func (d *Diff) findDrift() {
 		if 2*len(pairs) < min(len(x), len(y)) {
 			continue
 		}
+		var fields, sizes []shift
 		for _, p := range pairs {
 			s, t := &x[p[0]], &y[p[1]]
 			if s.ref >= 0 || t.ref >= 0 {
 				continue
 			}
 			if s.disp != t.disp && isField(s) && isField(t) {
-				d.drift.fields = append(d.drift.fields, shift{b, int64(s.disp), int64(t.disp)})
+				fields = append(fields, shift{b, int64(s.disp), int64(t.disp)})
 			}
-			if s.imm != t.imm && d.isAllocation(b, y, p[1], s.imm, t.imm) {
-				d.drift.sizes = append(d.drift.sizes, shift{b, s.imm, t.imm})
+			if s.imm != t.imm && resized(s.imm, t.imm) && allocates(d.Fixed, b, y, p[1]) {
+				sizes = append(sizes, shift{b, s.imm, t.imm})
 			}
 		}
+		d.drift.fields = append(d.drift.fields, unswapped(fields)...)
+		if len(sizes) > 0 {
+			old, now := allocations(d.Base, a, x), allocations(d.Fixed, b, y)
+			sizes = slices.DeleteFunc(sizes, func(s shift) bool {
+				return count64(old, s.from) <= count64(now, s.from) || count64(now, s.to) <= count64(old, s.to)
+			})
+			d.drift.sizes = append(d.drift.sizes, sizes...)
+		}
 	}
+}
+
+// unswapped drops shifts that others of the same function undo: the compiler
+// has put two cases of a switch, or two branches, into another order, and the
+// alignment has mistaken one for the other.
+func unswapped(all []shift) []shift {
+	var out []shift
+	for i, s := range all {
+		back, same := 0, 0
+		for k, t := range all {
+			if t.from == s.to && t.to == s.from {
+				back++
+			}
+			if k < i && t == s {
+				same++
+			}
+		}
+		if same >= back {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// allocations are the constant sizes that f hands to allocators. A size counts
+// as another one only when the old one occurs less often than before and the
+// new one more often: else the calls only changed places.
+func allocations(c *Code, f *Func, t []token) []int64 {
+	var out []int64
+	for i := range t {
+		if t[i].ref < 0 && allocates(c, f, t, i) {
+			out = append(out, t[i].imm)
+		}
+	}
+	return out
+}
+
+func count64(all []int64, n int64) int {
+	k := 0
+	for _, x := range all {
+		if x == n {
+			k++
+		}
+	}
+	return k
 }
 
 // isField: the displacement may be that of a member: from a register that is
@@ -64,14 +119,17 @@ func isField(t *token) bool {
 	return t.in.Base != rbp || t.disp >= 0
 }
 
-// isAllocation: a size is moved to an argument register (edi, esi, edx) and
-// soon handed to something that allocates or clears memory.
-func (d *Diff) isAllocation(f *Func, y []token, at int, from, to int64) bool {
+// resized: both could be the sizes of one structure.
+func resized(from, to int64) bool {
+	const most = 256
+	return from >= 16 && to >= 16 && from%4 == 0 && to%4 == 0 && to-from <= most && from-to <= most
+}
+
+// allocates: a size is moved to an argument register (edi, esi, edx) and soon
+// handed to something that allocates or clears memory.
+func allocates(c *Code, f *Func, y []token, at int) bool {
 	t := &y[at]
 	if t.in.Map != 0 || t.in.ImmLen != 4 || t.in.Op != 0xbf && t.in.Op != 0xbe && t.in.Op != 0xba {
-		return false
-	}
-	if from < 16 || to < 16 || from%4 != 0 || to%4 != 0 || to-from > 256 || from-to > 256 {
 		return false
 	}
 	for _, n := range y[at+1 : min(at+6, len(y))] {
@@ -82,12 +140,12 @@ func (d *Diff) isAllocation(f *Func, y []token, at int, from, to int64) bool {
 		name := ""
 		switch r.Class {
 		case image.PLT:
-			i, _ := d.Fixed.PLTName(r.Target)
+			i, _ := c.PLTName(r.Target)
 			name = i.Name
 		case image.GOT:
-			name = gotKey(d.Fixed, r.Target).sym
+			name = gotKey(c, r.Target).sym
 		case image.Text:
-			if g := d.Fixed.Entry(r.Target); g != nil && len(g.Names) > 0 {
+			if g := c.Entry(r.Target); g != nil && len(g.Names) > 0 {
 				name = g.Names[0]
 			}
 		}
@@ -117,16 +175,18 @@ func (d *Diff) Drift() string {
 		}
 		if places >= 4 && functions >= 2 && places > most {
 			most = places
-			text = fmt.Sprintf("%d member accesses in %d functions, %s among them, moved by %+d bytes", places, functions, fields[i].fn.Name(), fields[i].delta())
+			text = fmt.Sprintf("%d member accesses in %d functions moved by %+d bytes (in %s, %#x became %#x)",
+				places, functions, fields[i].delta(), fields[i].fn.Name(), fields[i].from, fields[i].to)
 		}
 		i = j
 	}
-	if text != "" {
-		return text
-	}
 	if len(d.drift.sizes) > 0 {
 		s := d.drift.sizes[0]
-		return fmt.Sprintf("%s allocates %d bytes instead of %d", s.fn.Name(), s.to, s.from)
+		size := fmt.Sprintf("%s allocates %d bytes instead of %d", s.fn.Name(), s.to, s.from)
+		if text == "" {
+			return size
+		}
+		text += "; " + size
 	}
-	return ""
+	return text
 }

@@ -212,12 +212,8 @@ func (d *Diff) Before(t image.Addr) (image.Addr, bool) {
 		if n := c.CString(o); n > 1 && c.startsString(o) {
 			return 0, false
 		}
-		if b := c.Bytes(o, 8); len(b) == 8 {
-			first := o + image.Addr(int64(int32(binary.LittleEndian.Uint32(b))))
-			second := o + image.Addr(int64(int32(binary.LittleEndian.Uint32(b[4:]))))
-			if c.ClassAt(first) == image.Text && c.ClassAt(second) == image.Text {
-				return 0, false
-			}
+		if c.startsSwitch(o) {
+			return 0, false
 		}
 	}
 	return o, true

@@ -46,6 +46,7 @@ func (d *Diff) pair() {
 	}
 	d.pairNames()
 	d.pairHashes()
+	d.pairContents()
 	d.pairReferences()
 	d.vote()
 	d.pairEvidence()

@@ -1,0 +1,156 @@
+package diff
+
+import (
+	"bytes"
+	"slices"
+
+	"hotpatch/internal/image"
+)
+
+// When is a variable, of which nobody has voted where it was, a new one? Only
+// when the base image can have no such variable: it would be bound to a place
+// of its own, and what the running program keeps would be lost.
+
+// noRoom proves a variable new: whatever lay between the neighbours in the base
+// image is too short to reach v from either side, and base code refers to
+// nothing there.
+func (m *dataMap) noRoom(v image.Addr, lo, hi *point) bool {
+	if lo == nil || hi == nil || hi.base < lo.base || hi.fixed < lo.fixed || !m.sameSection(lo.base, hi.base) {
+		return false
+	}
+	room := hi.base - lo.base
+	used := image.Addr(1) // at least a byte at lo is lo's own
+	if lo.how == Unmapped {
+		used = 0 // the start of the section is no variable
+	}
+	if v-lo.fixed < room || hi.fixed-v+used <= room {
+		return false
+	}
+	i, _ := slices.BinarySearch(m.baseRefs, lo.base+1)
+	return i == len(m.baseRefs) || m.baseRefs[i] >= hi.base
+}
+
+// unreachable says that no code of the base image can come to a, where nothing
+// refers to directly: not by the address of any object before it in the
+// section. So what is there is nobody's: padding. The handle that the C
+// start-up files put at the start of .data (a pointer to itself) is no object
+// that anybody walks.
+func (m *dataMap) unreachable(a image.Addr) bool {
+	c := m.d.Base
+	s := c.SectionAt(a)
+	if s == nil {
+		return false
+	}
+	const handle = 8
+	i, _ := slices.BinarySearch(c.heads, a+1)
+	for _, h := range slices.Backward(c.heads[:i]) {
+		if h < s.Addr {
+			break
+		}
+		if h != s.Addr || h+handle > a || !m.onlyItself(h) {
+			return false
+		}
+	}
+	// What is accessed without its address being taken ends with the access.
+	// Code that nothing describes counts here.
+	i, there := slices.BinarySearch(c.starts, a)
+	const widest = 64
+	return !there && (i == 0 || c.starts[i-1] < s.Addr || c.starts[i-1]+widest <= a || m.shortAccess(c.starts[i-1], a))
+}
+
+// onlyItself says that nothing takes the address h but a pointer that is
+// stored there, or that h is only the start of its section.
+func (m *dataMap) onlyItself(h image.Addr) bool {
+	c := m.d.Base
+	for _, f := range c.Funcs {
+		for k := range f.Refs {
+			if f.Refs[k].Target == h && f.Refs[k].Kind == Lea {
+				return false
+			}
+		}
+	}
+	for i := range c.Relocs {
+		if t, ok := Pointee(&c.Relocs[i]); ok && t == h && c.Relocs[i].At != h {
+			return false
+		}
+	}
+	return len(c.SymbolsAt(h)) == 0
+}
+
+// shortAccess says that no access at p reaches up to a.
+func (m *dataMap) shortAccess(p, a image.Addr) bool {
+	for _, f := range m.d.Base.Funcs {
+		for k := range f.Refs {
+			if r := &f.Refs[k]; r.Target == p && p+image.Addr(max(r.Width, 1)) > a {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// inserted proves a variable new that would fit into the base image, but only
+// at the end of what is before it: that has the same content in both images
+// over all of the room, so it did not give way.
+func (m *dataMap) inserted(v image.Addr, lo, hi *point) bool {
+	if lo == nil || hi == nil || lo.how == Unmapped || hi.base <= lo.base || hi.fixed < lo.fixed || !m.sameSection(lo.base, hi.base) {
+		return false
+	}
+	room := hi.base - lo.base
+	if v-lo.fixed < room || hi.fixed-lo.fixed <= room {
+		return false
+	}
+	if i, _ := slices.BinarySearch(m.baseRefs, lo.base+1); i < len(m.baseRefs) && m.baseRefs[i] < hi.base {
+		return false
+	}
+	return m.alikeInitially(lo.base, lo.fixed, room)
+}
+
+// settled decides between places that aligned instructions name for v: where
+// both neighbours put it, base code refers to it, and it starts with the same
+// content; at none of the others it does.
+func (m *dataMap) settled(v image.Addr, lo, hi *point) (image.Addr, bool) {
+	p, ok := m.placeAt(v)
+	if !ok || lo == nil || hi == nil || lo.delta() != hi.delta() || !m.sameSection(lo.base, hi.base) {
+		return 0, false
+	}
+	a := v - image.Addr(lo.delta())
+	n := m.d.Fixed.ObjectEnd(v) - v
+	if _, referred := slices.BinarySearch(m.baseRefs, a); !referred || !m.alikeInitially(a, v, n) {
+		return 0, false
+	}
+	named := false
+	for _, w := range p.votes {
+		named = named || w.base == a
+		if w.base != a && m.alikeInitially(w.base, v, n) {
+			return 0, false
+		}
+	}
+	return a, named
+}
+
+// alikeInitially compares the initial n bytes of two variables: plain bytes,
+// where pointers are, and the strings that these lead to. Nothing but zeros
+// says nothing.
+func (m *dataMap) alikeInitially(a, v, n image.Addr) bool {
+	c, d := m.d.Base, m.d.Fixed
+	x, y := slices.Clone(c.Bytes(a, int(n))), slices.Clone(d.Bytes(v, int(n)))
+	p, q := c.RelocsIn(a, a+n), d.RelocsIn(v, v+n)
+	if len(x) != int(n) || len(y) != int(n) || len(p) != len(q) {
+		return false
+	}
+	for i := range p {
+		at := p[i].At - a
+		if q[i].At-v != at || p[i].Type != q[i].Type || p[i].Sym != q[i].Sym {
+			return false
+		}
+		s, okS := Pointee(&p[i])
+		t, okT := Pointee(&q[i])
+		if okS != okT || okS && (c.ClassAt(s) != d.ClassAt(t) || c.CString(s) != d.CString(t) || !bytes.Equal(c.Bytes(s, c.CString(s)), d.Bytes(t, d.CString(t)))) {
+			return false
+		}
+		clear(x[at:min(at+8, n)])
+		clear(y[at:min(at+8, n)])
+	}
+	return bytes.Equal(x, y) && (len(p) > 0 || len(bytes.Trim(y, "\x00")) > 0)
+}

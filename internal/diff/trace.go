@@ -1,0 +1,283 @@
+package diff
+
+import (
+	"math"
+	"slices"
+
+	"hotpatch/internal/arch"
+	"hotpatch/internal/image"
+)
+
+// Where does the value in a register come from? For two questions the answer
+// in one function is enough: whether an address that the code compares is the
+// end of an object or the start of one (walks.go), and whether a structure
+// lives on the stack only (onstack.go).
+//
+// The analysis is forward, over all paths at once, until nothing changes. It
+// errs to "something else": a value it loses sight of is unknown.
+
+// provenance is a set of places that a value may come from, moved by any distance.
+type provenance uint64
+
+const (
+	fromElsewhere provenance = 1 << 0
+	// Bits 1 to 6: the six arguments in registers (psABI §3.2.3).
+	firstArgument = 1
+	arguments     = 6
+	fromStack     = provenance(1 << 7)
+	firstTracked  = 8 // the bit of the first tracked reference
+	maxTracked    = 64 - firstTracked
+)
+
+func fromArgument(i int) provenance { return 1 << (firstArgument + i) }
+
+// argumentRegisters are rdi, rsi, rdx, rcx, r8, r9.
+var argumentRegisters = [arguments]int{7, 6, 2, 1, 8, 9}
+
+const (
+	rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi = 0, 1, 2, 3, 4, 5, 6, 7
+	r11                                    = 11
+)
+
+// state is what is known before an instruction. A provenance of 0 means that no
+// path has come here.
+type state struct {
+	regs  [16]provenance
+	depth int32 // rsp minus its value at the entry; lostDepth: not known
+	seen  bool
+}
+
+const lostDepth = math.MinInt32
+
+// step is one instruction of the functions analysed.
+type step struct {
+	at   image.Addr
+	code []byte
+	in   arch.Inst
+	bit  provenance // of the tracked reference that it takes the address of
+	next []int      // where control goes
+}
+
+// trace is the analysis of one function with its parts.
+type trace struct {
+	c       *Code
+	steps   []step
+	index   map[image.Addr]int
+	states  []state
+	slots   map[int32]provenance // of the frame, by distance from rsp at the entry
+	strays  provenance           // stored to places of the frame that are not known
+	guests  provenance           // stored through pointers, which may lead into the frame
+	exposed int32                // from here up, somebody holds the address of the frame
+	lost    bool                 // control goes where the analysis cannot follow
+	changed bool                 // a slot, in this round
+}
+
+// traceOf analyses f of the image c, one piece of code with parts. bit gives the
+// references that are to be told apart numbers from 0 to maxTracked-1; the
+// others get -1.
+func traceOf(c *Code, f *Func, parts []*Func, bit func(*Func, int) int) *trace {
+	w := &trace{c: c, index: map[image.Addr]int{}, slots: map[int32]provenance{}, exposed: math.MaxInt32}
+	all := append([]*Func{f}, parts...)
+	slices.SortFunc(all, func(a, b *Func) int { return compareAddr(a.Lo, b.Lo) })
+	for _, g := range all {
+		w.decode(g, bit)
+	}
+	w.connect(all)
+	for _, g := range all {
+		w.land(g)
+	}
+	w.states = make([]state, len(w.steps))
+	for {
+		w.changed = false
+		w.run(all)
+		if !w.changed {
+			return w
+		}
+	}
+}
+
+func (w *trace) decode(g *Func, bit func(*Func, int) int) {
+	code := w.c.Text(g)
+	k := 0
+	w.c.scan(g, code, func(at int, in *arch.Inst, r *Ref) {
+		s := step{at: g.Lo + image.Addr(at), code: code[at:], in: *in}
+		if in.Len == 0 {
+			w.lost = true
+		}
+		if r != nil {
+			if r.Kind == Lea {
+				if b := bit(g, k); b >= 0 && b < maxTracked {
+					s.bit = 1 << (firstTracked + b)
+				}
+			}
+			k++
+		}
+		w.index[s.at] = len(w.steps)
+		w.steps = append(w.steps, s)
+	})
+}
+
+// connect finds where control goes from every instruction. A jump through a
+// register goes to every place that the switch tables of the functions lead to.
+func (w *trace) connect(all []*Func) {
+	var cases []int
+	for _, g := range all {
+		for k := range g.Refs {
+			if r := &g.Refs[k]; r.Kind == Lea && r.Class == image.ROData {
+				inside := func(a image.Addr) bool { _, ok := w.index[a]; return ok }
+				for _, t := range w.c.JumpTable(g, r.Target, inside) {
+					if i, ok := w.index[t]; ok {
+						cases = append(cases, i)
+					}
+				}
+			}
+		}
+	}
+	slices.Sort(cases)
+	cases = slices.Compact(cases)
+	for i := range w.steps {
+		s := &w.steps[i]
+		if j := i + 1; s.in.FallsThrough() && !w.ends(s) && !w.throws(s) && j < len(w.steps) && w.steps[j].at == s.at+image.Addr(s.in.Len) {
+			s.next = append(s.next, j)
+		}
+		switch {
+		case s.in.Rel && !s.in.IsCall():
+			if t, ok := s.in.Target(uint64(s.at), s.code); ok {
+				if j, ok := w.index[image.Addr(t)]; ok {
+					s.next = append(s.next, j)
+				}
+			}
+		case s.in.IsJump() && s.in.IsIndirect():
+			// Without tables it may be a tail call, which leaves.
+			s.next = append(s.next, cases...)
+		}
+	}
+}
+
+// ends: a call of what ends the program.
+func (w *trace) ends(s *step) bool {
+	switch w.callee(s) {
+	case "abort", "exit", "_exit", "__stack_chk_fail", "__assert_fail", "__fortify_fail", "__chk_fail", "_ZSt9terminatev":
+		return true
+	}
+	return false
+}
+
+// throws: a call that comes back in a landing pad or not at all.
+func (w *trace) throws(s *step) bool {
+	switch w.callee(s) {
+	case "_Unwind_Resume", "__cxa_throw", "__cxa_rethrow", "longjmp", "__longjmp_chk":
+		return true
+	}
+	return false
+}
+
+// callee is the name of the import that is called directly, "" for others.
+func (w *trace) callee(s *step) string {
+	t, ok := s.in.Target(uint64(s.at), s.code)
+	if !s.in.IsCall() || !ok {
+		return ""
+	}
+	switch w.c.ClassAt(image.Addr(t)) {
+	case image.PLT:
+		i, _ := w.c.PLTName(image.Addr(t))
+		return i.Name
+	case image.GOT:
+		return gotKey(w.c, image.Addr(t)).sym
+	}
+	return ""
+}
+
+// land adds the ways from calls to landing pads, which find the registers that
+// calls preserve. An exception table that cannot be read loses the way.
+func (w *trace) land(g *Func) {
+	if g.LSDA == 0 {
+		return
+	}
+	t, err := w.c.LSDA(g.LSDA, image.Range{Lo: g.Lo, Hi: g.Hi})
+	if err != nil {
+		w.lost = true
+		return
+	}
+	for _, site := range t.Sites {
+		j, ok := w.index[site.Pad]
+		if site.Pad == 0 || !ok {
+			w.lost = w.lost || site.Pad != 0
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(w.steps, g.Lo+image.Addr(site.Start), func(s step, a image.Addr) int { return compareAddr(s.at, a) })
+		for ; i < len(w.steps) && w.steps[i].at < g.Lo+image.Addr(site.Start+site.Len); i++ {
+			if w.steps[i].in.IsCall() && !w.ends(&w.steps[i]) {
+				w.steps[i].next = append(w.steps[i].next, j)
+			}
+		}
+	}
+}
+
+// run spreads states from the entries until they are stable.
+func (w *trace) run(all []*Func) {
+	var work []int
+	for _, g := range all {
+		i, ok := w.index[g.Lo]
+		if !ok || g.Fragment {
+			continue
+		}
+		e := state{seen: true}
+		for r := range e.regs {
+			e.regs[r] = fromElsewhere
+		}
+		for n, r := range argumentRegisters {
+			e.regs[r] = fromArgument(n)
+		}
+		e.regs[rsp] = fromStack
+		if w.join(i, &e) {
+			work = append(work, i)
+		}
+	}
+	if len(w.slots) > 0 { // another round, with more in the slots
+		work = work[:0]
+		for i := len(w.steps) - 1; i >= 0; i-- {
+			if w.states[i].seen {
+				work = append(work, i)
+			}
+		}
+	}
+	for len(work) > 0 {
+		i := work[len(work)-1]
+		work = work[:len(work)-1]
+		s := w.states[i]
+		w.execute(&w.steps[i], &s)
+		for _, j := range w.steps[i].next {
+			if w.join(j, &s) {
+				work = append(work, j)
+			}
+		}
+	}
+}
+
+// join merges s into what is known before step i.
+func (w *trace) join(i int, s *state) bool {
+	t := &w.states[i]
+	if !t.seen {
+		*t = *s
+		return true
+	}
+	changed := false
+	for r := range t.regs {
+		if x := t.regs[r] | s.regs[r]; x != t.regs[r] {
+			t.regs[r], changed = x, true
+		}
+	}
+	if t.depth != s.depth && t.depth != lostDepth {
+		t.depth, changed = lostDepth, true
+	}
+	return changed
+}
+
+// before is the provenance of register r before step i.
+func (w *trace) before(i, r int) provenance {
+	if o := w.states[i].regs[r]; w.states[i].seen && o != 0 && !w.lost {
+		return o
+	}
+	return fromElsewhere
+}

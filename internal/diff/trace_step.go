@@ -1,0 +1,426 @@
+package diff
+
+import (
+	"hotpatch/internal/arch"
+)
+
+// execute changes s to what holds after an instruction. Instructions that are
+// not listed may have changed any register.
+func (w *trace) execute(p *step, s *state) {
+	in := &p.in
+	reg, rm := gpr(in, p.code)
+	switch {
+	case in.Len == 0:
+		return
+	case in.Vector:
+		executeVector(in, s, reg, rm)
+		return
+	case in.Map == 0:
+		if !w.executePlain(p, s, reg, rm) {
+			s.blur()
+		}
+		return
+	case in.Map == 1:
+		if !executeTwoByte(in, p.code, s, reg, rm) {
+			s.blur()
+		}
+		return
+	case in.Map == 2 && in.Op >= 0xf0: // movbe, crc32 and their kin
+		s.blur()
+	}
+}
+
+// blur: every register may hold something else now.
+func (s *state) blur() {
+	for r := range s.regs {
+		if r != rsp {
+			s.regs[r] |= fromElsewhere
+		}
+	}
+}
+
+func (s *state) set(r int, o provenance) {
+	if r < 0 {
+		return
+	}
+	if r == rsp && o != fromStack {
+		s.depth = lostDepth
+	}
+	s.regs[r] = o
+}
+
+// also: the register may keep what it has.
+func (s *state) also(r int, o provenance) {
+	if r >= 0 && r != rsp {
+		s.regs[r] |= o
+	}
+}
+
+// sum is the provenance of an address with something added. Of two values one is a
+// distance; what is known to come from somewhere is the address.
+func sum(x, y provenance) provenance {
+	switch {
+	case x == fromElsewhere:
+		return y
+	case y == fromElsewhere:
+		return x
+	}
+	return x | y
+}
+
+// executePlain is for one-byte opcodes; false: not understood.
+func (w *trace) executePlain(p *step, s *state, reg, rm int) bool {
+	in := &p.in
+	op := in.Op
+	switch {
+	case in.IsCall():
+		w.call(p, s)
+	case in.IsJump(), in.IsCond(), in.IsRet(), in.IsTrap(), op == 0x90:
+	case op == 0x8d:
+		w.lea(p, s, reg)
+	case op == 0x89:
+		w.store(p, s, rm, s.regs[max(reg, 0)])
+	case op == 0x8b:
+		s.set(reg, w.load(p, s, rm))
+	case op >= 0x50 && op <= 0x57:
+		w.push(s, s.regs[reg])
+	case op >= 0x58 && op <= 0x5f:
+		s.set(reg, fromElsewhere)
+		if reg != rsp {
+			s.move(8)
+		}
+	case op == 0x68 || op == 0x6a || op == 0x9c || op == 0xff && in.Reg() == 6:
+		w.push(s, fromElsewhere)
+	case op == 0x81 || op == 0x83:
+		w.immediate(p, s, rm)
+	case op < 0x40 && op&7 < 6:
+		w.arithmetic(in, s, reg, rm)
+	case op >= 0xb8 && op <= 0xbf, op == 0x63, op == 0x69, op == 0x6b:
+		s.set(reg, fromElsewhere)
+	case op == 0xc7:
+		w.store(p, s, rm, fromElsewhere)
+	case op >= 0xb0 && op <= 0xb7, op == 0x8a, op == 0x88, op == 0x80, op == 0xc6, op == 0xfe, op == 0x86:
+		s.bytes(reg, rm) // 8-bit operands
+	case op == 0x87 || op >= 0x91 && op <= 0x97:
+		s.also(reg, fromElsewhere|s.regs[max(rm, 0)])
+		s.also(rm, fromElsewhere|s.regs[max(reg, 0)])
+	case op == 0x84 || op == 0x85 || op == 0xa8 || op == 0xa9:
+	case op == 0xc0 || op == 0xc1 || op >= 0xd0 && op <= 0xd3:
+		s.set(rm, fromElsewhere)
+	case op == 0xf6 || op == 0xf7:
+		switch {
+		case in.Reg() >= 4:
+			s.set(rax, fromElsewhere)
+			s.set(rdx, fromElsewhere)
+		case in.Reg() >= 2:
+			s.also(rm, fromElsewhere)
+		}
+	case op == 0xff && in.Reg() < 2: // inc, dec
+	case op >= 0xd8 && op <= 0xdf:
+		s.also(rax, fromElsewhere) // fnstsw
+	case op == 0x98:
+		s.set(rax, fromElsewhere)
+	case op == 0x99:
+		s.set(rdx, fromElsewhere)
+	case op >= 0xa4 && op <= 0xa7 || op >= 0xaa && op <= 0xaf: // string instructions
+		s.set(rcx, fromElsewhere)
+		s.also(rax, fromElsewhere)
+	default:
+		if op == 0xc9 || op == 0xc8 || op == 0x8f { // leave, enter, pop to memory
+			s.depth = lostDepth
+		}
+		return false
+	}
+	return true
+}
+
+// bytes: instructions on 8-bit registers, which without REX may be ah to bh.
+func (s *state) bytes(reg, rm int) {
+	for _, r := range []int{reg, rm} {
+		if r >= 0 {
+			s.also(r, fromElsewhere)
+			s.also(r&3, fromElsewhere)
+		}
+	}
+}
+
+func (s *state) move(n int32) {
+	if s.depth != lostDepth {
+		s.depth += n
+	}
+}
+
+// push stores o below the stack pointer.
+func (w *trace) push(s *state, o provenance) {
+	s.move(-8)
+	w.keep(s.depth, o)
+}
+
+// keep stores o in a slot of the frame.
+func (w *trace) keep(at int32, o provenance) {
+	if at == lostDepth {
+		if w.strays|o != w.strays {
+			w.strays, w.changed = w.strays|o, true
+		}
+		return
+	}
+	if x := w.slots[at] | o; x != w.slots[at] {
+		w.slots[at], w.changed = x, true
+	}
+}
+
+// slot is the place in the frame that a memory operand means; false when it is
+// none or not certain to be.
+func (s *state) slot(in *arch.Inst, code []byte) (int32, bool) {
+	if in.Base != rsp || in.Index != arch.NoReg || s.depth == lostDepth {
+		return 0, false
+	}
+	return s.depth + int32(in.Disp(code)), true
+}
+
+// store is a mov to a register or to memory.
+func (w *trace) store(p *step, s *state, rm int, o provenance) {
+	if !p.in.Wide {
+		o = fromElsewhere
+	}
+	if rm >= 0 {
+		s.set(rm, o)
+		return
+	}
+	at, ok := s.slot(&p.in, p.code)
+	switch {
+	case ok:
+		w.keep(at, o)
+	case p.in.Base == rsp:
+		w.keep(lostDepth, o)
+	case w.guests|o != w.guests: // it may be the frame, where that is exposed
+		w.guests, w.changed = w.guests|o, true
+	}
+}
+
+// load is a mov from a register or from memory.
+func (w *trace) load(p *step, s *state, rm int) provenance {
+	if !p.in.Wide {
+		return fromElsewhere
+	}
+	if rm >= 0 {
+		return s.regs[rm]
+	}
+	at, ok := s.slot(&p.in, p.code)
+	if !ok {
+		return fromElsewhere
+	}
+	o := w.slots[at] | w.strays
+	if at >= w.exposed {
+		o |= w.guests | fromElsewhere
+	}
+	return o
+}
+
+func (w *trace) lea(p *step, s *state, reg int) {
+	in := &p.in
+	switch {
+	case in.Base == arch.RIP:
+		o := p.bit
+		if o == 0 {
+			o = fromElsewhere
+		}
+		s.set(reg, o)
+	case in.Base == arch.NoReg:
+		s.set(reg, fromElsewhere)
+	case in.Base == rsp && reg == rsp:
+		s.move(int32(in.Disp(p.code)))
+	default:
+		o := s.regs[in.Base]
+		if in.Index != arch.NoReg {
+			o = sum(o, s.regs[in.Index&15])
+		}
+		if in.Base == rsp {
+			at := int32(-1 << 30)
+			if s.depth != lostDepth {
+				at = s.depth + int32(in.Disp(p.code))
+			}
+			if at < w.exposed {
+				w.exposed, w.changed = at, true
+			}
+		}
+		s.set(reg, o)
+	}
+}
+
+// immediate: add, or, adc, sbb, and, sub, xor, cmp with a constant.
+func (w *trace) immediate(p *step, s *state, rm int) {
+	switch p.in.Reg() {
+	case 0, 5:
+		if rm == rsp {
+			n := int32(p.in.Imm(p.code))
+			if p.in.Reg() == 5 {
+				n = -n
+			}
+			s.move(n)
+		}
+	case 4:
+		if rm == rsp {
+			s.depth = lostDepth
+		}
+	case 7:
+	default:
+		s.also(rm, fromElsewhere)
+	}
+}
+
+// arithmetic: the eight operations of two registers, or register and memory.
+func (w *trace) arithmetic(in *arch.Inst, s *state, reg, rm int) {
+	if in.Op&7 >= 4 { // al, eax with a constant
+		if in.Op>>3 != 7 {
+			s.also(rax, fromElsewhere)
+		}
+		return
+	}
+	if in.Op&1 == 0 {
+		if in.Op>>3 != 7 {
+			s.bytes(reg, rm)
+		}
+		return
+	}
+	to, from := rm, reg
+	if in.Op&2 != 0 {
+		to, from = reg, rm
+	}
+	if to < 0 {
+		return
+	}
+	o := fromElsewhere
+	if from >= 0 {
+		o = s.regs[from]
+	}
+	switch in.Op >> 3 {
+	case 0: // add
+		s.set(to, sum(s.regs[to], o))
+	case 4, 5: // and, sub: an address, aligned or moved
+		if to == rsp {
+			s.depth = lostDepth
+		}
+	case 7: // cmp
+	case 6: // xor
+		if to == from {
+			s.set(to, fromElsewhere)
+			return
+		}
+		s.also(to, fromElsewhere)
+	default:
+		s.also(to, fromElsewhere)
+	}
+}
+
+// call: the psABI lets it change what is not preserved. A function of the same
+// image may be known to leave some of these alone (gcc's -fipa-ra).
+func (w *trace) call(p *step, s *state) {
+	for _, r := range []int{rax, rcx, rdx, rsi, rdi, 8, 9, 10, r11} {
+		if p.in.IsIndirect() {
+			s.set(r, fromElsewhere)
+		} else {
+			s.also(r, fromElsewhere)
+		}
+	}
+	s.set(rax, fromElsewhere)
+}
+
+// executeTwoByte is for 0F opcodes; false: not understood.
+func executeTwoByte(in *arch.Inst, code []byte, s *state, reg, rm int) bool {
+	op := in.Op
+	switch {
+	case op >= 0x40 && op <= 0x4f: // cmov
+		o := fromElsewhere
+		if rm >= 0 {
+			o = s.regs[rm]
+		}
+		s.also(reg, o)
+	case op == 0xb6 || op == 0xb7 || op == 0xbe || op == 0xbf || op == 0xaf || op == 0xbc || op == 0xbd || op == 0xb8:
+		s.set(reg, fromElsewhere)
+	case op >= 0x90 && op <= 0x9f:
+		s.bytes(-1, rm)
+	case op == 0x2c || op == 0x2d || op == 0xd7 || op == 0x50: // to a general register
+		s.set(reg, fromElsewhere)
+	case op == 0x7e:
+		s.also(rm, fromElsewhere)
+	case op == 0xa4 || op == 0xa5 || op == 0xac || op == 0xad || op == 0xba || op == 0xab || op == 0xb3 || op == 0xbb || op == 0xa3:
+		s.also(rm, fromElsewhere)
+	case op == 0xb0 || op == 0xb1 || op == 0xc0 || op == 0xc1:
+		s.also(rax, fromElsewhere)
+		s.also(reg, fromElsewhere)
+		s.also(rm, fromElsewhere)
+	case op >= 0xc8 && op <= 0xcf:
+		s.set(reg, fromElsewhere)
+	case op == 0x05 || op == 0xa2 || op == 0x31 || op == 0x01:
+		s.blur()
+	case in.IsCond(), in.IsTrap(), op >= 0x0d && op <= 0x2f, op >= 0x51 && op <= 0x7f,
+		op == 0xae, op == 0xc2, op == 0xc3, op == 0xc6, op >= 0xd0:
+		// SSE, hints, fences: no general register
+	default:
+		return false
+	}
+	return true
+}
+
+// executeVector: few such instructions write general registers; which of the
+// fields names it depends on the instruction.
+func executeVector(in *arch.Inst, s *state, reg, rm int) {
+	switch {
+	case in.Map == 1 && (in.Op == 0x2c || in.Op == 0x2d || in.Op == 0xd7 || in.Op == 0x50 || in.Op == 0x7e || in.Op >= 0x92 && in.Op <= 0x93):
+		s.also(reg, fromElsewhere)
+		s.also(rm, fromElsewhere)
+	case in.Map >= 2 && in.Op >= 0xf0, in.Map == 3 && in.Op >= 0x14 && in.Op <= 0x17:
+		s.blur()
+	}
+}
+
+// gpr are the general registers that the fields of ModRM name, or the one in
+// the opcode (as reg); -1: none, or memory.
+func gpr(in *arch.Inst, code []byte) (reg, rm int) {
+	if !in.HasModRM {
+		if in.Map == 0 && (in.Op >= 0x50 && in.Op <= 0x5f || in.Op >= 0x90 && in.Op <= 0x97 || in.Op >= 0xb0 && in.Op <= 0xbf) ||
+			in.Map == 1 && in.Op >= 0xc8 && in.Op <= 0xcf {
+			at := int(in.Len)
+			if in.ImmLen > 0 {
+				at = int(in.ImmOff)
+			}
+			return int(in.Op&7) | rexBefore(code, at-1-int(in.Map))&1<<3, -1
+		}
+		return -1, -1
+	}
+	at := int(in.Len)
+	if in.ImmLen > 0 {
+		at = int(in.ImmOff)
+	}
+	if in.DispLen > 0 {
+		at = min(at, int(in.DispOff))
+	}
+	if in.ModRM>>6 != 3 && in.ModRM&7 == 4 {
+		at-- // SIB
+	}
+	opcode := at - 2 // of the bytes before ModRM the first is the opcode or 0F
+	switch in.Map {
+	case 1:
+		opcode--
+	case 2, 3:
+		opcode -= 2
+	}
+	rex := 0
+	if !in.Vector {
+		rex = rexBefore(code, opcode)
+	}
+	reg = int(in.ModRM>>3&7) | rex<<1&8
+	if in.ModRM>>6 != 3 {
+		return reg, -1
+	}
+	return reg, int(in.ModRM&7) | rex<<3&8
+}
+
+// rexBefore is the REX prefix before the opcode at offset k, 0 for none.
+func rexBefore(code []byte, k int) int {
+	if k > 0 && k <= len(code) && code[k-1]&0xf0 == 0x40 {
+		return int(code[k-1])
+	}
+	return 0
+}

@@ -1,0 +1,187 @@
+package diff
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"hotpatch/internal/image"
+)
+
+// Walk says what a function compares an address with that it takes itself.
+// Loops over a table compare a pointer that walks it with the address where it
+// ends, which is also the address of whatever follows.
+type Walk struct {
+	// From are the references in the same code to addresses before it where
+	// pointers start that are compared with it: it is the end of what is there.
+	From []Taken
+	// Start: it is compared with pointers that start there or behind it, so it
+	// is the start of an object.
+	Start bool
+	// Elsewhere: it is compared with pointers that come from memory, from a
+	// caller or from a call.
+	Elsewhere bool
+	// Used: it is not only compared, but also read through, stored or passed
+	// on.
+	Used bool
+}
+
+// Taken is a reference that takes an address.
+type Taken struct {
+	F *Func
+	K int
+}
+
+// Compared says whether the address is compared with anything.
+func (w Walk) Compared() bool { return len(w.From) > 0 || w.Start || w.Elsewhere }
+
+// Walks analyses what f compares the address with that its reference k takes.
+func (d *Diff) Walks(f *Func, k int) Walk {
+	var out Walk
+	r := &f.Refs[k]
+	if r.Kind != Lea {
+		return out
+	}
+	c := d.Fixed
+	sect := c.SectionAt(r.Target)
+	taken := []Taken{{f, k}} // by bit: this one, and one for every other address
+	w := traceOf(c, f, d.parts[f], func(g *Func, j int) int {
+		q := &g.Refs[j]
+		switch {
+		case g == f && j == k:
+			return 0
+		case q.Class != r.Class || c.SectionAt(q.Target) != sect:
+			return -1
+		}
+		for b, t := range taken[1:] {
+			if t.F.Refs[t.K].Target == q.Target {
+				return b + 1
+			}
+		}
+		taken = append(taken, Taken{g, j})
+		return len(taken) - 1
+	})
+	at, ok := w.index[f.Lo+image.Addr(r.At)]
+	if !ok || w.steps[at].bit == 0 || w.lost {
+		out.Elsewhere = true
+		return out
+	}
+	mine := w.steps[at].bit
+	for i := range w.steps {
+		if !w.states[i].seen {
+			continue
+		}
+		x, y, ok := w.compares(i)
+		if !ok {
+			out.Used = out.Used || w.uses(i, mine)
+			continue
+		}
+		if x&mine != 0 {
+			out.meet(y, taken, r.Target)
+		}
+		if y&mine != 0 {
+			out.meet(x, taken, r.Target)
+		}
+	}
+	slices.SortFunc(out.From, func(a, b Taken) int { return cmp.Or(a.F.Index-b.F.Index, a.K-b.K) })
+	out.From = slices.Compact(out.From)
+	return out
+}
+
+// meet notes that the address t is compared with a value from the places with.
+func (o *Walk) meet(with provenance, taken []Taken, t image.Addr) {
+	for b, a := range taken[:min(len(taken), maxTracked)] {
+		if with&(1<<(firstTracked+b)) == 0 {
+			continue
+		}
+		if a.F.Refs[a.K].Target < t {
+			o.From = append(o.From, a)
+		} else {
+			o.Start = true
+		}
+	}
+	if with&(1<<firstTracked-1) != 0 {
+		o.Elsewhere = true
+	}
+}
+
+// compares are the provenances of the two operands that step i compares.
+func (w *trace) compares(i int) (x, y provenance, ok bool) {
+	s := &w.steps[i]
+	if s.in.Map != 0 || s.in.Op != 0x39 && s.in.Op != 0x3b || !s.in.Wide || !s.in.HasModRM {
+		return 0, 0, false
+	}
+	reg, rm := gpr(&s.in, s.code)
+	x, y = w.before(i, reg), fromElsewhere
+	if rm >= 0 {
+		y = w.before(i, rm)
+	} else if at, ok := w.states[i].slot(&s.in, s.code); ok && at < w.exposed {
+		if o := w.slots[at] | w.strays; o != 0 {
+			y = o
+		}
+	}
+	return x, y, true
+}
+
+// uses says that step i does more with a value from mine than move it between
+// registers and the frame.
+func (w *trace) uses(i int, mine provenance) bool {
+	s, t := &w.steps[i], &w.states[i]
+	in := &s.in
+	if in.IsCall() || in.IsJump() && (in.IsIndirect() || len(s.next) == 0) || in.IsRet() {
+		for _, r := range argumentRegisters {
+			if t.regs[r]&mine != 0 && !in.IsRet() {
+				return true
+			}
+		}
+		return in.IsRet() && t.regs[rax]&mine != 0
+	}
+	if in.HasMemory() && !(in.Map == 0 && in.Op == 0x8d) && !(in.Map == 1 && in.Op == 0x1f) {
+		if in.Base >= 0 && in.Base < 16 && t.regs[in.Base]&mine != 0 || in.Index >= 0 && in.Index < 16 && t.regs[in.Index]&mine != 0 {
+			return true
+		}
+	}
+	if in.Map == 0 && in.Op == 0x89 { // stored somewhere
+		reg, rm := gpr(in, s.code)
+		if _, own := t.slot(in, s.code); rm < 0 && !own && t.regs[reg]&mine != 0 {
+			return true
+		}
+	}
+	if in.Map == 1 && in.Op == 0x6e || in.Vector { // into a vector register
+		_, rm := gpr(in, s.code)
+		return rm >= 0 && t.regs[rm]&mine != 0
+	}
+	return false
+}
+
+// SameRoom says whether the object at before, which ends at t, has its like in
+// the base image directly before base: then base is its end there, whoever
+// walks to it.
+func (d *Diff) SameRoom(before, t, base image.Addr) bool {
+	c := d.Base
+	i, _ := slices.BinarySearch(c.heads, base)
+	if i == 0 || base-c.heads[i-1] != t-before {
+		return false
+	}
+	n := int(t - before)
+	return bytes.Equal(c.Bytes(c.heads[i-1], n), d.Fixed.Bytes(before, n)) && len(c.RelocsIn(c.heads[i-1], base)) == 0
+}
+
+// TakenIn says whether a function that differs, or a pointer in the data of the
+// fixed image, holds an address in [lo, hi).
+func (d *Diff) TakenIn(lo, hi image.Addr) bool {
+	for i, f := range d.Fixed.Funcs {
+		if d.state[i] != Changed && d.state[i] != New {
+			continue
+		}
+		for k := range f.Refs {
+			if r := &f.Refs[k]; r.Kind == Lea && r.Target >= lo && r.Target < hi {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(d.Fixed.Relocs, func(r image.Reloc) bool {
+		p, ok := Pointee(&r)
+		return ok && p >= lo && p < hi
+	})
+}
