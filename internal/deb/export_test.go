@@ -1,6 +1,9 @@
 package deb
 
-import "io"
+import (
+	"context"
+	"io"
+)
 
 // For fuzzing and for tables, without files.
 var (
@@ -19,4 +22,13 @@ func MD5Names(r io.Reader) ([]string, error) {
 		names = append(names, f.name)
 	}
 	return names, err
+}
+
+// Raise puts a guard up and leaves it, as a killed run does.
+func (s System) Raise(ctx context.Context) error {
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	_, err := s.raise(ctx)
+	return err
 }

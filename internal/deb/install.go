@@ -206,7 +206,7 @@ func (s System) Install(ctx context.Context, chosen []Choice, o PlanOptions) (Re
 		return Result{}, fmt.Errorf("install packages: %w", err)
 	}
 	return s.carryOut(ctx, l, j, p.Changes, func(g *guard) *exec.Cmd {
-		args := []string{"--no-download", "-o", "DPkg::Path=" + g.path(), "-o", "DPkg::Lock::Timeout=60"}
+		args := []string{"--no-download", "--no-remove", "-o", "DPkg::Path=" + g.path(), "-o", "DPkg::Lock::Timeout=60"}
 		for _, a := range s.dpkgArgs() {
 			args = append(args, "-o", "DPkg::Options::="+a)
 		}

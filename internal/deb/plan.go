@@ -196,7 +196,7 @@ func (p *Plan) judgeChosen(have []Installed, o PlanOptions) {
 
 // installArgs are those of the simulation and of the real thing alike.
 func (s System) installArgs(chosen []Choice, o PlanOptions) []string {
-	args := append(s.aptArgs(), "-y", "--no-install-recommends", "--no-remove", "-o", "APT::Get::AutomaticRemove=false",
+	args := append(s.aptArgs(), "-y", "--no-install-recommends", "-o", "APT::Get::AutomaticRemove=false",
 		"-o", "APT::Install-Suggests=false")
 	if o.Downgrade {
 		args = append(args, "--allow-downgrades")
@@ -218,8 +218,6 @@ func (s System) simulate(ctx context.Context, p *Plan, o PlanOptions) error {
 		return err
 	case errors.Is(err, ErrNotListed):
 		p.refuse(ReasonUnsolvable, "", "%s: %v", join(p.Chosen), err)
-	case slices.ContainsFunc(p.Changes, func(c Change) bool { return c.To == "" }):
-		// --no-remove makes apt end with an error: judged by the changes
 	default:
 		p.refuse(ReasonUnsolvable, "", "%s", unmet(text, err))
 	}
