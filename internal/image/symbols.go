@@ -26,7 +26,7 @@ type rawSymbol struct {
 	defined bool
 }
 
-// readSymbols takes .dynsym and .symtab.
+// readSymbols takes .dynsym and .symtab, or what .gnu_debugdata has of it.
 func (m *Image) readSymbols(f *file) error {
 	dyn, err := f.symbolTable(elf.SHT_DYNSYM)
 	if err != nil {
@@ -41,7 +41,15 @@ func (m *Image) readSymbols(f *file) error {
 		return err
 	}
 	m.Stripped = f.ofType(elf.SHT_SYMTAB) == nil
-	m.setSymbols(append(defined(dyn), defined(tab)...))
+	all := append(defined(dyn), defined(tab)...)
+	if m.Stripped {
+		more, err := f.miniSymbols()
+		if err != nil {
+			return err
+		}
+		all = append(all, more...)
+	}
+	m.setSymbols(all)
 	return nil
 }
 
