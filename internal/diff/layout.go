@@ -87,7 +87,9 @@ func (l *layouts) pairUnits() map[*unit]*unit {
 	by := func(t *typeSet) map[string][]*unit {
 		out := map[string][]*unit{}
 		for _, u := range t.units {
-			out[u.name] = append(out[u.name], u)
+			if u.name != "" { // those of dwz have none
+				out[u.name] = append(out[u.name], u)
+			}
 		}
 		return out
 	}

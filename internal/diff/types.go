@@ -79,6 +79,7 @@ func typesOf(m *image.Image) (*typeSet, error) {
 // node is a type as its entry describes it. We do not ask debug/dwarf for
 // types: it refuses whole structs for one member it does not know (char32_t).
 type node struct {
+	off     dwarf.Offset
 	tag     dwarf.Tag
 	name    string // with its scopes
 	typ     dwarf.Offset
@@ -104,9 +105,16 @@ type typeReader struct {
 	data  *dwarf.Data
 	set   *typeSet
 	nodes map[dwarf.Offset]*node
-	order []dwarf.Offset // of types of the current unit
+	open  pending // what the current unit brought
+	later []pending
 	unit  *unit
 	stack []frame
+}
+
+// pending are the types of a unit that is not finished.
+type pending struct {
+	unit  *unit
+	order []*node
 	uses  []use
 }
 
@@ -161,6 +169,9 @@ func readTypes(data *dwarf.Data) (set *typeSet, err error) {
 		}
 	}
 	t.finish()
+	for _, p := range t.later {
+		t.define(p)
+	}
 	if len(t.set.units) == 0 {
 		return nil, nil
 	}
@@ -226,7 +237,7 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			parent.virtual = append(parent.virtual, fmt.Sprintf("%s@%x", f.name, slot))
 		}
 		if hasType {
-			t.uses = append(t.uses, use{typ, false})
+			t.open.uses = append(t.open.uses, use{typ, false})
 		}
 	case dwarf.TagVariable, dwarf.TagFormalParameter:
 		at, fixed := address(e)
@@ -234,7 +245,7 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			t.unit.objects = append(t.unit.objects, placed{at: at, typ: typ})
 		}
 		if hasType {
-			t.uses = append(t.uses, use{typ, e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())})
+			t.open.uses = append(t.open.uses, use{typ, e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())})
 		}
 	case dwarf.TagImportedUnit:
 		t.unit.whole = false
@@ -267,7 +278,7 @@ func (t *typeReader) inFunction() bool {
 }
 
 func (t *typeReader) typeNode(e *dwarf.Entry, name string, typ dwarf.Offset) *node {
-	n := &node{tag: e.Tag, typ: typ, size: -1, count: -1, opaque: e.Val(dwarf.AttrDeclaration) != nil}
+	n := &node{off: e.Offset, tag: e.Tag, typ: typ, size: -1, count: -1, opaque: e.Val(dwarf.AttrDeclaration) != nil}
 	if s, ok := e.Val(dwarf.AttrByteSize).(int64); ok {
 		n.size = s
 	}
@@ -283,7 +294,7 @@ func (t *typeReader) typeNode(e *dwarf.Entry, name string, typ dwarf.Offset) *no
 		n.name += name
 	}
 	t.nodes[e.Offset] = n
-	t.order = append(t.order, e.Offset)
+	t.open.order = append(t.open.order, n)
 	return n
 }
 
@@ -363,28 +374,44 @@ func (t *typeReader) cannot(format string, args ...any) {
 	}
 }
 
-// finish makes definitions of the types of the unit that ends.
+// finish ends a unit. What a whole one defines is taken at once, and its
+// entries forgotten. Others (of LTO, or shared out by dwz) refer to each other:
+// they wait for the end.
 func (t *typeReader) finish() {
 	if t.unit == nil {
 		return
 	}
-	for _, off := range t.order {
-		t.define(t.nodes[off])
+	p := t.open
+	p.unit = t.unit
+	t.open = pending{}
+	if !t.unit.whole {
+		t.later = append(t.later, p)
+		return
 	}
-	for _, u := range t.uses {
+	t.define(p)
+	for _, n := range p.order {
+		delete(t.nodes, n.off)
+	}
+}
+
+// define makes definitions of the types of a unit.
+func (t *typeReader) define(p pending) {
+	t.unit = p.unit
+	for _, n := range p.order {
+		t.defineType(n)
+	}
+	for _, u := range p.uses {
 		t.enumUse(u.typ, u.kept)
 	}
-	for i := range t.unit.objects {
-		o := &t.unit.objects[i]
+	for i := range p.unit.objects {
+		o := &p.unit.objects[i]
 		if size, ok := t.sizeOf(o.typ, 0); ok {
 			o.size = image.Addr(max(size, 0))
 		}
 	}
-	// References across units are rare (LTO) and lead to unread types.
-	t.nodes, t.order, t.uses = map[dwarf.Offset]*node{}, nil, nil
 }
 
-func (t *typeReader) define(n *node) {
+func (t *typeReader) defineType(n *node) {
 	d := &definition{}
 	switch n.tag {
 	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
