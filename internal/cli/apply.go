@@ -55,13 +55,19 @@ func checkPIDs(verb string, pids []int) ([]int, error) {
 
 func (a *app) applyCmd() *cobra.Command {
 	var f liveFlags
+	var consistency string
 	cmd := &cobra.Command{
-		Use:   "apply FILE [--pid N]... [--wait D]",
+		Use:   "apply FILE [--pid N]... [--wait D] [--consistency strict]",
 		Short: "Put a hotpatch into the running processes it is for",
 		Long: `apply finds every process on this host that maps an image the hotpatch is for,
 in containers too, and patches them one after the other. A process is stopped
 for about a millisecond; it is changed wholly or not at all. Processes that
 already have the hotpatch are left alone.
+
+While the change is made, none of the functions that change may be waiting on
+any stack (strict). A hotpatch of a single function that was proved independent
+of everything else lets a call that is under way finish in the old code;
+--consistency strict has it wait, too.
 
 A hotpatch that needs review is refused until somebody accepted it (hotpatch
 review FILE --accept REASON).
@@ -75,16 +81,20 @@ may not examine is only warned of). 3: nothing was changed. 1: errors.`,
 		Args: needs("FILE"),
 	}
 	f.add(cmd.Flags())
+	cmd.Flags().StringVar(&consistency, "consistency", "", "be as careful as `MODE`, strict, whatever the hotpatch allows")
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
 		if err := f.check("apply"); err != nil {
 			return err
 		}
-		return a.apply(ctx, args[0], f)
+		if consistency != "" && consistency != string(patch.Strict) {
+			return usage("apply: --consistency can only be strict; what else is safe, the hotpatch says itself")
+		}
+		return a.apply(ctx, args[0], f, patch.Mode(consistency))
 	})
 	return cmd
 }
 
-func (a *app) apply(ctx context.Context, file string, f liveFlags) error {
+func (a *app) apply(ctx context.Context, file string, f liveFlags, mode patch.Mode) error {
 	b, err := readBundle(file)
 	if err != nil {
 		return err
@@ -107,7 +117,7 @@ func (a *app) apply(ctx context.Context, file string, f liveFlags) error {
 			return fmt.Errorf("find processes for %s: %w", file, err)
 		}
 	}
-	o := txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}}
+	o := txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}, By: ourselves(), Consistency: mode}
 	one := func(ctx context.Context, pid int) txn.Result { return txn.Apply(ctx, pid, b, o) }
 	none := fmt.Sprintf("no process maps %s; nothing to do", imagesText(&b.Manifest))
 	return a.each(ctx, pids, denied, f, one, none)

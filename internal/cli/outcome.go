@@ -88,6 +88,9 @@ func pauseText(r txn.Result) string {
 	if r.Attempts > 1 {
 		text += fmt.Sprintf(", %s", count(r.Attempts, "attempt"))
 	}
+	if r.Lingers != "" {
+		text += "; a call under way finishes in the old code: " + plain(r.Lingers)
+	}
 	return text
 }
 

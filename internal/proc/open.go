@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -148,4 +149,38 @@ func openMemory(tid int, m Module) (io.ReaderAt, int64, io.Closer, error) {
 		return nil, 0, nil, fmt.Errorf("open %s: %w", m.Path, err)
 	}
 	return bytes.NewReader(b), int64(size), io.NopCloser(nil), nil
+}
+
+// OnDisk is the build-id of the file that is now under the name of a module, as
+// the process sees it: what a new process would load. fs.ErrNotExist: there is
+// none any more. "": it has no build-id, or is no program at all.
+func OnDisk(pid int, name string) (buildID string, err error) {
+	i, err := Read(pid)
+	if err != nil {
+		return "", err
+	}
+	if i.Live == 0 {
+		return "", explain("open "+name, pid, ErrGone)
+	}
+	m := Module{Path: name}
+	fd, err := byRoot(i.Live, m)
+	if errors.Is(err, unix.ENOENT) { // a process in a chroot: the name is from our root
+		fd, err = byPath(i.Live, m)
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return "", fmt.Errorf("open %s of process %d: %w", name, pid, fs.ErrNotExist)
+	}
+	if err != nil {
+		return "", fmt.Errorf("open %s of process %d: %w", name, pid, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return "", err
+	}
+	id, err := fileBuildID(f)
+	if errors.Is(err, errNotELF) || errors.Is(err, io.EOF) {
+		return "", nil
+	}
+	return id, err
 }

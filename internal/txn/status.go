@@ -43,6 +43,39 @@ type StateImage struct {
 	Addr      uint64 `json:"addr"` // of the tagged mapping
 	Size      uint64 `json:"size"`
 	Code      uint64 `json:"code"` // where the object's Lo is
+	Disk      string `json:"disk"` // see the constants; "" until Disks has looked
+}
+
+// What StateImage.Disk can be: what the next start of the program would load.
+const (
+	DiskBase    = "base"    // the file with the flaw
+	DiskFixed   = "fixed"   // the file that the hotpatch was made from
+	DiskOther   = "other"   // another one, as after a later update
+	DiskGone    = "gone"    // none: it was removed
+	DiskUnknown = "unknown" // it cannot be read
+)
+
+// Disks compares what a process has in memory with what is on disk under the
+// same names. It opens the files; Status does not.
+func Disks(pid int, ss []State) {
+	for i := range ss {
+		for k := range ss[i].Images {
+			g := &ss[i].Images[k]
+			id, err := proc.OnDisk(pid, g.Path)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				g.Disk = DiskGone
+			case err != nil:
+				g.Disk = DiskUnknown
+			case id == g.BuildID:
+				g.Disk = DiskBase
+			case id == g.Fixed && id != "":
+				g.Disk = DiskFixed
+			default:
+				g.Disk = DiskOther
+			}
+		}
+	}
 }
 
 // Status reads which hotpatches a process carries. It does not stop it: no
