@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,7 +51,73 @@ func (d Dpkg) Status() ([]Installed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
+	notes, err := d.notes()
+	if err != nil || len(notes) == 0 {
+		return out, err
+	}
+	for _, n := range notes {
+		if out, err = d.amend(out, n); err != nil {
+			return nil, err
+		}
+	}
+	sortInstalled(out)
 	return out, nil
+}
+
+// notes are the files in which dpkg keeps what it has not merged into its
+// status file yet, in order: numbers only (dpkg, dbmodify.c).
+func (d Dpkg) notes() ([]string, error) {
+	const dir = "/var/lib/dpkg/updates"
+	f, err := d.open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range names {
+		if _, err := strconv.ParseUint(name, 10, 32); err == nil {
+			out = append(out, dir+"/"+name)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// amend replaces what a note says anew.
+func (d Dpkg) amend(all []Installed, name string) ([]Installed, error) {
+	f, err := d.open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return all, nil // dpkg works, and has merged it meanwhile
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	err = paragraphs(f, statusFields(), func(m map[string]string) error {
+		i, err := parseInstalled(m)
+		if err != nil {
+			return fmt.Errorf("read %s: package %.80q: %w", name, m["Package"], err)
+		}
+		all = slices.DeleteFunc(all, func(x Installed) bool { return x.Package == i.Package && (x.Arch == i.Arch || i.Arch == "") })
+		if i.present() {
+			all = append(all, i)
+		}
+		return nil
+	})
+	return all, err
+}
+
+func sortInstalled(all []Installed) {
+	slices.SortFunc(all, func(a, b Installed) int {
+		return cmp.Or(strings.Compare(a.Package, b.Package), strings.Compare(a.Arch, b.Arch))
+	})
 }
 
 // ParseStatus reads dpkg's status file, deb-control(5) with the field Status:
@@ -76,9 +141,7 @@ func ParseStatus(r io.Reader) ([]Installed, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(out, func(a, b Installed) int {
-		return cmp.Or(strings.Compare(a.Package, b.Package), strings.Compare(a.Arch, b.Arch))
-	})
+	sortInstalled(out)
 	return out, nil
 }
 
@@ -198,16 +261,11 @@ func (c Condition) Clean() bool { return !c.Journal && len(c.Unfinished) == 0 }
 // Condition looks for what an interrupted dpkg leaves behind.
 func (d Dpkg) Condition() (Condition, error) {
 	var c Condition
-	es, err := os.ReadDir(d.path("/var/lib/dpkg/updates"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	notes, err := d.notes()
+	if err != nil {
 		return c, err
 	}
-	for _, e := range es {
-		// Numbers only; "tmp.i" is of no consequence: dpkg, dbmodify.c.
-		if _, err := strconv.ParseUint(e.Name(), 10, 32); err == nil {
-			c.Journal = true
-		}
-	}
+	c.Journal = len(notes) > 0
 	all, err := d.Status()
 	if err != nil {
 		return c, err
