@@ -1,0 +1,201 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"hotpatch/internal/deb"
+)
+
+// owned is what is known of one root's packages, as long as dpkg's files stay
+// as they are.
+type owned struct {
+	stamp  string
+	owners *deb.Owners
+	elves  map[string][]string // ELF files by package name
+}
+
+// maxImages bounds the ELF files of one package; the largest of Debian 12 have
+// some 2,000.
+const maxImages = 20_000
+
+// packages reads what is on disk in every root, the host's first.
+func (s *Scanner) packages(ctx context.Context, p *pass, snap *Snapshot) error {
+	alive := map[string]bool{}
+	for i := range snap.Roots {
+		r := &snap.Roots[i]
+		alive[r.Name] = true
+		dir := p.roots[r.Name].dir
+		if r.Name == "" {
+			dir = filepath.Join("/", s.opt.Root)
+		}
+		o, err := s.ownersIn(r.Name, dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // no Debian, or gone meanwhile
+		case err != nil && r.Name == "":
+			return err
+		case err != nil:
+			r.Unknown = err.Error()
+			continue
+		}
+		r.Debian = true
+		list, err := s.list(ctx, r.Name, dir, o)
+		if err != nil {
+			return err
+		}
+		snap.Packages = append(snap.Packages, list...)
+	}
+	for name := range s.owners {
+		if !alive[name] {
+			delete(s.owners, name)
+		}
+	}
+	return nil
+}
+
+func (s *Scanner) ownersIn(name, dir string) (*owned, error) {
+	d := deb.Dpkg{Root: dir}
+	stamp, err := d.Stamp()
+	if err != nil {
+		return nil, err
+	}
+	if o := s.owners[name]; o != nil && o.stamp == stamp {
+		return o, nil
+	}
+	owners, err := d.Owners()
+	if err != nil {
+		return nil, err
+	}
+	o := &owned{stamp: stamp, owners: owners, elves: map[string][]string{}}
+	s.owners[name] = o
+	return o, nil
+}
+
+func (s *Scanner) list(ctx context.Context, root, dir string, o *owned) ([]Package, error) {
+	at, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer at.Close()
+	var out []Package
+	for _, i := range o.owners.Packages() {
+		p := Package{Root: root, Name: i.Package, Arch: i.Arch, Version: i.Version, Source: i.Source,
+			SourceVersion: i.SourceVersion, State: i.State, Held: i.Held}
+		if s.opt.Managed == nil || slices.Contains(s.opt.Managed, i.Package) {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			if p.Images, err = s.imagesOf(int(at.Fd()), o, i); err != nil {
+				return nil, fmt.Errorf("read files of %s: %w", i.Package, err)
+			}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// imagesOf lists the ELF files of a package that have a build-id. Which of its
+// files are ELF files is found out once for a version.
+func (s *Scanner) imagesOf(dir int, o *owned, i deb.Installed) ([]Image, error) {
+	names, known := o.elves[i.Name()]
+	if !known {
+		names = o.owners.Files(i)
+	}
+	var out []Image
+	var elves []string
+	for _, name := range names {
+		id, elf, err := s.onDiskAt(dir, name)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && known {
+			continue
+		}
+		if err != nil {
+			// A damaged file is no image that could be loaded.
+			continue
+		}
+		if !elf {
+			continue
+		}
+		elves = append(elves, name)
+		if id != "" && len(out) < maxImages {
+			out = append(out, Image{name, id})
+		}
+	}
+	if !known {
+		o.elves[i.Name()] = elves
+	}
+	slices.SortFunc(out, func(a, b Image) int { return compare(a.Path, b.Path) })
+	return slices.CompactFunc(out, func(a, b Image) bool { return a.Path == b.Path }), nil
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// attribute says of every image in memory which package it is of, and in which
+// version where that is known: that of the disk when it is the file on disk,
+// else by what the caller or a former scan knows of the build-id.
+func (s *Scanner) attribute(p *pass, snap *Snapshot) {
+	for i := range snap.Processes {
+		x := &snap.Processes[i]
+		o := s.owners[x.Root]
+		for n := range x.Images {
+			s.attributeOne(o, &x.Images[n])
+		}
+	}
+}
+
+func (s *Scanner) attributeOne(o *owned, l *Loaded) {
+	var owner deb.Installed
+	ok := false
+	if o != nil {
+		if owner, ok = o.owners.Of(l.Path); ok {
+			l.Package, l.Disk = owner.Package, owner.Version
+		}
+	}
+	if ok && !l.Old() {
+		l.Version = owner.Version
+		if l.BuildID != "" {
+			s.seen[l.BuildID] = Origin{owner.Package, owner.Version}
+		}
+		return
+	}
+	from, found := s.seen[l.BuildID]
+	if s.opt.Known != nil && l.BuildID != "" {
+		if k, ok := s.opt.Known(l.BuildID); ok {
+			from, found = k, true
+		}
+	}
+	if !found || l.BuildID == "" {
+		return
+	}
+	// A new version may have files by other names: then only the build-id
+	// tells the package.
+	if !ok {
+		l.Package = from.Package
+		if o != nil {
+			for _, i := range o.owners.Packages() {
+				if i.Package == from.Package {
+					l.Disk = i.Version
+				}
+			}
+		}
+	}
+	if l.Package == from.Package {
+		l.Version = from.Version
+	}
+}

@@ -1,0 +1,259 @@
+package scan
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"hotpatch/internal/proc"
+)
+
+// process examines one, nil when it is gone or has no memory of its own
+// (kernel threads, zombies).
+func (p *pass) process(pid int) *Process {
+	// It may end and its number be given away while we look: then start anew.
+	for range 3 {
+		x, err := p.look(pid)
+		switch {
+		case errors.Is(err, proc.ErrGone):
+			return nil
+		case errors.Is(err, errChanged):
+			continue
+		}
+		return x
+	}
+	return &Process{PID: pid, Unknown: "it changes faster than it can be read"}
+}
+
+var errChanged = errors.New("another process has this number now, or another program runs in it")
+
+func (p *pass) look(pid int) (*Process, error) {
+	i, err := proc.Read(pid)
+	if errors.Is(err, proc.ErrGone) {
+		return nil, err
+	}
+	if err != nil {
+		return &Process{PID: pid, Unknown: err.Error()}, nil
+	}
+	if i.Kernel || i.Live == 0 {
+		return nil, proc.ErrGone
+	}
+	x := &Process{PID: pid, Started: i.Start, Comm: i.Comm, UID: i.UID, Seccomp: i.Seccomp, Tracer: i.TracerPID}
+	err = p.examine(x, i.Live)
+	if err == nil && p.scanner.opt.Applied != nil {
+		x.Patches, err = p.scanner.opt.Applied(pid)
+	}
+	if err == nil {
+		return x, nil
+	}
+	// A failed read of what ended meanwhile says nothing.
+	if again, aerr := proc.Read(pid); errors.Is(aerr, proc.ErrGone) || aerr == nil && again.Live == 0 {
+		return nil, proc.ErrGone
+	} else if aerr == nil && again.Start != i.Start || errors.Is(err, errChanged) {
+		return nil, errChanged
+	}
+	x.Images, x.Patches, x.Unknown = nil, nil, err.Error()
+	return x, nil
+}
+
+// examine fills in root, program, unit and images.
+func (p *pass) examine(x *Process, tid int) error {
+	dir := "/proc/" + strconv.Itoa(tid)
+	r, err := p.rootOf(x.PID, dir)
+	if err != nil {
+		return err
+	}
+	x.Root = r.name
+	if x.Exe, err = os.Readlink(dir + "/exe"); err != nil {
+		return err
+	}
+	cgroup, err := os.ReadFile(dir + "/cgroup")
+	if err != nil {
+		return err
+	}
+	x.Unit = Unit(string(cgroup))
+	if x.PID == 1 && x.Unit == "" {
+		x.Unit = "init.scope"
+	}
+	// A library may be unloaded between two reads: another look.
+	for range 3 {
+		var ms []proc.Map
+		if ms, err = proc.Maps(tid); err != nil {
+			return err
+		}
+		if len(ms) == 0 {
+			return errChanged // it ended, or execs at this moment
+		}
+		var code int
+		if x.Images, code, err = p.images(ms, tid, r); err == nil && code > 0 && len(x.Images) == 0 {
+			return errors.New("its program is no x86-64 image")
+		}
+		if err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// mapped is a file as maps names it. The name is part of it: on devices without
+// a number of their own (overlay, btrfs) different files share an inode, and
+// only the name, in one mount namespace, tells them apart.
+type mapped struct {
+	dev   string
+	inode uint64
+	path  string
+	root  string
+}
+
+// found is what a file is. ok: it was looked at.
+type found struct {
+	buildID string
+	elf     bool
+}
+
+const deleted = " (deleted)"
+
+// images lists the images among the files that are mapped as code, of which
+// there are so many.
+func (p *pass) images(ms []proc.Map, tid int, r rootOf) (list []Loaded, code int, err error) {
+	var keys []mapped
+	var unknown []mapped
+	known := map[mapped]found{}
+	p.mu.RLock()
+	for i := range ms {
+		m := &ms[i]
+		if !m.Exec || m.Inode == 0 || !strings.HasPrefix(m.Path, "/") {
+			continue
+		}
+		k := mapped{m.Dev, m.Inode, m.Path, r.name}
+		if slices.Contains(keys, k) {
+			continue
+		}
+		keys = append(keys, k)
+		if f, ok := p.files[k]; ok {
+			known[k] = f
+		} else {
+			unknown = append(unknown, k)
+		}
+	}
+	p.mu.RUnlock()
+	if len(unknown) > 0 {
+		if err := p.identify(ms, tid, r, unknown, known); err != nil {
+			return nil, 0, err
+		}
+	}
+	out := make([]Loaded, 0, len(keys))
+	for _, k := range keys {
+		if f := known[k]; f.elf {
+			out = append(out, p.loaded(k, f, tid, r))
+		}
+	}
+	slices.SortFunc(out, func(a, b Loaded) int { return strings.Compare(a.Path, b.Path) })
+	return out, len(keys), nil
+}
+
+// identify reads build-ids from the process's memory.
+func (p *pass) identify(ms []proc.Map, tid int, r rootOf, unknown []mapped, known map[mapped]found) error {
+	mem, err := proc.OpenMem(tid)
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	some := make([]proc.Map, 0, 8*len(unknown))
+	for _, m := range ms {
+		if slices.Contains(unknown, mapped{m.Dev, m.Inode, m.Path, r.name}) {
+			some = append(some, m)
+		}
+	}
+	mods, err := proc.ModulesIn(some, mem)
+	if err != nil {
+		return err
+	}
+	for _, k := range unknown {
+		known[k] = found{}
+	}
+	for _, m := range mods {
+		known[mapped{m.Maps[0].Dev, m.Maps[0].Inode, m.Maps[0].Path, r.name}] = found{m.BuildID, true}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range unknown {
+		f := known[k]
+		// What is no image here may be one elsewhere: a process that is just
+		// loading it says nothing of the others. And a deleted file on a
+		// device that shares inodes is known by nothing.
+		if f.buildID != "" && !(strings.HasPrefix(k.dev, "00:") && strings.HasSuffix(k.path, deleted)) {
+			p.files[k] = f
+		}
+	}
+	return nil
+}
+
+// loaded adds what the next start would load.
+func (p *pass) loaded(k mapped, f found, tid int, r rootOf) Loaded {
+	name, gone := strings.CutSuffix(k.path, deleted)
+	if r.kind == kindChroot {
+		// maps names it from our root.
+		if inside, ok := strings.CutPrefix(name, r.name); ok && strings.HasPrefix(inside, "/") {
+			name = inside
+		}
+	}
+	l := Loaded{Path: name, BuildID: f.buildID, Next: f.buildID}
+	if gone {
+		l.Deleted = true
+		l.Next = p.atName(name, tid, r)
+	}
+	return l
+}
+
+// atName is the build-id of what is at a name in a process's root, "" when
+// nothing with one is.
+func (p *pass) atName(name string, tid int, r rootOf) string {
+	key := r.name + "\x00" + name
+	p.mu.RLock()
+	f, ok := p.next[key]
+	p.mu.RUnlock()
+	if ok {
+		return f.buildID
+	}
+	// What cannot be read will not be loaded either.
+	f.buildID, _, _ = p.scanner.onDisk("/proc/"+strconv.Itoa(tid)+"/root", name)
+	p.mu.Lock()
+	p.next[key] = f
+	p.mu.Unlock()
+	return f.buildID
+}
+
+// Unit is the systemd unit that the text of a cgroup file names: the innermost
+// one that is no slice. proc_pid_cgroup(5): "0::/system.slice/nginx.service".
+func Unit(text string) string {
+	path := ""
+	for line := range strings.Lines(text) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) == 3 && (f[0] == "0" && f[1] == "" || f[1] == "name=systemd") {
+			path = f[2]
+			if f[1] != "" {
+				break // with both, systemd's own tree is the old one
+			}
+		}
+	}
+	unit := ""
+	for part := range strings.SplitSeq(path, "/") {
+		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") && unit == "" {
+			unit = part
+		}
+	}
+	return unit
+}
+
+func inodeOf(name string) (dev, ino uint64, err error) {
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return 0, 0, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return st.Dev, st.Ino, nil
+}
