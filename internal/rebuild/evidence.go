@@ -133,7 +133,7 @@ func parseNote(b []byte) (*Evidence, error) {
 	if int(name) != len(noteOwner) || string(b[head:head+len(noteOwner)]) != noteOwner || typ != noteType {
 		return nil, fmt.Errorf("section %s: not a note of ours", noteSection)
 	}
-	text := b[(head+len(noteOwner)+3)&^3:]
+	text := b[min((head+len(noteOwner)+3)&^3, len(b)):]
 	if uint64(size) > uint64(len(text)) {
 		return nil, fmt.Errorf("section %s: %d bytes of text, has %d", noteSection, size, len(text))
 	}
