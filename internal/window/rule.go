@@ -71,7 +71,7 @@ func parseRule(text string, start civil, explicit bool, zone *time.Location) (*r
 		return nil, fmt.Errorf("rule %.80q: %w", text, err)
 	}
 	r := &rule{
-		freq: o.Freq, interval: max(1, o.Interval), start: start, count: o.Count, weekday: o.Wkst.Day(),
+		freq: o.Freq, interval: o.Interval, start: start, count: o.Count, weekday: o.Wkst.Day(),
 		months: o.Bymonth, monthDays: o.Bymonthday, yearDays: o.Byyearday, weeks: o.Byweekno,
 		setPos: o.Bysetpos, days: o.Byweekday,
 	}
@@ -81,6 +81,7 @@ func parseRule(text string, start civil, explicit bool, zone *time.Location) (*r
 	if err := r.check(seen, explicit); err != nil {
 		return nil, fmt.Errorf("rule %.80q: %w", text, err)
 	}
+	r.interval = max(1, r.interval)
 	r.times = timesOfDay(o.Byhour, o.Byminute, start)
 	if len(r.times) > maxOpeningsPerDay {
 		return nil, fmt.Errorf("rule %.80q: opens %d times a day, more than %d", text, len(r.times), maxOpeningsPerDay)
