@@ -26,8 +26,10 @@ type Options struct {
 	// DebugDirs are looked in, by build-id, for debug files that the above do
 	// not give.
 	DebugDirs []string
-	All       bool     // carry every function that can be carried, changed or not (a torture test)
-	Skip      []string // with All: leave these functions in place, by name or fn_<hex>
+	// Debuginfod is asked last, for images that bring no types.
+	Debuginfod Debuginfod
+	All        bool     // carry every function that can be carried, changed or not (a torture test)
+	Skip       []string // with All: leave these functions in place, by name or fn_<hex>
 	// Progress, when not nil, is told what happens: from one goroutine, in order.
 	Progress func(Event)
 }
@@ -132,7 +134,7 @@ func buildJob(ctx context.Context, in *inputs, j *job, o Options, step func(stri
 		return &result{reasons: r.list, report: ImageReport{Path: j.path, Functions: []patch.Function{}}, differs: true}, nil
 	}
 	step("reading")
-	base, fixed, types, err := openPair(j, o)
+	base, fixed, types, err := openPair(ctx, j, o)
 	if err != nil {
 		if in.packages[0] == nil && len(in.jobs) == 1 {
 			return nil, err
@@ -149,7 +151,7 @@ func buildJob(ctx context.Context, in *inputs, j *job, o Options, step func(stri
 }
 
 // openPair reads both images and their debug files.
-func openPair(j *job, o Options) (base, fixed *image.Image, types evidence, err error) {
+func openPair(ctx context.Context, j *job, o Options) (base, fixed *image.Image, types evidence, err error) {
 	if base, err = j.base(); err != nil {
 		return nil, nil, types, err
 	}
@@ -162,10 +164,13 @@ func openPair(j *job, o Options) (base, fixed *image.Image, types evidence, err 
 	}{{base, o.DebugBase}, {fixed, o.DebugFixed}} {
 		path := ""
 		if x.path != "" {
-			path, err = debugFile(x.path, x.m.BuildID)
+			path, err = debugFile(x.path, x.m)
 		}
 		if path == "" && err == nil {
 			path, err = rebuild.Lookup(o.DebugDirs, x.m.BuildID)
+		}
+		if path == "" && err == nil && !x.m.HasDWARF() {
+			path, err = o.Debuginfod.find(ctx, x.m.BuildID)
 		}
 		if path != "" && err == nil {
 			types[i], err = attach(x.m, path)
@@ -211,6 +216,9 @@ func assemble(results []*result) (*Report, *patch.Bundle) {
 		rep.Verdict = patch.Review
 	default:
 		rep.Verdict = patch.Clean
+	}
+	if len(b.Objects) == 1 && !slices.ContainsFunc(results, func(r *result) bool { return r.object != nil && !r.independent }) {
+		b.Manifest.Mode = patch.Independent
 	}
 	b.Manifest.Verdict, b.Manifest.Reasons = rep.Verdict, rep.Reasons
 	return rep, b

@@ -287,26 +287,3 @@ func sameFiles(a, b file) bool {
 	x := a.content()
 	return x != "" && x == b.content()
 }
-
-// debugFile finds the debug file for an image: the file itself, or below a
-// directory by build-id as gdb does. "" when the directory has none.
-func debugFile(given string, id image.BuildID) (string, error) {
-	st, err := os.Stat(given)
-	if err != nil {
-		return "", err
-	}
-	if !st.IsDir() {
-		return given, nil
-	}
-	if len(id) < 3 {
-		return "", nil
-	}
-	name := filepath.Join(string(id[:2]), string(id[2:])+".debug")
-	for _, dir := range []string{"", ".build-id", "usr/lib/debug/.build-id"} {
-		path := filepath.Join(given, dir, name)
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
-	}
-	return "", nil
-}

@@ -19,6 +19,7 @@ type buildFlags struct {
 	out, accept, by       string
 	debugBase, debugFixed string
 	debugDir              string
+	debuginfod            string
 	json, all             bool
 }
 
@@ -48,6 +49,7 @@ be carried, changed or not.`,
 	fl.StringVar(&f.debugBase, "debug-base", "", "debug `FILE` of BASE, or a directory of them by build-id")
 	fl.StringVar(&f.debugFixed, "debug-fixed", "", "debug `FILE` of FIXED, or a directory of them by build-id")
 	fl.StringVar(&f.debugDir, "debug-dir", "", "look for other debug files below `DIR`, by build-id (default: those of hotpatch debuginfo; none: nowhere)")
+	fl.StringVar(&f.debuginfod, "debuginfod", "", "ask these debuginfod `URLS` for debug files that nothing else has (default: $DEBUGINFOD_URLS)")
 	fl.BoolVar(&f.json, "json", false, "print the report as JSON")
 	fl.BoolVar(&f.all, "all", false, "torture test: carry unchanged functions too")
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
@@ -75,7 +77,8 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 			return usage("build: output %s is also an input", f.out)
 		}
 	}
-	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, DebugDirs: debugDirs(f.debugDir), All: f.all}
+	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, DebugDirs: debugDirs(f.debugDir), All: f.all,
+		Debuginfod: debuginfod(f.debuginfod)}
 	if f.accept != "" {
 		o.By = author(f.by)
 	}
@@ -110,6 +113,15 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 		return err
 	}
 	return a.buildExit(report, bundle, f.out)
+}
+
+// debuginfod are the servers given, or else those that the system is set up
+// with: these may be out of reach.
+func debuginfod(given string) build.Debuginfod {
+	if given != "" {
+		return build.Debuginfod{URLs: build.DebuginfodURLs(given)}
+	}
+	return build.Debuginfod{URLs: build.DebuginfodURLs(os.Getenv("DEBUGINFOD_URLS")), Optional: true}
 }
 
 // debugDirs are the directories that --debug-dir means.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // ErrNoDWARF says that neither the image nor an attached file has types.
@@ -112,6 +114,49 @@ func (m *Image) DWARF() (*dwarf.Data, error) {
 		return nil, fmt.Errorf("read debug information of %s: %w", path, err)
 	}
 	return d, nil
+}
+
+// HasDWARF says whether DWARF would find types.
+func (m *Image) HasDWARF() bool { return m.hasDWARF || m.debug != "" }
+
+// DebugLink is the name of the file with the debug information, as strip left
+// it in .gnu_debuglink; "" when there is none, or it is a path.
+func (m *Image) DebugLink() string { return m.debugLink }
+
+// debugLink reads .gnu_debuglink: a name, NUL, padding, a CRC-32. Build-ids tell
+// more than the sum.
+func (f *file) debugLink() (string, error) {
+	h := f.section(".gnu_debuglink")
+	if h == nil {
+		return "", nil
+	}
+	b, err := f.data(h)
+	if err != nil {
+		return "", err
+	}
+	name, _, ok := strings.Cut(string(b), "\x00")
+	if !ok || name != filepath.Base(name) || name == "." || name == ".." || name == "/" {
+		return "", nil
+	}
+	return name, nil
+}
+
+// ReadBuildID reads the build-id of any ELF file, debug files included.
+func ReadBuildID(path string) (BuildID, error) {
+	r, size, c, err := openPath(path)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	f, err := openFile(r, size, path)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	id, err := f.buildID()
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	return id, nil
 }
 
 // maxDWARF bounds what compressed sections may unpack to.

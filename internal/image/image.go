@@ -102,10 +102,11 @@ type Image struct {
 	Needed            []string   // DT_NEEDED
 	Stripped          bool       // no .symtab, and none attached
 
-	reopen   func() (io.ReaderAt, int64, io.Closer, error)
-	debug    string // path of the attached debug file
-	hasDWARF bool
-	frames   []FDE
+	reopen    func() (io.ReaderAt, int64, io.Closer, error)
+	debug     string // path of the attached debug file
+	debugLink string
+	hasDWARF  bool
+	frames    []FDE
 
 	sectionIndex index // over mapped
 	mapped       []*Section
@@ -203,6 +204,9 @@ func read(r io.ReaderAt, size int64, name string) (*Image, error) {
 	}
 	if m.BuildID == "" {
 		return nil, ErrNoBuildID
+	}
+	if m.debugLink, err = f.debugLink(); err != nil {
+		return nil, err
 	}
 	for _, step := range []func(*file) error{
 		m.readLoads, m.readSections, m.readDynamic, m.readSymbols, m.readRelocs, m.readFuncs,
