@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hotpatch/internal/catalog"
+)
+
+// Status is how the host stands, in short.
+type Status struct {
+	Host       string             `json:"host"`
+	At         time.Time          `json:"at"` // of the assessment; zero: none yet
+	Intent     catalog.Intent     `json:"intent"`
+	Track      catalog.Track      `json:"track"`
+	Words      string             `json:"words"` // Track in one sentence
+	Gates      []catalog.Gate     `json:"gates"`
+	State      catalog.Digest     `json:"state"` // identity of what is on disk and in memory
+	Exposed    []catalog.Exposure `json:"exposed"`
+	Due        []catalog.Due      `json:"due"`
+	Withheld   []catalog.Withheld `json:"withheld"`
+	Run        *catalog.Run       `json:"run"` // the one that goes on
+	Bars       []Bar              `json:"bars"`
+	Watched    int                `json:"watched"` // processes that soak
+	Repository RepositoryStatus   `json:"repository"`
+	Policy     string             `json:"policy,omitempty"` // why the policy on disk is not in force
+	Counts     map[string]int     `json:"counts"`           // exposures by status
+}
+
+// RepositoryStatus is what is known of the source of releases.
+type RepositoryStatus struct {
+	Address string    `json:"address"`
+	Channel string    `json:"channel"`
+	Fetched time.Time `json:"fetched"`
+	Issued  time.Time `json:"issued"`
+	Expires time.Time `json:"expires,omitzero"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// ErrNotAssessed: the host has not been looked at yet.
+var ErrNotAssessed = errors.New("this host has not been assessed yet")
+
+// Status answers at once, from the last assessment.
+func (a *Agent) Status() (*Status, error) {
+	a.mu.Lock()
+	v := a.view
+	a.mu.Unlock()
+	e, err := a.journal.Enrolment()
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{Intent: e.Intent, Run: v.run, Counts: map[string]int{}}
+	s.Repository = RepositoryStatus{Address: v.policy.Repository, Channel: v.policy.Channel, Fetched: v.fetched}
+	if v.catalog != nil {
+		s.Repository.Issued, s.Repository.Expires = v.catalog.Issued, v.catalog.Expires
+	}
+	if v.repoErr != nil {
+		s.Repository.Error = v.repoErr.Error()
+	}
+	if v.policyErr != nil {
+		s.Policy = v.policyErr.Error()
+	}
+	if s.Bars, err = a.journal.Bars(); err != nil {
+		return nil, err
+	}
+	watched, err := a.journal.Soaking(a.world.Now())
+	if err != nil {
+		return nil, err
+	}
+	s.Watched = len(watched)
+	as := v.assessment
+	if as == nil {
+		s.Words = ErrNotAssessed.Error()
+		return s, nil
+	}
+	s.Host, s.At, s.Track, s.Gates, s.State = as.Host, as.At, as.Track, as.Gates, as.State.ID
+	s.Due, s.Withheld, s.Words = as.Due, as.Withheld, trackWords(&as.Track)
+	for _, x := range as.Exposure {
+		s.Counts[string(x.Status)]++
+		if x.Status == catalog.Exposed || x.Status == catalog.Undetermined {
+			s.Exposed = append(s.Exposed, x)
+		}
+	}
+	return s, nil
+}
+
+// Assessment is the last one.
+func (a *Agent) Assessment() (*catalog.Assessment, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.view.assessment == nil {
+		return nil, ErrNotAssessed
+	}
+	return a.view.assessment, nil
+}
+
+// Look assesses now and does nothing else.
+func (a *Agent) Look(ctx context.Context) (*catalog.Assessment, error) {
+	a.work.Lock()
+	defer a.work.Unlock()
+	a.reread()
+	if err := a.refresh(ctx); err != nil {
+		return nil, err
+	}
+	return a.assess(ctx)
+}
+
+// WhyRestart says in one sentence why this host will restart, or that it will
+// not.
+func (a *Agent) WhyRestart() (string, error) {
+	as, err := a.Assessment()
+	if err != nil {
+		return "", err
+	}
+	return catalog.WhyRestart(as), nil
+}
+
+// Forecast is the restarts of the next twelve months.
+func (a *Agent) Forecast() (*catalog.Outlook, error) {
+	a.mu.Lock()
+	v := a.view
+	a.mu.Unlock()
+	if v.inventory == nil || v.catalog == nil {
+		return nil, ErrNotAssessed
+	}
+	e, err := a.journal.Enrolment()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := a.rules(v.policy)
+	if err != nil {
+		return nil, err
+	}
+	o := catalog.Forecast(v.inventory, v.catalog, e, &rules, a.world.Now())
+	return &o, nil
+}
+
+// Enrol changes what is wanted of this host; by is who wants it. It takes
+// effect at once in the journal, and with the next assessment for the rest.
+func (a *Agent) Enrol(to catalog.Intent, by string) (catalog.Enrolment, error) {
+	a.work.Lock()
+	defer a.work.Unlock()
+	e, err := a.journal.Enrolment()
+	if err != nil {
+		return e, err
+	}
+	next, err := e.Request(to, by, a.world.Now())
+	if err != nil {
+		return e, err
+	}
+	if err := a.journal.PutEnrolment(next); err != nil {
+		return e, err
+	}
+	a.note(Event{Kind: EnrolmentChanged, Text: fmt.Sprintf("%s: %s instead of %s", by, next.Intent, e.Intent)})
+	a.Wake()
+	return next, nil
+}
+
+// Rebase asks for a baseline to be taken in the next window, without waiting
+// for its time; "" takes the newest.
+func (a *Agent) Rebase(to catalog.ReleaseID, by string) (catalog.ReleaseID, error) {
+	a.work.Lock()
+	defer a.work.Unlock()
+	a.mu.Lock()
+	c := a.view.catalog
+	a.mu.Unlock()
+	if c == nil {
+		return "", ErrNotAssessed
+	}
+	all := c.Baselines(a.world.Now())
+	for i := len(all) - 1; i >= 0; i-- {
+		if to != "" && all[i].ID != to {
+			continue
+		}
+		if err := a.journal.PutRebase(all[i].ID); err != nil {
+			return "", err
+		}
+		a.note(Event{Kind: RebaseAsked, Release: all[i].ID, Text: fmt.Sprintf("%s: rebase to %s in the next window", by, all[i].ID)})
+		a.Wake()
+		return all[i].ID, nil
+	}
+	if to == "" {
+		return "", errors.New("rebase: the catalogue has no baseline")
+	}
+	return "", fmt.Errorf("rebase: the catalogue has no baseline %.80q", to)
+}
+
+// LiftBar lets a release come back that did harm here.
+func (a *Agent) LiftBar(id catalog.ReleaseID, by string) error {
+	a.work.Lock()
+	defer a.work.Unlock()
+	there, err := a.journal.DropBar(id)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return fmt.Errorf("release %.80q is not barred here", id)
+	}
+	e, err := a.journal.Enrolment()
+	if err != nil {
+		return err
+	}
+	if e.Work != nil && e.Work.Release == id && e.Work.State == catalog.Failed {
+		e.Work = nil
+		if err := a.journal.PutEnrolment(e); err != nil {
+			return err
+		}
+	}
+	a.note(Event{Kind: BarLifted, Release: id, Text: by + ": the release may be applied again"})
+	a.Wake()
+	return nil
+}
+
+// Journal is where history is read.
+func (a *Agent) Journal() *Journal { return a.journal }

@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"hotpatch/internal/catalog"
+	"hotpatch/internal/patch"
+	"hotpatch/internal/txn"
+)
+
+// World is everything the agent asks of, or does to, the repository and the
+// host. host.go has the real one. Methods return when they are done or ctx
+// ends; each may be called again after a crash in the middle of it.
+type World interface {
+	Repository
+	Packages
+	Memory
+	Services
+	Now() time.Time
+	// Staging is the directory for hotpatches that wait; the agent's own.
+	Staging() string
+	// Inventory measures the host. It reads only. The catalogue names the files
+	// that are no longer on disk.
+	Inventory(ctx context.Context, c *catalog.Catalog) (*catalog.Inventory, error)
+}
+
+// Repository is the signed source of releases.
+type Repository interface {
+	// Catalog returns the channel's newest verified catalogue.
+	Catalog(ctx context.Context) (*catalog.Catalog, error)
+	// Bundle puts the hotpatch with this digest into file, verified against the
+	// signed metadata as it is now; a file that is there is checked instead.
+	Bundle(ctx context.Context, id catalog.Digest, file string) error
+}
+
+// Packages is the regular channel: the files on disk.
+type Packages interface {
+	// Settle finishes what an interrupted installation left; nothing to do is
+	// no error.
+	Settle(ctx context.Context) error
+	// Install puts these packages on disk and restarts nothing. Afterwards each
+	// is as asked or the error says which is not.
+	Install(ctx context.Context, artifacts []catalog.Artifact) error
+}
+
+// Memory is running processes.
+type Memory interface {
+	// Targets are the processes that map an image the bundle is for.
+	Targets(b *patch.Bundle) ([]int, error)
+	Apply(ctx context.Context, pid int, b *patch.Bundle) txn.Result
+	// Carrying are the processes that carry the hotpatch.
+	Carrying(id patch.ID) ([]int, error)
+	Revert(ctx context.Context, pid int, id patch.ID) txn.Result
+}
+
+// Services starts things anew and knows how they are.
+type Services interface {
+	// Restart starts one unit anew and returns when it runs.
+	Restart(ctx context.Context, unit string) error
+	// Reboot starts the whole host anew. It returns once that is on its way.
+	Reboot(ctx context.Context) error
+	// Health is how a unit is now.
+	Health(ctx context.Context, unit string) (Health, error)
+	// Process identifies a process: its start in clock ticks since boot, and
+	// whether it lives.
+	Process(pid int) (started uint64, alive bool, err error)
+	// Hook runs a command of the administrator's.
+	Hook(ctx context.Context, command string, env []string) error
+}
+
+// Health is what a service manager says of a unit.
+type Health struct {
+	Failed   bool   // it is in a failed state
+	Restarts int    // by the manager's own doing, since it was started
+	Why      string // of Failed
+}
