@@ -19,6 +19,8 @@ type result struct {
 	object  *patch.Object // nil: nothing to carry, or refused
 	before  []byte        // for reviewers: patch.Before, encoded
 	differs bool          // something that is no noise differs
+
+	independent bool // old calls of the one function may finish in old code
 }
 
 // pairOptions are Options as one pair sees them.
@@ -88,6 +90,7 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 		r.add(linkFailed, "", "%v", err)
 		res.reasons, res.object = r.list, nil
 	}
+	res.independent = !o.all && res.object != nil && independent(d, c, obj, s, r.list)
 	return res, nil
 }
 

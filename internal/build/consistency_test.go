@@ -1,0 +1,45 @@
+package build_test
+
+import (
+	"fmt"
+	"testing"
+
+	"hotpatch/internal/build"
+	"hotpatch/internal/patch"
+)
+
+func TestOnlyAFunctionThatActsAsBeforeIsIndependent(t *testing.T) {
+	for how, tc := range []struct {
+		what string
+		want patch.Mode
+	}{
+		1: {"a check is added", patch.Independent},
+		2: {"it takes another lock", patch.Strict},
+		3: {"it makes a call more", patch.Strict},
+		4: {"it calls another function", patch.Strict},
+		5: {"an operation is atomic no more", patch.Strict},
+		6: {"it brings a variable", patch.Strict},
+		7: {"it uses another variable", patch.Strict},
+		8: {"another function changes, too", patch.Strict},
+	} {
+		if how == 0 {
+			continue
+		}
+		t.Run(tc.what, func(t *testing.T) {
+			for name, s := range map[string]style{"debugged": debugged, "stripped": stripped} {
+				s.flags = append([]string{fmt.Sprintf("-DHOW=%d", how)}, s.flags...)
+				base, fixed := compile(t, "independent.c", s)
+				r, b := run(t, base, fixed, build.Options{})
+				if b == nil && name == "stripped" && tc.want == patch.Strict {
+					continue // without names some of these are refused, or not seen
+				}
+				if b == nil {
+					t.Fatalf("%s: %s %+v", name, r.Verdict, r.Reasons)
+				}
+				if b.Manifest.Mode != tc.want {
+					t.Errorf("%s: %s, not %s; %v %v", name, b.Manifest.Mode, tc.want, siteNames(b), codes(r))
+				}
+			}
+		})
+	}
+}
