@@ -21,6 +21,17 @@ type match struct {
 	named    bool // symbols are all of the rebuilt image's
 }
 
+// Match holds the file rebuilt against the file shipped, writes the debug file
+// of what matches below dir and returns its path.
+func Match(shipped, rebuilt, dir string) (*Evidence, string, error) {
+	m, err := matchFiles(shipped, rebuilt)
+	if err != nil {
+		return nil, "", err
+	}
+	path, err := m.keepTypes(shipped, rebuilt, dir)
+	return &m.evidence, path, err
+}
+
 // matchFiles compares the shipped with the rebuilt file.
 func matchFiles(shipped, rebuilt string) (*match, error) {
 	s, err := image.Open(shipped)

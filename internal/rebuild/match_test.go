@@ -103,7 +103,7 @@ func TestWhatMatchesIsKept(t *testing.T) {
 			shipped := ship(t, compile(t, text))
 			again := compile(t, c.rebuilt, c.flags...)
 			dir := t.TempDir()
-			e, path, err := rebuild.MatchFiles(shipped, again, dir)
+			e, path, err := rebuild.Match(shipped, again, dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -240,7 +240,7 @@ func TestNameOfSeveralFunctionsIsKeptOnlyIfAllMatch(t *testing.T) {
 	}
 	shipped := ship(t, program("return used - x / 7;"))
 	again := program("return used - x / 11 + (x & 1);")
-	e, path, err := rebuild.MatchFiles(shipped, again, t.TempDir())
+	e, path, err := rebuild.Match(shipped, again, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestDebugFileIsReproducible(t *testing.T) {
 	shipped := ship(t, again)
 	var files [2][]byte
 	for i := range files {
-		_, path, err := rebuild.MatchFiles(shipped, again, t.TempDir())
+		_, path, err := rebuild.Match(shipped, again, t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,7 +287,7 @@ func TestDebugFileIsReproducible(t *testing.T) {
 func TestLookupFindsByBuildID(t *testing.T) {
 	again := compile(t, tinySource(t))
 	dir := t.TempDir()
-	e, path, err := rebuild.MatchFiles(ship(t, again), again, dir)
+	e, path, err := rebuild.Match(ship(t, again), again, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,12 +105,10 @@ func Run(ctx context.Context, targets []string, o Options) (*Report, error) {
 	}
 	rep := &Report{Packages: []Package{}}
 	for _, t := range parsed {
-		start := time.Now()
 		p := run(ctx, t, o)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		p.Seconds = time.Since(start).Round(time.Millisecond).Seconds()
 		if p.err != nil {
 			p.Error = p.err.Error()
 		}
@@ -185,12 +183,13 @@ func parseTarget(s string) (target, error) {
 
 // worker is the run of one package.
 type worker struct {
-	o    Options
-	t    target
-	p    Package
-	dir  string // of this package, below Options.Work
-	room room
-	dsc  *deb.Dsc
+	o     Options
+	t     target
+	p     Package
+	dir   string // of this package, below Options.Work
+	room  room
+	dsc   *deb.Dsc
+	start time.Time
 }
 
 func (w *worker) name() string {
@@ -208,7 +207,7 @@ func (w *worker) tell(step string) {
 
 // run is one package from its source to its debug files.
 func run(ctx context.Context, t target, o Options) Package {
-	w := &worker{o: o, t: t, p: Package{Images: []Image{}, Absent: []string{}}}
+	w := &worker{o: o, t: t, start: time.Now(), p: Package{Images: []Image{}, Absent: []string{}}}
 	fail := func(step string, err error) Package {
 		var known *StepError
 		if !errors.As(err, &known) {
@@ -409,6 +408,7 @@ func fileVersion(v string) string { return strings.ReplaceAll(v, ":", "%3a") }
 
 // record writes the manifest of the package and one next to every debug file.
 func (w *worker) record() error {
+	w.p.Seconds = time.Since(w.start).Round(time.Millisecond).Seconds()
 	write := func(path string, v any) error {
 		return replaceFile(path, func(out io.Writer) error {
 			e := json.NewEncoder(out)
