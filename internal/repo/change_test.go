@@ -22,25 +22,31 @@ func TestKilledAtEveryStep(t *testing.T) {
 		"refresh": func(f *fixture) error { return f.repo.Refresh(f.keys) },
 		"rotate timestamp key": func(f *fixture) error {
 			old := f.repo.RoleKeys()[3].Keys[0].ID
-			return f.repo.EditKeys(repo.KeyEdit{Role: "timestamp", Add: []repo.PublicKey{generate(t, f.keys, "timestamp-2")}, Revoke: []string{old}}, f.keys)
+			return f.repo.EditKeys(repo.KeyEdit{Role: "timestamp", Add: []repo.PublicKey{generate(f.t, f.keys, "timestamp-2")}, Revoke: []string{old}}, f.keys)
 		},
 		"rotate targets key": func(f *fixture) error {
 			old := f.repo.RoleKeys()[1].Keys[0].ID
-			return f.repo.EditKeys(repo.KeyEdit{Role: "targets", Add: []repo.PublicKey{generate(t, f.keys, "targets-2")}, Revoke: []string{old}}, f.keys)
+			return f.repo.EditKeys(repo.KeyEdit{Role: "targets", Add: []repo.PublicKey{generate(f.t, f.keys, "targets-2")}, Revoke: []string{old}}, f.keys)
 		},
 		"rotate channel key": func(f *fixture) error {
 			old := f.repo.RoleKeys()[5].Keys[0].ID
-			return f.repo.EditKeys(repo.KeyEdit{Role: "stable", Add: []repo.PublicKey{generate(t, f.keys, "stable-2")}, Revoke: []string{old}}, f.keys)
+			return f.repo.EditKeys(repo.KeyEdit{Role: "stable", Add: []repo.PublicKey{generate(f.t, f.keys, "stable-2")}, Revoke: []string{old}}, f.keys)
 		},
 	}
 	for name, do := range change {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			base := newFixture(t)
+			base.put("stable/a", "old")
+			base.repo.Close()
+			seen := t.TempDir()
+			refresh(t, base.clientAt(base.dir, seen))
 			steps := 0
 			for done := false; !done; steps++ {
-				f := newFixture(t)
-				f.put("stable/a", "old")
-				cache := t.TempDir()
-				refresh(t, f.clientAt(f.dir, cache))
+				f, cache := base.fork(), filepath.Join(t.TempDir(), "cache")
+				if err := os.CopyFS(cache, os.DirFS(seen)); err != nil {
+					t.Fatal(err)
+				}
 				at := dieAt(t, f, steps, do)
 				done = at == ""
 				for _, c := range []*repo.Client{f.clientAt(f.dir, cache), f.client(f.dir)} {

@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"hotpatch/internal/catalog"
 )
 
 // maxDocument bounds a target that is read into memory, in bytes.
-const maxDocument = 16 << 20
+const maxDocument = catalog.MaxBytes
 
 // staleTemp is how old a half download must be to be cleared away: nobody is
 // writing it any more.

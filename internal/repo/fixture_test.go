@@ -115,13 +115,39 @@ func (f *fixture) put(path, content string) {
 // reopen opens the repository anew, as the next command would.
 func (f *fixture) reopen() {
 	f.t.Helper()
-	f.repo.Close()
+	if f.repo != nil {
+		f.repo.Close()
+	}
 	r, err := repo.Load(f.dir, f.now)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.repo = r
 	f.t.Cleanup(r.Close)
+}
+
+// fork is a copy to go on from; the keys are the same, but new ones are its own.
+func (f *fixture) fork() *fixture {
+	f.t.Helper()
+	g := &fixture{t: f.t, dir: filepath.Join(f.t.TempDir(), "repo"), clock: f.clock}
+	keys := filepath.Join(f.t.TempDir(), "keys")
+	for to, from := range map[string]string{g.dir: f.dir, keys: f.keys.Dir()} {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	names, err := filepath.Glob(filepath.Join(keys, "*.key"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, name := range append(names, keys) {
+		if err := os.Chmod(name, 0o700); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	g.keys = openKeys(f.t, keys)
+	g.reopen()
+	return g
 }
 
 // public is the path of a served file.
