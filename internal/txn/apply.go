@@ -34,7 +34,12 @@ func (r *run) apply(b *patch.Bundle) error {
 		r.discard(p)
 		return err
 	}
-	if err := r.swap(p.redirect()); err != nil {
+	c := p.redirect()
+	if err := r.tell(&c, p); err != nil {
+		r.discard(p)
+		return err
+	}
+	if err := r.swap(c); err != nil {
 		r.discard(p)
 		return err
 	}
@@ -65,6 +70,9 @@ func (r *run) prepare(b *patch.Bundle, id patch.ID, mode patch.Mode) (*plan, err
 			continue
 		case err != nil:
 			return nil, err
+		}
+		for _, err := range p.alone {
+			r.o.Log.Info("left an unwinder alone", "pid", r.info.PID, "err", err)
 		}
 		r.o.step("planned")
 		err = r.load(p)
@@ -98,7 +106,11 @@ func (r *run) revert(id patch.ID) error {
 		if st != allNew {
 			return refuse("the entries of hotpatch %s are not as it left them: something else changed them", id.Short())
 		}
-		if err := r.swap(j.restore()); err != nil {
+		c := j.restore()
+		if err := r.untellOnly(&c, j); err != nil {
+			return err
+		}
+		if err := r.swap(c); err != nil {
 			return err
 		}
 		r.o.step("reverted")
@@ -126,7 +138,7 @@ func (r *run) confirm(j *journal, want phase) error {
 	if h.phase != want || (want == applied) != (st == allNew) || (want == reverted) != (st == allOld) {
 		return errors.New("the process does not hold what was written: something else changes its code")
 	}
-	return nil
+	return r.confirmHooks(j, want == applied)
 }
 
 // redirect leads all entries to the new code. No replaced function may be on a
@@ -158,6 +170,10 @@ func (j *journal) guards() []guard {
 	for _, g := range j.Regions {
 		lo, hi := g.code()
 		gs = append(gs, guard{lo, hi, "code of hotpatch " + j.ID.Short()})
+	}
+	for _, h := range j.Hooks {
+		lo, hi := h.Room.code()
+		gs = append(gs, guard{lo, hi, "the finder of hotpatch " + j.ID.Short()})
 	}
 	return gs
 }

@@ -20,7 +20,7 @@ import (
 // Layout, little endian:
 //
 //	0   magic "HOTPATCH"
-//	8   u32 version (2; of 1, which lacks some fields of the body, reading is all there is)
+//	8   u32 version (3; of 1 and 2, which lack some fields of the body, reading is all there is)
 //	12  u32 phase
 //	16  u64 address of the primary's journal (its own address: this is it)
 //	24  u64 size of header and journal, bytes, page multiple
@@ -31,7 +31,7 @@ import (
 //	64  body: see encodeBody
 const (
 	journalMagic   = "HOTPATCH"
-	journalVersion = 2
+	journalVersion = 3
 	firstVersion   = 1 // the oldest that is understood
 	headerSize     = 64
 	phaseAt        = 12
@@ -69,6 +69,7 @@ type journal struct {
 	Package string
 	Regions []region
 	Sites   []site
+	Hooks   []hook // since version 3
 }
 
 // region is the tagged mapping of one patched image.
@@ -169,6 +170,16 @@ func (j *journal) encodeBody() ([]byte, error) {
 			b = le.AppendUint64(b, r[1])
 		}
 		b = appendString(b, s.Name)
+	}
+	b = le.AppendUint32(b, uint32(len(j.Hooks)))
+	for _, h := range j.Hooks {
+		g := h.Room
+		for _, v := range []uint64{h.Entry, h.Stub, h.Miss, h.Copy, g.Addr, g.Header, g.RX, g.Bias, g.EHFrame, g.EHSize} {
+			b = le.AppendUint64(b, v)
+		}
+		b = appendString(b, string(h.Orig))
+		b = appendString(b, g.BuildID)
+		b = appendString(b, g.Path)
 	}
 	if len(b) > maxBody {
 		return nil, fmt.Errorf("encode journal: %d bytes are more than %d", len(b), maxBody)
@@ -272,6 +283,9 @@ func decodeBody(b []byte, h head, at uint64) (*journal, error) {
 		s.Name = d.str()
 		j.Sites = append(j.Sites, s)
 	}
+	if h.version > 2 {
+		d.hooks(j)
+	}
 	if d.err == nil && len(d.b) != 0 {
 		d.fail("%d bytes are left over", len(d.b))
 	}
@@ -279,6 +293,20 @@ func decodeBody(b []byte, h head, at uint64) (*journal, error) {
 		return nil, fmt.Errorf("journal at %#x: %w", at, d.err)
 	}
 	return j, nil
+}
+
+func (d *decoder) hooks(j *journal) {
+	for range d.count(maxHooks, 86) {
+		h := hook{Entry: d.u64(), Stub: d.u64(), Miss: d.u64(), Copy: d.u64()}
+		g := &h.Room
+		g.Addr, g.Header, g.RX, g.Bias, g.EHFrame, g.EHSize = d.u64(), d.u64(), d.u64(), d.u64(), d.u64(), d.u64()
+		h.Orig = []byte(d.str())
+		g.BuildID, g.Path = d.str(), d.str()
+		if g.Header > g.RX || g.RX > 1<<32 || g.EHSize > g.RX || len(h.Orig) < len(site{}.Orig) || len(h.Orig) > maxWindow {
+			d.fail("hook at %#x is impossible", h.Entry)
+		}
+		j.Hooks = append(j.Hooks, h)
+	}
 }
 
 // decoder consumes bytes; after the first error everything is zero.

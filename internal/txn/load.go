@@ -16,10 +16,11 @@ import (
 // yet. On an error the regions are unmapped again where possible.
 func (r *run) load(p *plan) (err error) {
 	if !p.reuse {
-		for i, pt := range p.parts {
-			if err := r.mapRegion(pt.region); err != nil {
-				for _, done := range p.parts[:i] {
-					r.unmap(done.region)
+		rooms := p.rooms()
+		for i, g := range rooms {
+			if err := r.mapRegion(g); err != nil {
+				for _, done := range rooms[:i] {
+					r.unmap(done)
 				}
 				return err
 			}
@@ -51,6 +52,11 @@ func (r *run) load(p *plan) (err error) {
 		}
 		r.o.step("region-filled")
 	}
+	for _, h := range p.hooks {
+		if _, err := r.mem.WriteAt(h.finder.Data, int64(h.Room.Addr+h.Room.Header)); err != nil {
+			return fmt.Errorf("fill the new mapping: %w", err)
+		}
+	}
 	return r.o.fail("region-filled")
 }
 
@@ -71,6 +77,11 @@ func (r *run) writeJournal(p *plan) error {
 			}
 		}
 		if _, err := r.mem.WriteAt(head[:headerSize], int64(pt.region.Addr)); err != nil {
+			return fmt.Errorf("write the journal: %w", err)
+		}
+	}
+	for _, h := range p.hooks {
+		if _, err := r.mem.WriteAt(p.journal.header(h.Room, nil), int64(h.Room.Addr)); err != nil {
 			return fmt.Errorf("write the journal: %w", err)
 		}
 	}
@@ -167,9 +178,12 @@ func (r *run) unmap(g region) {
 // then says that the transaction was interrupted.
 func (r *run) discard(p *plan) {
 	st, err := p.journal.stands(r.mem)
+	if err == nil && st == allOld && r.hooked(&p.journal) {
+		err = errors.New("an unwinder leads there")
+	}
 	if err == nil && st == allOld && !p.reuse {
-		for _, pt := range p.parts {
-			r.unmap(pt.region)
+		for _, g := range p.rooms() {
+			r.unmap(g)
 		}
 		return
 	}

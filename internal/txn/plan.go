@@ -34,6 +34,8 @@ type plan struct {
 	reuse    bool       // the mappings are there already, from a reverted transaction
 	replaced []*journal // hotpatches that this one takes the place of
 	restored []site     // entries that only those have, to be set back
+	hooks    []*hooking // in the unwinders, see unwinder.go
+	alone    []error    // why unwinders that nobody needs are left alone
 }
 
 // signature is who puts a plan in force, and how.
@@ -108,10 +110,13 @@ func (t *target) plan(b *patch.Bundle, id patch.ID, by signature, fresh bool) (*
 	if err := t.retire(p); err != nil {
 		return nil, err
 	}
+	im := newImports(t)
+	if err := t.findUnwinders(p, im); err != nil {
+		return nil, err
+	}
 	if err := t.arrange(p, fresh); err != nil {
 		return nil, err
 	}
-	im := newImports(t)
 	for i, pt := range parts {
 		if err := pt.link(im.of(pt.module)); err != nil {
 			return nil, err
@@ -125,6 +130,12 @@ func (t *target) plan(b *patch.Bundle, id patch.ID, by signature, fresh bool) (*
 		}
 	}
 	p.journal.Sites = append(p.journal.Sites, p.restored...)
+	for _, h := range p.hooks {
+		if err := t.linkHook(p, h); err != nil {
+			return nil, err
+		}
+		p.journal.Hooks = append(p.journal.Hooks, h.hook)
+	}
 	if len(p.replaced) > 0 {
 		p.journal.Mode = patch.Strict
 	}
@@ -248,6 +259,9 @@ func journalRoom(p *plan) (uint64, error) {
 		}
 	}
 	j.Sites = append(j.Sites, p.restored...)
+	for _, h := range p.hooks {
+		j.Hooks = append(j.Hooks, h.hook)
+	}
 	b, err := j.encodeBody()
 	return pages(headerSize + uint64(len(b))), err
 }
@@ -294,6 +308,9 @@ func (t *target) arrange(p *plan, fresh bool) error {
 			r.Addr = at
 			taken = append(taken, [2]uint64{at, at + r.RX + r.RW})
 		}
+		if err := t.arrangeHooks(p, taken); err != nil {
+			return err
+		}
 	}
 	for _, pt := range p.parts {
 		r := &pt.region
@@ -311,7 +328,7 @@ func (t *target) arrange(p *plan, fresh bool) error {
 // bundle and the same modules.
 func (t *target) arrangeAgain(p *plan) bool {
 	for _, j := range byID(t.journals, p.journal.ID, func(ph phase) bool { return ph == reverted }) {
-		if len(j.Regions) != len(p.parts) {
+		if len(j.Regions) != len(p.parts) || !sameHooks(j.Hooks, p.hooks) {
 			continue
 		}
 		fits := true
@@ -324,6 +341,9 @@ func (t *target) arrangeAgain(p *plan) bool {
 		}
 		for i, r := range j.Regions {
 			p.parts[i].region.Addr = r.Addr
+		}
+		for i, h := range j.Hooks {
+			p.hooks[i].Room.Addr = h.Room.Addr
 		}
 		return true
 	}

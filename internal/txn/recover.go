@@ -29,7 +29,10 @@ func (r *run) recoverAll() error {
 		}
 		r.o.Log.Info("recovered an interrupted transaction", "pid", r.info.PID, "patch", j.ID.Short(), "phase", was, "entries", st)
 	}
-	return r.refresh()
+	if err := r.refresh(); err != nil {
+		return err
+	}
+	return r.tidy()
 }
 
 // rollBack undoes a transaction of which some entries are written: back to

@@ -171,7 +171,7 @@ func (t *target) space() (*unwind.Space, error) {
 		if j.Phase == reverted {
 			continue
 		}
-		for _, r := range j.Regions {
+		for _, r := range j.carried() {
 			if r.EHFrame == 0 {
 				continue
 			}

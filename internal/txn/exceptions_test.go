@@ -1,0 +1,247 @@
+package txn_test
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hotpatch/internal/patch"
+	"hotpatch/internal/txn"
+)
+
+// throwing is a victim that answers by throwing, and what fixes it: the
+// functions are in the program itself, or in a library.
+type throwing struct{ program, base, fixed string }
+
+func compileThrowing(t testing.TB, library bool) throwing {
+	t.Helper()
+	if _, err := exec.LookPath("g++"); err != nil {
+		skip(t, "g++ is missing")
+	}
+	dir := t.TempDir()
+	src := func(name string) string { return filepath.Join("testdata", "victims", name) }
+	build := func(out string, args ...string) string {
+		t.Helper()
+		path := filepath.Join(dir, out)
+		args = append([]string{"-std=c++17", "-O2", "-Wall", "-pthread", "-o", path}, args...)
+		if b, err := exec.Command("g++", args...).CombinedOutput(); err != nil {
+			t.Fatalf("compile %s: %v\n%s", out, err, b)
+		}
+		return path
+	}
+	if !library {
+		base := build("throws", src("throws.cc"), src("throws_main.cc"))
+		return throwing{base, base, build("throws.fixed", src("throws.cc"), src("throws_main.cc"), "-DFIXED")}
+	}
+	lib := build("libthrows.so", src("throws.cc"), "-fPIC", "-shared")
+	fixed := build("libthrows.fixed.so", src("throws.cc"), "-fPIC", "-shared", "-DFIXED")
+	return throwing{build("throws", src("throws_main.cc"), lib, "-Wl,-rpath,"+dir), lib, fixed}
+}
+
+// What the program answers before and after, and to what.
+var throwingAnswers = []struct{ q, base, fixed string }{
+	{"throws_itself 1", "2 caught=0 gone=0", "1001 caught=0 gone=0"},
+	{"throws_itself -1", "0 caught=0 gone=0", "-1 caught=200 gone=0"}, // to a caller that is not replaced
+	{"catches 1", "11 caught=0 gone=0", "1011 caught=0 gone=0"},
+	{"catches 3", "-1 caught=300 gone=0", "2005 caught=0 gone=0"}, // a type that the base never caught
+	{"catches 4", "-1 caught=404 gone=0", "3004 caught=0 gone=0"},
+	{"catches 6", "-1 caught=300 gone=0", "-1 caught=300 gone=0"},
+	{"catches_base 2", "32 caught=0 gone=0", "1032 caught=0 gone=0"}, // by its base class
+	{"catches_base 3", "20 caught=0 gone=0", "1020 caught=0 gone=0"},
+	{"catches_base 4", "-1 caught=404 gone=0", "-1 caught=404 gone=0"},
+	{"catches_hidden 5", "55 caught=0 gone=0", "1055 caught=0 gone=0"}, // told by its address
+	{"catches_hidden 0", "60 caught=0 gone=0", "1060 caught=0 gone=0"},
+	{"catches_all 5", "70 caught=0 gone=0", "1070 caught=0 gone=0"},
+	{"passes 1", "-1 caught=101 gone=11", "-1 caught=101 gone=101"}, // destructors run
+	{"passes 0", "90 caught=0 gone=11", "1090 caught=0 gone=101"},
+	{"rethrows 3", "-1 caught=300 gone=11", "-1 caught=300 gone=102"},
+	{"no_frame 4", "-1 caught=404 gone=0", "-1 caught=404 gone=0"}, // it knows nothing of exceptions
+	{"no_frame 0", "1 caught=0 gone=0", "1000 caught=0 gone=0"},
+	{"new_type 7", "1 caught=0 gone=0", "-1 caught=107 gone=0"}, // a class that the base does not have
+	{"nested 2", "102 caught=0 gone=14", "1102 caught=0 gone=106"},
+}
+
+func (v *victim) answersAs(fixed bool) {
+	v.t.Helper()
+	for _, a := range throwingAnswers {
+		want := a.base
+		if fixed {
+			want = a.fixed
+		}
+		v.want(a.q, want)
+	}
+}
+
+func TestExceptionsPassCarriedCode(t *testing.T) {
+	for _, library := range []bool{false, true} {
+		t.Run(map[bool]string{false: "program", true: "library"}[library], func(t *testing.T) {
+			x := compileThrowing(t, library)
+			b := built(t, x.base, x.fixed)
+			if !b.Manifest.Images[0].Unwinds {
+				t.Error("the bundle does not say that exceptions pass it")
+			}
+			v := start(t, x.program)
+			v.answersAs(false)
+			for range 3 {
+				apply(t, v, b, txn.Applied)
+				v.answersAs(true)
+				if s := state(t, v); s != txn.InForce {
+					t.Fatalf("status: %q", s)
+				}
+				revert(t, v, b, txn.Reverted)
+				v.answersAs(false)
+			}
+			v.running()
+			if n := executableAnonymous(t, v.pid); n != 2 {
+				t.Errorf("%d tagged mappings after three rounds, not two", n)
+			}
+		})
+	}
+}
+
+func TestExceptionsPassWhileHotpatchesComeAndGo(t *testing.T) {
+	x := compileThrowing(t, true)
+	b := built(t, x.base, x.fixed)
+	v := start(t, x.program)
+	v.want("storm", "begun")
+	for range 100 {
+		apply(t, v, b, txn.Applied)
+		revert(t, v, b, txn.Reverted)
+	}
+	v.want("calm", "thrown")
+	v.answersAs(false)
+	v.running()
+}
+
+// only makes a bundle of some of the functions that b replaces.
+func only(t testing.TB, b *patch.Bundle, name string, keep func(site string) bool) *patch.Bundle {
+	t.Helper()
+	c := *b
+	c.Manifest.Images = append([]patch.Image(nil), b.Manifest.Images...)
+	img := &c.Manifest.Images[0]
+	img.Sites = nil
+	for _, s := range b.Manifest.Images[0].Sites {
+		if keep(s.Name) {
+			img.Sites = append(img.Sites, s)
+		}
+	}
+	c.Manifest.Package = name
+	c.Before = nil
+	img.Before = ""
+	c.Accepted = nil
+	if err := c.Accept("test", "half of it", time.Now().UTC().Truncate(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return &c
+}
+
+// Two hotpatches in one process have their finders in one chain, and may go in
+// any order.
+func TestExceptionsPassTwoHotpatchesInAnyOrder(t *testing.T) {
+	x := compileThrowing(t, true)
+	b := built(t, x.base, x.fixed)
+	catches := only(t, b, "a", func(s string) bool { return strings.HasPrefix(s, "catches") })
+	others := only(t, b, "b", func(s string) bool { return !strings.HasPrefix(s, "catches") })
+	v := start(t, x.program)
+	check := func(first, second bool) {
+		t.Helper()
+		for _, a := range throwingAnswers {
+			fixed := second
+			if strings.HasPrefix(a.q, "catches") {
+				fixed = first
+			}
+			want := a.base
+			if fixed {
+				want = a.fixed
+			}
+			v.want(a.q, want)
+		}
+	}
+	v.want("storm", "begun")
+	for range 2 {
+		apply(t, v, catches, txn.Applied)
+		check(true, false)
+		apply(t, v, others, txn.Applied)
+		check(true, true)
+		revert(t, v, catches, txn.Reverted) // the lower one
+		check(false, true)
+		apply(t, v, catches, txn.Applied)
+		check(true, true)
+		revert(t, v, catches, txn.Reverted) // the upper one
+		check(false, true)
+		revert(t, v, others, txn.Reverted)
+		check(false, false)
+	}
+	v.want("calm", "thrown")
+}
+
+// A later version takes the place of an earlier one, and its finder that of the
+// earlier one's.
+func TestExceptionsPassWhatTakesAnotherOnesPlace(t *testing.T) {
+	x := compileThrowing(t, true)
+	b := built(t, x.base, x.fixed)
+	version := func(v string) *patch.Bundle {
+		c := only(t, b, "throws", func(string) bool { return true })
+		c.Manifest.FixedVersion = v
+		c.Accepted = nil
+		if err := c.Accept("test", "version "+v, time.Now().UTC().Truncate(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	v := start(t, x.program)
+	v.want("storm", "begun")
+	first, second := version("1"), version("2")
+	apply(t, v, first, txn.Applied)
+	apply(t, v, second, txn.Applied)
+	v.answersAs(true)
+	revert(t, v, second, txn.Reverted)
+	v.answersAs(false)
+	v.want("calm", "thrown")
+	if s := state(t, v); s != "" {
+		t.Errorf("status %q", s)
+	}
+}
+
+// A tool that is killed anywhere leaves a process in which exceptions pass, and
+// the next one finds its way.
+func TestKilledToolLeavesExceptionsPassing(t *testing.T) {
+	x := compileThrowing(t, true)
+	b := built(t, x.base, x.fixed)
+	file := writeBundle(t, b)
+	after := func(v *victim, verb string, n int, point string) {
+		t.Helper()
+		killed(t, toolCmd(t, verb, v, file, n))
+		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 2 * time.Second})
+		if r.Outcome != txn.Applied && r.Outcome != txn.Already {
+			t.Fatalf("%s killed at %d (%s): apply afterwards: %s (%s)", verb, n, point, r.Outcome, r.Reason)
+		}
+		v.answersAs(true)
+		revert(t, v, b, txn.Reverted)
+		v.answersAs(false)
+	}
+	v := start(t, x.program)
+	v.want("storm", "begun")
+	for i, p := range points(t, "apply", v, file) {
+		if p == "seized" {
+			break // from here on it is as in a process that has the mappings
+		}
+		after(start(t, x.program), "apply", i, p)
+	}
+	reverting := points(t, "revert", v, file)
+	for i, p := range points(t, "apply", v, file) {
+		if i == 0 {
+			revert(t, v, b, txn.Reverted)
+		}
+		after(v, "apply", i, p)
+	}
+	for i, p := range reverting {
+		apply(t, v, b, txn.Applied)
+		after(v, "revert", i, p)
+	}
+	v.want("calm", "thrown")
+	v.running()
+}
