@@ -53,7 +53,7 @@ const (
 	varSpace  = image.Addr(1) << 54
 )
 
-// fixup is a PC-relative field of carried code that the builder rewrites.
+// fixup is a PC-relative field of what is carried that the builder rewrites.
 type fixup struct {
 	at   image.Addr // of the field
 	tail image.Addr // from the field to the end of the instruction
@@ -278,7 +278,7 @@ func (e *emitter) layout() (*patch.Object, error) {
 	o := &patch.Object{BaseBuildID: string(e.d.Base.BuildID), Lo: lo &^ (pageSize - 1)}
 	stubs := alignUp(image.Addr(hi), pageSize)
 	refs := stubs + image.Addr(len(e.stubs)*stubSize)
-	unwind := refs + image.Addr(len(e.h.own)*slotSize)
+	unwind := refs + image.Addr(e.h.refs*slotSize)
 	fdes, err := fdesOf(e.d.Fixed)
 	if err != nil {
 		return nil, err
@@ -344,7 +344,7 @@ func (e *emitter) addStubs(p places) {
 
 // addRefs writes the slots through which exceptions are handled, still empty.
 func (e *emitter) addRefs(p places) {
-	if n := len(e.h.own); n > 0 {
+	if n := e.h.refs; n > 0 {
 		e.chunks = append(e.chunks, patch.Chunk{Kind: patch.Table, Addr: uint64(p.refs), Data: make([]byte, n*slotSize)})
 	}
 }
@@ -367,12 +367,12 @@ func (e *emitter) addVariables(p places) {
 // fix gives the fields and relocations their final addresses.
 func (e *emitter) fix(p places) {
 	for _, x := range e.fixups {
-		i, found := slices.BinarySearchFunc(e.chunks, uint64(x.at), func(c patch.Chunk, a uint64) int { return cmp.Compare(c.Addr, a) })
-		if !found {
-			i--
-		}
-		c := &e.chunks[i]
+		c := e.chunkAt(x.at)
 		binary.LittleEndian.PutUint32(c.Data[uint64(x.at)-c.Addr:], uint32(p.of(x.to)-(x.at+x.tail)))
+	}
+	for _, at := range e.h.loads {
+		c := e.chunkAt(at)
+		c.Data[uint64(at)-c.Addr] = 0x8b // mov
 	}
 	for i := range e.relocs {
 		r := &e.relocs[i]
@@ -382,6 +382,15 @@ func (e *emitter) fix(p places) {
 		}
 	}
 	slices.SortFunc(e.relocs, func(a, b patch.Reloc) int { return cmp.Compare(a.At, b.At) })
+}
+
+// chunkAt is the chunk that holds an address.
+func (e *emitter) chunkAt(a image.Addr) *patch.Chunk {
+	i, found := slices.BinarySearchFunc(e.chunks, uint64(a), func(c patch.Chunk, a uint64) int { return cmp.Compare(c.Addr, a) })
+	if !found {
+		i--
+	}
+	return &e.chunks[i]
 }
 
 // span is a set of ranges of addresses.

@@ -24,7 +24,8 @@ var personalities = []string{"__gxx_personality_v0", "__gcc_personality_v0", "ru
 type handlers struct {
 	tables span                     // of .gcc_except_table
 	slots  map[image.Addr]boundSlot // by slot of the fixed image
-	own    []image.Addr             // slots that the object brings: those of the fixed image they stand for
+	refs   int                      // slots that the object brings
+	loads  []image.Addr             // opcodes of instructions that must load an address and no longer compute it
 	base   map[slotKey]image.Addr   // slots of the base image, read when needed
 	types  map[string][]image.Addr  // type objects of the base image by name, read when needed
 	frames []image.FDE              // of the fixed image, read when needed
@@ -131,8 +132,7 @@ func (e *emitter) handlerSlot(slot image.Addr) (boundSlot, bool) {
 			return e.h.slots[slot], true
 		}
 	}
-	s := boundSlot{at: refSpace + image.Addr(len(e.h.own)*slotSize)}
-	e.h.own = append(e.h.own, slot)
+	s := boundSlot{at: e.ref()}
 	e.h.slots[slot] = s
 	r := *q
 	if r.Type == elf.R_X86_64_GLOB_DAT {
@@ -140,6 +140,12 @@ func (e *emitter) handlerSlot(slot image.Addr) (boundSlot, bool) {
 	}
 	e.store(s.at, &r)
 	return s, true
+}
+
+// ref is a slot that the object brings, still empty.
+func (e *emitter) ref() image.Addr {
+	e.h.refs++
+	return refSpace + image.Addr((e.h.refs-1)*slotSize)
 }
 
 func keyOf(r *image.Reloc) slotKey {
