@@ -24,8 +24,8 @@ func TestIndependentHotpatchLetsOldCodeFinish(t *testing.T) {
 	v.want("q", "2")
 	v.want("h", "held")
 	r := apply(t, v, b, txn.Applied)
-	if !strings.Contains(r.Lingers, "fixed_function") || r.Attempts > 2 {
-		t.Errorf("%+v does not say where the old code still runs", r)
+	if !strings.Contains(r.Lingers, "fixed_function") || r.Attempts < 3 {
+		t.Errorf("%+v does not say where the old code still runs, or did not wait for it first", r)
 	}
 	v.want("q", "1001") // new calls, while the old one waits
 	ss, err := txn.Status(v.pid)
@@ -42,6 +42,22 @@ func TestIndependentHotpatchLetsOldCodeFinish(t *testing.T) {
 		t.Errorf("%+v: nothing lingers", r)
 	}
 	v.running()
+}
+
+// TestIndependentHotpatchWaitsForAMomentFirst: a call that is over soon is no
+// reason to let it finish in old code.
+func TestIndependentHotpatchWaitsForAMomentFirst(t *testing.T) {
+	base, fixed := compile(t, "finishes")
+	b := independent(t, byHand(t, base, fixed, "fixed_function"))
+	v := start(t, base)
+	v.want("h", "held")
+	let := make(chan string)
+	go func() { time.Sleep(50 * time.Millisecond); let <- v.ask("g") }()
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 10 * time.Second})
+	if got := <-let; r.Outcome != txn.Applied || r.Lingers != "" || got != "43" {
+		t.Errorf("%+v, %s", r, got)
+	}
+	v.want("q", "1001")
 }
 
 // TestRevertOfAnIndependentHotpatchIsStrict: its code is used again by the next

@@ -63,6 +63,9 @@ const (
 
 	fewThreads = 5
 
+	// patience is how long an independent hotpatch is tried strictly.
+	patience = 250 * time.Millisecond
+
 	// The pauses between attempts grow: each stop restarts the time-outs of
 	// threads that sleep in epoll_wait and the like, so that shorter ones would
 	// not end for as long as we try.
@@ -85,9 +88,12 @@ func (r *run) swap(c change) error {
 		return err
 	}
 	var space *unwind.Space
+	// Where old code may finish, new code from the start is better still: most
+	// calls are over in a moment.
+	content := time.Now().Add(min(time.Until(r.deadline)/4, patience))
 	for backoff := firstBackoff; ; {
 		k := newChecker(r.target, space, c.guards, trampolines)
-		if c.least != nil {
+		if c.least != nil && time.Now().After(content) {
 			k.least = newChecker(r.target, space, c.least, trampolines)
 		}
 		err := ptrace.Run(func(t *ptrace.Tracer) error { return r.attempt(t, c, k) })
@@ -107,6 +113,9 @@ func (r *run) swap(c change) error {
 			err = &busy{"its threads come and go too quickly to be stopped"}
 		case !errors.As(err, &b):
 			return err
+		}
+		if c.least != nil && k.least == nil {
+			backoff = min(backoff, max(time.Until(content), firstBackoff)) // then it may be done
 		}
 		if time.Now().Add(backoff).After(r.deadline) {
 			return err
