@@ -132,7 +132,10 @@ func (s *assessor) dueFor(r *Release, o *Offer) (Due, bool) {
 			return d, false // offered as "rebase now", done only when somebody says so
 		}
 		d.Action, d.Why = DoRebase, fmt.Sprintf("%s is the baseline of the track now", r.label())
-		if s.missed(r) {
+		switch {
+		case s.off != nil:
+			d.Why = fmt.Sprintf("%s brings this machine back to the track", r.label())
+		case s.missed(r):
 			d.Action, d.Why = DoCatchUp, fmt.Sprintf("this machine missed %s, and hotpatches go on top of it", r.label())
 		}
 		if len(d.Restarts) == 0 {

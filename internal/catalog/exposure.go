@@ -57,16 +57,22 @@ type hole struct {
 // names none.
 func (c *Catalog) Exposure(inv *Inventory, now time.Time) []Exposure {
 	v := c.view(inv, nil, now)
-	byName := map[string][]*Package{}
-	for i := range inv.Packages {
-		p := &inv.Packages[i]
-		byName[p.Name] = append(byName[p.Name], p)
-	}
+	byName := inv.byName()
 	out := []Exposure{}
 	for _, h := range v.holes() {
 		out = append(out, h.on(inv, byName[h.pkg]))
 	}
 	return out
+}
+
+// byName finds a package in every root.
+func (inv *Inventory) byName() map[string][]*Package {
+	m := map[string][]*Package{}
+	for i := range inv.Packages {
+		p := &inv.Packages[i]
+		m[p.Name] = append(m[p.Name], p)
+	}
+	return m
 }
 
 // holes are sorted by CVE, then package.

@@ -38,7 +38,7 @@ func Forecast(inv *Inventory, c *Catalog, e Enrolment, p *Policy, now time.Time)
 	s := &assessor{view: c.view(inv, p, now), a: a, e: &e, off: a.Track.OffTrack}
 	o := Outlook{Host: inv.Host, From: now, To: now.AddDate(1, 0, 0), With: []Restart{}, Without: []Restart{}}
 	o.With = append(o.With, s.dueRestarts()...)
-	if len(c.Releases) > 0 && !s.upToDate() {
+	if slices.ContainsFunc(a.Exposure, func(x Exposure) bool { return x.Status == Exposed }) {
 		at, none := s.opening(now)
 		o.Without = append(o.Without, Restart{At: at, NoWindow: none, Month: at.UTC().Format("2006-01"),
 			Why: "updates that are out already are installed the ordinary way"})
@@ -73,21 +73,6 @@ func (s *assessor) dueRestarts() []Restart {
 			NoWindow: d.Blocked == NoWindow || d.Blocked == WindowExceeded && d.Window == nil})
 	}
 	return out
-}
-
-// upToDate: nothing that is out is missing on this machine.
-func (s *assessor) upToDate() bool {
-	for i := range s.c.Releases {
-		r := &s.c.Releases[i]
-		if r.Offerable(s.now) && (r.Kind == Baseline || r.Kind == Hotpatch) && s.relevant(r) && s.newest(r) && !s.holds(r) {
-			return false
-		}
-	}
-	return true
-}
-
-func (s *assessor) newest(r *Release) bool {
-	return !slices.ContainsFunc(s.c.Releases, func(o Release) bool { return o.Offerable(s.now) && o.supersedes(r) })
 }
 
 // restart is that of a calendar row.

@@ -47,8 +47,9 @@ func (c *Catalog) Preview(id ReleaseID, machines []Machine, now time.Time) (Prev
 	if r.Available.After(now) {
 		r.Available = now
 	}
+	holes := as.holesOf(r, now)
 	for i := range machines {
-		as.previewOn(&p, r, &machines[i], now)
+		as.previewOn(&p, r, holes, &machines[i], now)
 	}
 	for _, list := range [][]string{p.WouldEject, p.RestartNow, p.VulnerableIfDeferred, p.OutsideWindow} {
 		slices.Sort(list)
@@ -68,7 +69,7 @@ func (c *Catalog) Preview(id ReleaseID, machines []Machine, now time.Time) (Prev
 func (c *Catalog) ejectsSomebody(r *Release) bool { return r.Kind == Cold }
 
 // previewOn adds one machine.
-func (c *Catalog) previewOn(p *Preview, r *Release, m *Machine, now time.Time) {
+func (c *Catalog) previewOn(p *Preview, r *Release, holes []*hole, m *Machine, now time.Time) {
 	v := c.view(m.Inventory, &m.Policy, now)
 	host := m.Inventory.Host
 	concerned := r.Scope.Includes(m.Inventory) && v.relevant(r) && !v.inPlace(r, []*Release{r})
@@ -97,7 +98,7 @@ func (c *Catalog) previewOn(p *Preview, r *Release, m *Machine, now time.Time) {
 	if len(restarts) > 0 {
 		p.RestartNow = append(p.RestartNow, host)
 	}
-	if c.exposedWithout(r, m.Inventory, now) {
+	if exposedTo(holes, m.Inventory) {
 		p.VulnerableIfDeferred = append(p.VulnerableIfDeferred, host)
 	}
 	if (len(restarts) > 0 || m.Policy.Hotpatches == InWindow) && !v.windowFor(r, len(restarts) > 0) {
@@ -105,10 +106,19 @@ func (c *Catalog) previewOn(p *Preview, r *Release, m *Machine, now time.Time) {
 	}
 }
 
-// exposedWithout: the machine is exposed to something that r fixes.
-func (c *Catalog) exposedWithout(r *Release, inv *Inventory, now time.Time) bool {
-	only := Catalog{Releases: []Release{*r}}
-	return slices.ContainsFunc(only.Exposure(inv, now), func(e Exposure) bool { return e.Status == Exposed || e.Status == Undetermined })
+// holesOf are those that r closes.
+func (c *Catalog) holesOf(r *Release, now time.Time) []*hole {
+	cves := r.CVEs()
+	return slices.DeleteFunc(c.view(&Inventory{}, nil, now).holes(), func(h *hole) bool { return !slices.Contains(cves, h.cve) })
+}
+
+// exposedTo: one of the holes is open on the machine, or may be.
+func exposedTo(holes []*hole, inv *Inventory) bool {
+	byName := inv.byName()
+	return slices.ContainsFunc(holes, func(h *hole) bool {
+		status := h.on(inv, byName[h.pkg]).Status
+		return status == Exposed || status == Undetermined
+	})
 }
 
 // windowFor: there is an opening in time that the release fits into.

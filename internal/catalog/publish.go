@@ -94,10 +94,11 @@ func (c *Catalog) Narrow(id ReleaseID, to Scope, machines []Machine, by, reason 
 	}
 	inc := Incident{Release: id, At: now, By: by, Reason: reason, From: old.Scope, To: to,
 		Machines: []string{}, Installed: []string{}, Staged: []string{}, Exposed: []string{}, Ejected: []string{}}
+	holes := c.holesOf(old, now)
 	for i := range machines {
 		m := &machines[i]
 		if old.Scope.Includes(m.Inventory) && !to.Includes(m.Inventory) {
-			c.fallsOut(&inc, old, m, now)
+			c.fallsOut(&inc, old, holes, m, now)
 		}
 	}
 	for _, list := range [][]string{inc.Machines, inc.Installed, inc.Staged, inc.Exposed, inc.Ejected} {
@@ -115,7 +116,7 @@ func (r *Release) reached() bool {
 	return r.published() || was && (r.Life.State == Recalled || r.Life.State == Paused)
 }
 
-func (c *Catalog) fallsOut(inc *Incident, r *Release, m *Machine, now time.Time) {
+func (c *Catalog) fallsOut(inc *Incident, r *Release, holes []*hole, m *Machine, now time.Time) {
 	host := m.Inventory.Host
 	inc.Machines = append(inc.Machines, host)
 	v := c.view(m.Inventory, &m.Policy, now)
@@ -124,7 +125,7 @@ func (c *Catalog) fallsOut(inc *Incident, r *Release, m *Machine, now time.Time)
 		if pos := c.Position(m.Inventory, &m.Policy, now); m.Enrolment.Intent.OnProgram() && !pos.OnTrack() {
 			inc.Ejected = append(inc.Ejected, host)
 		}
-	} else if c.exposedWithout(r, m.Inventory, now) {
+	} else if exposedTo(holes, m.Inventory) {
 		inc.Exposed = append(inc.Exposed, host)
 	}
 	if w := m.Enrolment.Work; w != nil && w.Release == r.ID {

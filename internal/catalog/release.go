@@ -176,7 +176,7 @@ func (r *Release) supersedes(o *Release) bool {
 		// Not over hotpatches: whoever waits for the window is still protected by them.
 		return later && (o.Kind == Baseline || o.Kind == Cold)
 	case r.Kind == Hotpatch:
-		return later && r.Baseline == o.Baseline && (o.Kind == Hotpatch || o.Kind == Companion)
+		return later && r.Baseline == o.Baseline && (o.Kind == Hotpatch || o.Kind == Companion || o.Kind == Cold)
 	}
 	return false
 }

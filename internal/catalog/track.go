@@ -211,10 +211,20 @@ func (s *assessor) lost(w *Work) string {
 	return ""
 }
 
-// onTrack chooses among the states of a machine that is where it belongs.
+// onTrack chooses among the states of a machine that is where it belongs. A
+// baseline that is due says more than a hotpatch that waits with it.
 func (s *assessor) onTrack(t *Track) {
-	for i := range s.a.Due {
-		d := &s.a.Due[i]
+	due := slices.SortedStableFunc(slices.Values(s.a.Due), func(a, b Due) int {
+		last := func(d Due) int {
+			if d.Action == DoApply {
+				return 1
+			}
+			return 0
+		}
+		return last(a) - last(b)
+	})
+	for i := range due {
+		d := &due[i]
 		r := s.c.Release(d.Release)
 		switch d.Action {
 		case DoRestart:
