@@ -24,37 +24,59 @@ type owned struct {
 // some 2,000.
 const maxImages = 20_000
 
-// packages reads what is on disk in every root, the host's first.
-func (s *Scanner) packages(ctx context.Context, p *pass, snap *Snapshot) error {
-	alive := map[string]bool{}
-	for i := range snap.Roots {
-		r := &snap.Roots[i]
-		alive[r.Name] = true
-		dir := p.roots[r.Name].dir
-		if r.Name == "" {
-			dir = filepath.Join("/", s.opt.Root)
+// databases reads dpkg's files in every root. It returns the ways into those
+// that have some.
+func (s *Scanner) databases(p *pass, roots []Root) (map[string]string, error) {
+	dirs := map[string]string{}
+	for i := range roots {
+		r := &roots[i]
+		dir := filepath.Join("/", s.opt.Root)
+		if r.Name != "" {
+			dir = p.dirOf(r.Name)
 		}
-		o, err := s.ownersIn(r.Name, dir)
+		_, err := s.ownersIn(r.Name, dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			continue // no Debian, or gone meanwhile
+			delete(s.owners, r.Name)
 		case err != nil && r.Name == "":
-			return err
+			return nil, err
 		case err != nil:
 			r.Unknown = err.Error()
+			delete(s.owners, r.Name)
+		default:
+			r.Debian = true
+			dirs[r.Name] = dir
+		}
+	}
+	for name := range s.owners {
+		if _, ok := dirs[name]; !ok {
+			delete(s.owners, name)
+		}
+	}
+	return dirs, nil
+}
+
+// packages lists what is on disk.
+func (s *Scanner) packages(ctx context.Context, dirs map[string]string, snap *Snapshot) error {
+	type key struct{ root, name string }
+	listed := map[key]bool{}
+	for _, p := range snap.Processes {
+		for _, l := range p.Images {
+			listed[key{p.Root, l.Package}] = s.opt.Managed == nil
+		}
+	}
+	for _, r := range snap.Roots {
+		dir, ok := dirs[r.Name]
+		if !ok {
 			continue
 		}
-		r.Debian = true
-		list, err := s.list(ctx, r.Name, dir, o)
+		list, err := s.list(ctx, r.Name, dir, func(name string) bool {
+			return listed[key{r.Name, name}] || slices.Contains(s.opt.Managed, name)
+		})
 		if err != nil {
 			return err
 		}
 		snap.Packages = append(snap.Packages, list...)
-	}
-	for name := range s.owners {
-		if !alive[name] {
-			delete(s.owners, name)
-		}
 	}
 	return nil
 }
@@ -77,11 +99,9 @@ func (s *Scanner) ownersIn(name, dir string) (*owned, error) {
 	return o, nil
 }
 
-func (s *Scanner) list(ctx context.Context, root, dir string, o *owned) ([]Package, error) {
+func (s *Scanner) list(ctx context.Context, root, dir string, listed func(string) bool) ([]Package, error) {
+	o := s.owners[root]
 	at, err := os.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +110,7 @@ func (s *Scanner) list(ctx context.Context, root, dir string, o *owned) ([]Packa
 	for _, i := range o.owners.Packages() {
 		p := Package{Root: root, Name: i.Package, Arch: i.Arch, Version: i.Version, Source: i.Source,
 			SourceVersion: i.SourceVersion, State: i.State, Held: i.Held}
-		if s.opt.Managed == nil || slices.Contains(s.opt.Managed, i.Package) {
+		if listed(i.Package) {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -113,16 +133,9 @@ func (s *Scanner) imagesOf(dir int, o *owned, i deb.Installed) ([]Image, error) 
 	var out []Image
 	var elves []string
 	for _, name := range names {
-		id, elf, err := s.onDiskAt(dir, name)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && known {
-			continue
-		}
-		if err != nil {
-			// A damaged file is no image that could be loaded.
-			continue
-		}
-		if !elf {
-			continue
+		id, elf, err := s.onDisk(dir, name)
+		if err != nil || !elf {
+			continue // what is damaged or not there is no image that could be loaded
 		}
 		elves = append(elves, name)
 		if id != "" && len(out) < maxImages {
@@ -149,7 +162,7 @@ func compare(a, b string) int {
 // attribute says of every image in memory which package it is of, and in which
 // version where that is known: that of the disk when it is the file on disk,
 // else by what the caller or a former scan knows of the build-id.
-func (s *Scanner) attribute(p *pass, snap *Snapshot) {
+func (s *Scanner) attribute(snap *Snapshot) {
 	for i := range snap.Processes {
 		x := &snap.Processes[i]
 		o := s.owners[x.Root]

@@ -149,7 +149,7 @@ func (p *pass) images(ms []proc.Map, tid int, r rootOf) (list []Loaded, code int
 	out := make([]Loaded, 0, len(keys))
 	for _, k := range keys {
 		if f := known[k]; f.elf {
-			out = append(out, p.loaded(k, f, tid, r))
+			out = append(out, p.loaded(k, f, r))
 		}
 	}
 	slices.SortFunc(out, func(a, b Loaded) int { return strings.Compare(a.Path, b.Path) })
@@ -194,25 +194,22 @@ func (p *pass) identify(ms []proc.Map, tid int, r rootOf, unknown []mapped, know
 }
 
 // loaded adds what the next start would load.
-func (p *pass) loaded(k mapped, f found, tid int, r rootOf) Loaded {
+func (p *pass) loaded(k mapped, f found, r rootOf) Loaded {
 	name, gone := strings.CutSuffix(k.path, deleted)
-	if r.kind == kindChroot {
-		// maps names it from our root.
-		if inside, ok := strings.CutPrefix(name, r.name); ok && strings.HasPrefix(inside, "/") {
-			name = inside
-		}
+	if inside, ok := strings.CutPrefix(name, r.prefix); ok && strings.HasPrefix(inside, "/") {
+		name = inside
 	}
 	l := Loaded{Path: name, BuildID: f.buildID, Next: f.buildID}
 	if gone {
 		l.Deleted = true
-		l.Next = p.atName(name, tid, r)
+		l.Next = p.atName(name, r)
 	}
 	return l
 }
 
 // atName is the build-id of what is at a name in a process's root, "" when
 // nothing with one is.
-func (p *pass) atName(name string, tid int, r rootOf) string {
+func (p *pass) atName(name string, r rootOf) string {
 	key := r.name + "\x00" + name
 	p.mu.RLock()
 	f, ok := p.next[key]
@@ -220,8 +217,10 @@ func (p *pass) atName(name string, tid int, r rootOf) string {
 	if ok {
 		return f.buildID
 	}
-	// What cannot be read will not be loaded either.
-	f.buildID, _, _ = p.scanner.onDisk("/proc/"+strconv.Itoa(tid)+"/root", name)
+	// Read in the root, not in the process's mount namespace: what a service
+	// hides from itself is no file of a package. What cannot be read will not
+	// be loaded either.
+	f.buildID, _, _ = p.scanner.onDisk(r.fd, name)
 	p.mu.Lock()
 	p.next[key] = f
 	p.mu.Unlock()

@@ -25,11 +25,16 @@ type rootID struct {
 	mnt      string // mount namespace
 }
 
-// rootOf is a root and a process through which it can be reached.
+// rootOf is a root that is held open: its processes may end, and their numbers
+// be given to others, while it is read.
 type rootOf struct {
 	name, kind string
-	dir        string // /proc/PID/root
+	prefix     string // what maps puts before the names in it; "" for nothing
+	fd         int    // O_PATH
 }
+
+// dir is a path that leads into the root.
+func (r rootOf) dir() string { return fmt.Sprintf("/proc/self/fd/%d", r.fd) }
 
 func (s *Scanner) host() (rootID, error) {
 	dev, ino, err := inodeOf("/")
@@ -48,37 +53,70 @@ func (p *pass) rootOf(pid int, dir string) (rootOf, error) {
 	if err != nil {
 		return rootOf{}, err
 	}
-	r := rootOf{kind: kindHost, dir: dir + "/root"}
+	id := rootID{dev: dev, ino: ino}
 	if dev != p.host.dev || ino != p.host.ino {
-		mnt, err := proc.Namespace(pid, "mnt")
-		if err != nil {
+		if id.mnt, err = proc.Namespace(pid, "mnt"); err != nil {
 			return rootOf{}, err
 		}
+	}
+	p.mu.RLock()
+	r, ok := p.roots[id]
+	p.mu.RUnlock()
+	if ok {
+		return r, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r, ok := p.roots[id]; ok {
+		return r, nil
+	}
+	if r, err = p.openRoot(id, dir); err != nil {
+		return r, err
+	}
+	p.roots[id] = r
+	return r, nil
+}
+
+func (p *pass) openRoot(id rootID, dir string) (rootOf, error) {
+	r := rootOf{kind: kindHost}
+	if id.mnt != "" {
 		path, err := os.Readlink(dir + "/root")
 		if err != nil {
-			return rootOf{}, err
+			return r, err
 		}
-		if mnt == p.host.mnt && path != "/" {
+		if path != "/" {
+			r.prefix = path
+		}
+		if id.mnt == p.host.mnt && path != "/" {
 			r.kind, r.name = kindChroot, path
 		} else {
 			cgroup, err := os.ReadFile(dir + "/cgroup")
 			if err != nil {
-				return rootOf{}, err
+				return r, err
 			}
-			r.kind, r.name = kindContainer, container(string(cgroup), mnt)
+			r.kind, r.name = kindContainer, container(string(cgroup), id.mnt)+r.prefix
 		}
 	}
-	p.mu.RLock()
-	_, ok := p.roots[r.name]
-	p.mu.RUnlock()
-	if !ok {
-		p.mu.Lock()
-		if _, ok := p.roots[r.name]; !ok {
-			p.roots[r.name] = r
-		}
-		p.mu.Unlock()
+	way := dir + "/root/"
+	if r.kind == kindHost {
+		way = "/" // without what a service's own mounts hide
+	}
+	var err error
+	if r.fd, err = unix.Open(way, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return r, &fs.PathError{Op: "open", Path: way, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(r.fd, &st); err != nil || st.Dev != id.dev || st.Ino != id.ino {
+		unix.Close(r.fd)
+		return r, errChanged
 	}
 	return r, nil
+}
+
+func (p *pass) close() {
+	for _, r := range p.roots {
+		unix.Close(r.fd)
+	}
 }
 
 // container names one: the id that Docker, Podman, containerd or CRI-O put into
@@ -101,16 +139,27 @@ func container(cgroup, mnt string) string {
 	return mnt
 }
 
+// listRoots lists them by name, the host's first, each name once: the same
+// directory may be the root of several mount namespaces.
 func (p *pass) listRoots() []Root {
-	out := []Root{}
-	if _, ok := p.roots[""]; !ok {
-		p.roots[""] = rootOf{kind: kindHost, dir: "/"}
-	}
+	out := []Root{{Kind: kindHost}}
 	for _, r := range p.roots {
-		out = append(out, Root{Name: r.name, Kind: r.kind})
+		if r.name != "" && !slices.ContainsFunc(out, func(x Root) bool { return x.Name == r.name }) {
+			out = append(out, Root{Name: r.name, Kind: r.kind})
+		}
 	}
 	slices.SortFunc(out, func(a, b Root) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// dirOf leads into the root of that name.
+func (p *pass) dirOf(name string) string {
+	for _, r := range p.roots {
+		if r.name == name {
+			return r.dir()
+		}
+	}
+	return ""
 }
 
 // fileKey is a state of a file: who changes it changes this.
@@ -120,18 +169,9 @@ type fileKey struct {
 	mtime, ctime unix.Timespec
 }
 
-// onDisk is the build-id of a file in a root; elf says whether it is an ELF
-// file with code, readable as such. No link in the root leads outside.
-func (s *Scanner) onDisk(root, name string) (buildID string, elf bool, err error) {
-	dir, err := os.Open(root)
-	if err != nil {
-		return "", false, err
-	}
-	defer dir.Close()
-	return s.onDiskAt(int(dir.Fd()), name)
-}
-
-func (s *Scanner) onDiskAt(dir int, name string) (buildID string, elf bool, err error) {
+// onDisk is the build-id of a file in a root; elf says whether it is an x86-64
+// ELF file. No link in the root leads outside.
+func (s *Scanner) onDisk(dir int, name string) (buildID string, elf bool, err error) {
 	fd, err := unix.Openat2(dir, name, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 	if err != nil {

@@ -105,9 +105,10 @@ func (l Loaded) Old() bool { return l.Deleted && (l.BuildID == "" || l.BuildID !
 
 // Applied is a hotpatch in a process.
 type Applied struct {
-	ID     string   `json:"id"`
-	State  string   `json:"state"`  // as txn says: "applied" is in force
-	Images []string `json:"images"` // build-ids of the patched images
+	ID      string   `json:"id"`
+	Package string   `json:"package"` // with the version it brings: "nginx 1.22.1-9+deb12u10"
+	State   string   `json:"state"`   // as txn says: "applied" is in force
+	Images  []string `json:"images"`  // build-ids of the patched images
 }
 
 // InForce is the State of a hotpatch that works.
@@ -118,7 +119,8 @@ type Origin struct{ Package, Version string }
 
 // Options are what the caller knows and wants.
 type Options struct {
-	// Managed are the packages whose files on disk are listed; nil: all.
+	// Managed are the packages whose files on disk are listed; nil: those of
+	// which something runs.
 	Managed []string
 	// Known says which package and version a build-id is of; nil: nothing.
 	Known func(buildID string) (Origin, bool)
@@ -158,15 +160,20 @@ func (s *Scanner) Scan(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
-	p := &pass{scanner: s, host: h, files: map[mapped]found{}, next: map[string]found{}, roots: map[string]rootOf{}}
+	p := &pass{scanner: s, host: h, files: map[mapped]found{}, next: map[string]found{}, roots: map[rootID]rootOf{}}
+	defer p.close()
 	if snap.Processes, err = p.processes(ctx); err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
 	snap.Roots = p.listRoots()
-	if err := s.packages(ctx, p, snap); err != nil {
+	dirs, err := s.databases(p, snap.Roots)
+	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
-	s.attribute(p, snap)
+	s.attribute(snap)
+	if err := s.packages(ctx, dirs, snap); err != nil {
+		return nil, fmt.Errorf("scan: %w", err)
+	}
 	if snap.Facts, err = s.facts(); err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
@@ -181,9 +188,9 @@ type pass struct {
 	scanner *Scanner
 	host    rootID
 	mu      sync.RWMutex
-	files   map[mapped]found  // what a mapped file is
-	next    map[string]found  // what a name in a root leads to
-	roots   map[string]rootOf // by name
+	files   map[mapped]found // what a mapped file is
+	next    map[string]found // what a name in a root leads to
+	roots   map[rootID]rootOf
 }
 
 // processes looks at all of them, several at a time.
