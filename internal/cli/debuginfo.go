@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -22,6 +23,7 @@ type debuginfoFlags struct {
 	install, again, keep bool
 	jobs                 int
 	timeout              time.Duration
+	markdown             string
 	json                 bool
 }
 
@@ -75,6 +77,7 @@ Exit code 0: the types of every program are verified. 4: those of some are not.
 	fl.BoolVar(&f.keep, "keep", false, "leave sources and rebuilt packages in the work directory")
 	fl.IntVar(&f.jobs, "jobs", runtime.NumCPU(), "parallel compilations")
 	fl.DurationVar(&f.timeout, "timeout", 2*time.Hour, "give up a build that takes longer")
+	fl.StringVar(&f.markdown, "markdown", "", "also write the result as a Markdown table to `FILE`")
 	fl.BoolVar(&f.json, "json", false, "print the result as JSON")
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
 		switch {
@@ -99,6 +102,11 @@ func (a *app) debuginfo(ctx context.Context, targets []string, f debuginfoFlags)
 	rep, err := rebuild.Run(ctx, targets, o)
 	if err != nil {
 		return fmt.Errorf("debuginfo: %w", err)
+	}
+	if f.markdown != "" {
+		if err := os.WriteFile(f.markdown, []byte(debuginfoMarkdown(rep)), 0o644); err != nil {
+			return fmt.Errorf("debuginfo: %w", err)
+		}
 	}
 	if f.json {
 		err = writeJSON(a.out, rep)
@@ -193,7 +201,11 @@ func (a *app) printDebuginfo(rep *rebuild.Report, output string, byItself bool) 
 		case p.Cached:
 			head = "rebuilt before"
 		}
-		fmt.Fprintf(&w, "%s %s  %s\n", a.outStyle.bold(plain(p.Source)), plain(p.Version), head)
+		name := strings.TrimSpace(p.Source + " " + p.Version)
+		if name == "" {
+			name = p.Target
+		}
+		fmt.Fprintf(&w, "%s  %s\n", a.outStyle.bold(plain(name)), head)
 		for j := range p.Images {
 			kept += a.printRebuilt(&w, &p.Images[j])
 		}
@@ -237,4 +249,43 @@ func (a *app) printRebuilt(w io.Writer, im *rebuild.Image) int {
 		fmt.Fprintf(w, "                  %s (%s): %s\n", plain(m.Function), m.Kind, plain(m.Why))
 	}
 	return 1
+}
+
+// debuginfoMarkdown is the result as a table for a document.
+func debuginfoMarkdown(rep *rebuild.Report) string {
+	cell := func(s string) string { return strings.ReplaceAll(plain(s), "|", "\\|") }
+	var w strings.Builder
+	fmt.Fprintf(&w, "| source | program or library | functions | match | same build-id | types |\n|---|---|---:|---:|---|---|\n")
+	for i := range rep.Packages {
+		p := &rep.Packages[i]
+		name := cell(strings.TrimSpace(p.Source + " " + p.Version))
+		if p.Error != "" {
+			fmt.Fprintf(&w, "| %s | | | | | not rebuilt: %s |\n", name, cell(errorWords(p.Error)))
+		}
+		for j := range p.Images {
+			im := &p.Images[j]
+			if im.DebugFile == "" {
+				fmt.Fprintf(&w, "| %s | `%s` | | | | none: %s |\n", name, cell(im.Path), cell(im.Error))
+				continue
+			}
+			same, types := "no", "verified"
+			if im.SameBuildID {
+				same = "yes"
+			}
+			if !im.Verified {
+				types = cell(im.String())
+			}
+			fmt.Fprintf(&w, "| %s | `%s` | %d | %d | %s | %s |\n", name, cell(im.Path), im.Functions, im.Identical, same, types)
+		}
+	}
+	return w.String()
+}
+
+// errorWords leaves the place of the log out, which says nothing elsewhere.
+func errorWords(text string) string {
+	text, _, _ = strings.Cut(text, " (log: ")
+	if _, last, ok := strings.Cut(text, ": "); ok {
+		return last
+	}
+	return text
 }

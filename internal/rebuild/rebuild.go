@@ -56,6 +56,7 @@ type Report struct {
 
 // Package is one source package in one version.
 type Package struct {
+	Target  string  `json:"target"` // as it was asked for
 	Source  string  `json:"source"`
 	Version string  `json:"version"`
 	Cached  bool    `json:"cached"` // done before; nothing was built
@@ -98,9 +99,6 @@ func Run(ctx context.Context, targets []string, o Options) (*Report, error) {
 		}
 	}
 	if err := os.MkdirAll(o.Work, 0o755); err != nil {
-		return nil, err
-	}
-	if err := checkReach(o); err != nil {
 		return nil, err
 	}
 	rep := &Report{Packages: []Package{}}
@@ -207,7 +205,7 @@ func (w *worker) tell(step string) {
 
 // run is one package from its source to its debug files.
 func run(ctx context.Context, t target, o Options) Package {
-	w := &worker{o: o, t: t, start: time.Now(), p: Package{Images: []Image{}, Absent: []string{}}}
+	w := &worker{o: o, t: t, start: time.Now(), p: Package{Target: t.String(), Images: []Image{}, Absent: []string{}}}
 	fail := func(step string, err error) Package {
 		var known *StepError
 		if !errors.As(err, &known) {
@@ -233,6 +231,9 @@ func run(ctx context.Context, t target, o Options) Package {
 		return fail("prepare", err)
 	}
 	defer unlock()
+	if err := checkReach(o); err != nil {
+		return fail("prepare", err)
+	}
 	shipped, err := w.shipped(ctx)
 	if err != nil {
 		return fail("fetch", err)
@@ -455,7 +456,7 @@ func (w *worker) done() bool {
 			return false
 		}
 	}
-	p.Cached, p.Seconds = true, 0
+	p.Target, p.Cached, p.Seconds = w.p.Target, true, 0
 	w.p = p
 	return true
 }
