@@ -155,6 +155,8 @@ func (e *Evidence) check() error {
 		return fmt.Errorf("section %s: %d of %d functions match", noteSection, e.Identical, e.Functions)
 	case len(e.Unmatched) > maxUnmatched:
 		return fmt.Errorf("section %s: %d mismatches, more than %d", noteSection, len(e.Unmatched), maxUnmatched)
+	case e.SameBuildID && (len(e.Unmatched) > 0 || e.Identical != e.Functions):
+		return fmt.Errorf("section %s: the build-id is the same although functions differ", noteSection)
 	case e.Verified && !e.trusted():
 		return fmt.Errorf("section %s: verified although functions differ", noteSection)
 	}

@@ -50,6 +50,7 @@ func TestEvidenceThatContradictsItselfIsRefused(t *testing.T) {
 		{"verified with other code", func(e *rebuild.Evidence) { e.Unmatched[0].Kind = rebuild.Code }, "verified"},
 		{"verified with functions that nobody compared", func(e *rebuild.Evidence) { e.Identical = 300 }, "verified"},
 		{"verified without functions", func(e *rebuild.Evidence) { e.Functions, e.Identical, e.Unmatched = 0, 0, nil }, "verified"},
+		{"same build-id with other functions", func(e *rebuild.Evidence) { e.SameBuildID = true }, "build-id"},
 		{"too many", func(e *rebuild.Evidence) { e.Unmatched = make([]rebuild.Mismatch, 1001) }, "1001"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

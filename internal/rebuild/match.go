@@ -3,6 +3,7 @@ package rebuild
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,6 +42,9 @@ func matchFiles(shipped, rebuilt string) (*match, error) {
 	full, err := image.Open(rebuilt)
 	if err != nil {
 		return nil, err
+	}
+	if !full.HasDWARF() {
+		return nil, errors.New("the rebuilt file has no types: its rules strip it, or do without -g")
 	}
 	r, err := openStripped(rebuilt)
 	if err != nil {

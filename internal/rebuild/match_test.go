@@ -266,6 +266,17 @@ func TestNameOfSeveralFunctionsIsKeptOnlyIfAllMatch(t *testing.T) {
 	}
 }
 
+func TestRebuildWithoutTypesIsRefused(t *testing.T) {
+	again := compile(t, tinySource(t))
+	dir := t.TempDir()
+	if _, _, err := rebuild.Match(ship(t, again), ship(t, again), dir); err == nil || !strings.Contains(err.Error(), "no types") {
+		t.Errorf("got %v", err)
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 0 {
+		t.Errorf("left %v, %v", names, err)
+	}
+}
+
 func TestDebugFileIsReproducible(t *testing.T) {
 	again := compile(t, tinySource(t))
 	shipped := ship(t, again)
