@@ -12,6 +12,19 @@ import (
 // compare finds the state of every fixed function.
 func (d *Diff) compare() {
 	d.parts, d.baseParts = joinParts(d.Fixed), joinParts(d.Base)
+	d.compareCode()
+	for i, b := range d.Fixed.Funcs {
+		if d.state[i] == Same {
+			d.compareRefs(d.baseOf[i], b)
+			d.compareHandlers(d.baseOf[i], b)
+		}
+	}
+	d.spreadParts()
+	d.findDrift()
+}
+
+// compareCode tells apart what has no counterpart and what has other code.
+func (d *Diff) compareCode() {
 	for i, b := range d.Fixed.Funcs {
 		a := d.baseOf[i]
 		switch {
@@ -21,14 +34,6 @@ func (d *Diff) compare() {
 			d.mark(i, "code differs")
 		}
 	}
-	for i, b := range d.Fixed.Funcs {
-		if d.state[i] == Same {
-			d.compareRefs(d.baseOf[i], b)
-			d.compareHandlers(d.baseOf[i], b)
-		}
-	}
-	d.spreadParts()
-	d.findDrift()
 }
 
 func (d *Diff) mark(i int, why string) {

@@ -115,6 +115,7 @@ type Diff struct {
 	drift      drift
 	splits     []Split
 	handovers  []Handover
+	foreign    *Foreign
 }
 
 // Compare pairs base with fixed and finds every difference.
@@ -138,6 +139,12 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 	d.state = make([]State, len(d.Fixed.Funcs))
 	d.why = make([]string, len(d.Fixed.Funcs))
 
+	if d.foreign = d.findForeign(); d.foreign != nil {
+		d.pairNames()
+		d.pairHashes()
+		d.compareCode()
+		return d
+	}
 	d.pair()
 	d.compare()
 	d.findNoise()
