@@ -115,13 +115,20 @@ func WhyRestart(a *Assessment) string {
 	}
 	if t := a.Track.OffTrack; t != nil {
 		last := t.Restarts[len(t.Restarts)-1]
-		return fmt.Sprintf("This machine will restart %s until %s, because it is off the track since %s: %s; to rejoin at once, rebase now to %s.",
-			times(len(t.Restarts)), last.At.UTC().Format("2006-01-02"), t.Since.UTC().Format("2006-01-02"), t.Cause, t.Rebase.Baseline)
+		return fmt.Sprintf("This machine will restart %s until %s, because it is off the track since %s: %s%s.",
+			times(len(t.Restarts)), last.At.UTC().Format("2006-01-02"), t.Since.UTC().Format("2006-01-02"), t.Cause, t.Rebase.hint())
 	}
 	if !a.Intent.OnProgram() {
 		return "This machine restarts whenever ordinary updating asks for it: it is not enrolled."
 	}
 	return "No restart is due: everything that is out is in place or needs none."
+}
+
+func (r *Rebase) hint() string {
+	if r.Baseline == "" {
+		return ""
+	}
+	return "; to rejoin at once, rebase now to " + string(r.Baseline)
 }
 
 func (d *Due) when() string {

@@ -408,7 +408,7 @@ func checkOffTrack(t interface {
 }, off *catalog.OffTrack) {
 	t.Helper()
 	if off == nil || off.Cause == "" || off.Actor == "" || off.Since.IsZero() || off.Rejoin.At.IsZero() || off.Rejoin.Month == "" ||
-		len(off.Restarts) == 0 || off.Rebase.Baseline == "" {
+		len(off.Restarts) == 0 || (off.Rebase.Baseline == "") == (off.Rebase.None == "") {
 		t.Fatalf("something is missing: %+v", off)
 	}
 }

@@ -62,9 +62,10 @@ type Rejoin struct {
 // Rebase is the way back that needs no waiting: this baseline and the latest
 // hotpatch on it, with one restart inside a window.
 type Rebase struct {
-	Baseline ReleaseID `json:"baseline"`
+	Baseline ReleaseID `json:"baseline,omitempty"`
 	Hotpatch ReleaseID `json:"hotpatch,omitempty"`
-	Restarts []string  `json:"restarts"`
+	Restarts []string  `json:"restarts,omitempty"`
+	None     string    `json:"none,omitempty"` // why there is no such baseline now
 }
 
 // Position is which release a machine matches, as measured on disk.
@@ -130,17 +131,28 @@ func (s *assessor) offTrack() *OffTrack {
 			off.Cause, off.Release = l.Cause, l.Release
 		}
 	}
-	baselines := s.c.Baselines(s.now)
-	if n := len(baselines); n > 0 {
-		b := baselines[n-1]
-		off.Rebase = Rebase{Baseline: b.ID, Restarts: s.restarts(b)}
-		if hs := s.c.On(b.ID, Hotpatch, s.now); len(hs) > 0 {
-			off.Rebase.Hotpatch = hs[len(hs)-1].ID
-		}
-	}
+	off.Rebase = s.rebase()
 	off.Rejoin = s.rejoin(off.Since)
 	off.Restarts = s.restartsUntil(off.Rejoin)
 	return off
+}
+
+// rebase is the way back at once: the newest baseline that this machine may
+// have.
+func (s *assessor) rebase() Rebase {
+	for _, b := range slices.Backward(s.c.Baselines(s.now)) {
+		if s.notOut(b) != nil || s.notHere(b) != nil {
+			continue
+		}
+		back := Rebase{Baseline: b.ID, Restarts: s.restarts(b)}
+		for _, h := range s.c.On(b.ID, Hotpatch, s.now) {
+			if s.notOut(h) == nil && s.notHere(h) == nil {
+				back.Hotpatch = h.ID
+			}
+		}
+		return back
+	}
+	return Rebase{None: "no baseline is published for this machine now"}
 }
 
 // rejoin is the first baseline after since that is not in the past, or the
