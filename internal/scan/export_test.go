@@ -1,0 +1,6 @@
+package scan
+
+var (
+	Container = container
+	Codename  = codename
+)
