@@ -7,9 +7,12 @@ func (a *app) hostCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "host",
 		Short: "Say where this host stands",
-		Long: `host gathers what concerns this host as a whole: what is on disk, what is in
-memory, and what the next start would load.`,
-		Example: `  hotpatch host scan`,
+		Long: `host gathers what concerns this host as a whole: where it stands on its track,
+what is due and why, and what is on disk, in memory and at the next start. The
+agent answers; where none runs its part is done in this process.`,
+		Example: `  hotpatch host enroll https://repo.example/debian --root repo-root.json
+  hotpatch host status
+  hotpatch host why-restart`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usage("host: %q is no command", args[0])
@@ -19,7 +22,7 @@ memory, and what the next start would load.`,
 			return &exitError{code: exitUsage}
 		},
 	}
-	for _, c := range []*cobra.Command{a.hostScanCmd()} {
+	for _, c := range append([]*cobra.Command{a.hostScanCmd()}, a.hostTrackCmds()...) {
 		c.DisableFlagsInUseLine = true
 		cmd.AddCommand(c)
 	}

@@ -1,0 +1,391 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"hotpatch/internal/catalog"
+	"hotpatch/internal/deb"
+	"hotpatch/internal/patch"
+	"hotpatch/internal/proc"
+	"hotpatch/internal/repo"
+	"hotpatch/internal/scan"
+	"hotpatch/internal/txn"
+	"hotpatch/internal/watch"
+)
+
+// Places are where a host's agent keeps its things.
+type Places struct {
+	Config string // directory: policy.toml, root.json
+	State  string // directory: journal.db, staged/, metadata/
+}
+
+// Policy is the policy file.
+func (p Places) Policy() string { return filepath.Join(p.Config, "policy.toml") }
+
+// Root is the trusted root of the repository.
+func (p Places) Root() string { return filepath.Join(p.Config, "root.json") }
+
+// Journal is the journal's file.
+func (p Places) Journal() string { return filepath.Join(p.State, "journal.db") }
+
+func (p Places) staging() string { return filepath.Join(p.State, "staged") }
+func (p Places) cache() string   { return filepath.Join(p.State, "repository") }
+
+// Host is the real world: this machine, its apt, its service manager, and the
+// repository of its policy.
+type Host struct {
+	places Places
+	log    *slog.Logger
+	tables *txn.Tables
+	wait   time.Duration // for busy processes
+	system deb.System
+
+	mu      sync.Mutex
+	policy  *Policy // the repository is opened by it
+	client  *repo.Client
+	scanner *scan.Scanner
+	managed []string // what the scanner was made for
+	known   map[string]scan.Origin
+}
+
+// NewHost prepares this machine. The policy says where the repository is; it is
+// read again with each refresh.
+func NewHost(places Places, log *slog.Logger) *Host {
+	return &Host{places: places, log: log, tables: &txn.Tables{}, system: deb.System{State: filepath.Join(places.State, "deb")}}
+}
+
+var _ World = (*Host)(nil)
+
+// Now is the clock.
+func (h *Host) Now() time.Time { return time.Now() }
+
+// Staging is where hotpatches wait.
+func (h *Host) Staging() string { return h.places.staging() }
+
+// open opens the repository that the policy names, anew when it changed.
+func (h *Host) open() (*repo.Client, *Policy, error) {
+	p, err := ReadPolicy(h.places.Policy())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil {
+		if h.client == nil {
+			return nil, nil, err
+		}
+		return h.client, h.policy, nil // the agent has said that the policy is bad
+	}
+	h.wait = time.Duration(p.Wait)
+	if h.client != nil && h.policy.Repository == p.Repository {
+		h.policy = p
+		return h.client, p, nil
+	}
+	root, err := os.ReadFile(h.places.Root())
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the repository's root of trust: %w", err)
+	}
+	c, err := repo.Open(p.Repository, root, h.places.cache(), h.Now)
+	if err != nil {
+		return nil, nil, err
+	}
+	h.client, h.policy = c, p
+	return c, p, nil
+}
+
+// Catalog fetches the channel's newest catalogue, verified.
+func (h *Host) Catalog(ctx context.Context) (*catalog.Catalog, error) {
+	c, p, err := h.open()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Refresh(ctx, p.Channel); err != nil {
+		return nil, err
+	}
+	return c.Catalog(ctx, p.Channel)
+}
+
+// Bundle fetches one hotpatch.
+func (h *Host) Bundle(ctx context.Context, id catalog.Digest, file string) error {
+	c, p, err := h.open()
+	if err != nil {
+		return err
+	}
+	return c.Fetch(ctx, repo.BundlePath(p.Channel, id), file)
+}
+
+// Settle repairs an interrupted dpkg.
+func (h *Host) Settle(ctx context.Context) error {
+	s, err := h.system.Situation()
+	if err != nil || s.Clean() && len(s.Job) == 0 && !s.Guarded {
+		return err
+	}
+	h.log.Warn("finishing an interrupted installation")
+	_, err = h.system.Repair(ctx)
+	return err
+}
+
+// Install puts packages on disk and restarts nothing.
+func (h *Host) Install(ctx context.Context, artifacts []catalog.Artifact) error {
+	if err := h.system.Update(ctx); err != nil {
+		// What is known of the archive may do.
+		h.log.Warn("could not refresh the package lists", "err", err)
+	}
+	var chosen []deb.Choice
+	for _, a := range artifacts {
+		chosen = append(chosen, deb.Choice{Package: a.Package, Arch: a.Arch, Version: a.Fixed})
+	}
+	r, err := h.system.Install(ctx, chosen, deb.PlanOptions{})
+	for _, w := range r.Withheld {
+		h.log.Info("kept a package from restarting something", "package", w.Package, "tool", w.Tool, "args", strings.Join(w.Args, " "))
+	}
+	return err
+}
+
+// Inventory scans the host.
+func (h *Host) Inventory(ctx context.Context, c *catalog.Catalog) (*catalog.Inventory, error) {
+	managed, known := namesOf(c)
+	h.mu.Lock()
+	h.known = known
+	if h.scanner == nil || !slices.Equal(managed, h.managed) {
+		h.managed = managed
+		h.scanner = scan.New(scan.Options{Managed: managed, Known: h.origin, Applied: applied})
+	}
+	s := h.scanner
+	h.mu.Unlock()
+	snap, err := s.Scan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return snap.Inventory(), nil
+}
+
+func (h *Host) origin(buildID string) (scan.Origin, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	o, ok := h.known[buildID]
+	return o, ok
+}
+
+// namesOf are the packages that the catalogue manages, and which version each
+// build-id is of.
+func namesOf(c *catalog.Catalog) ([]string, map[string]scan.Origin) {
+	names, known := map[string]bool{}, map[string]scan.Origin{}
+	for i := range c.Releases {
+		for _, a := range c.Releases[i].Artifacts {
+			names[a.Package] = true
+			for _, g := range a.Images {
+				known[g.Fixed] = scan.Origin{Package: a.Package, Version: a.Fixed}
+				if g.Base != "" && a.Base != "" {
+					known[g.Base] = scan.Origin{Package: a.Package, Version: a.Base}
+				}
+			}
+		}
+	}
+	list := make([]string, 0, len(names))
+	for n := range names {
+		list = append(list, n)
+	}
+	slices.Sort(list)
+	return list, known
+}
+
+// applied reads what a process carries.
+func applied(pid int) ([]scan.Applied, error) {
+	states, err := txn.Status(pid)
+	if err != nil {
+		return nil, err
+	}
+	var out []scan.Applied
+	for _, s := range states {
+		a := scan.Applied{ID: string(s.ID), State: s.State}
+		for _, im := range s.Images {
+			a.Images = append(a.Images, im.BuildID)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// Targets are the processes that map a base image.
+func (h *Host) Targets(b *patch.Bundle) ([]int, error) {
+	pids, denied, err := txn.Targets(b)
+	for pid, err := range denied {
+		h.log.Warn("a process could not be examined", "pid", pid, "err", err)
+	}
+	return pids, err
+}
+
+func (h *Host) options() txn.Options {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return txn.Options{Wait: h.wait, Log: h.log, Tables: h.tables}
+}
+
+// Apply patches one process.
+func (h *Host) Apply(ctx context.Context, pid int, b *patch.Bundle) txn.Result {
+	return txn.Apply(ctx, pid, b, h.options())
+}
+
+// Carrying are the processes that carry a hotpatch.
+func (h *Host) Carrying(id patch.ID) ([]int, error) {
+	pids, _, err := txn.Patched(id)
+	return pids, err
+}
+
+// Revert takes a hotpatch out of one process.
+func (h *Host) Revert(ctx context.Context, pid int, id patch.ID) txn.Result {
+	return txn.Revert(ctx, pid, id, h.options())
+}
+
+// Watch reports processes that come to map what the bundles are for.
+func (h *Host) Watch(ctx context.Context, bundles []*patch.Bundle, sighted func(pid int)) error {
+	var ids, files []string
+	for _, b := range bundles {
+		for _, im := range b.Manifest.Images {
+			ids, files = append(ids, im.BuildIDBase), append(files, im.Path)
+		}
+	}
+	w, err := watch.New(ids, files, watch.Options{Log: h.log})
+	if err != nil {
+		return err
+	}
+	for s, err := range w.Lacks() {
+		h.log.Warn("new processes are found later than they could be", "signal", s, "err", err)
+	}
+	return w.Run(ctx, func(s watch.Sighting) { sighted(s.PID) })
+}
+
+// systemd says whether it manages this host (sd_booted(3)).
+func systemd() bool {
+	_, err := os.Lstat("/run/systemd/system")
+	return err == nil
+}
+
+// Restart restarts a unit through the service manager.
+func (h *Host) Restart(ctx context.Context, unit string) error {
+	if systemd() {
+		_, err := output(ctx, "systemctl", "restart", "--", unit)
+		return err
+	}
+	_, err := output(ctx, "service", strings.TrimSuffix(unit, ".service"), "restart")
+	return err
+}
+
+// Reboot restarts the host.
+func (h *Host) Reboot(ctx context.Context) error {
+	if systemd() {
+		_, err := output(ctx, "systemctl", "reboot")
+		return err
+	}
+	_, err := output(ctx, "shutdown", "-r", "now")
+	return err
+}
+
+// Health asks the service manager. Without one nothing is known to be wrong.
+func (h *Host) Health(ctx context.Context, unit string) (Health, error) {
+	if !systemd() {
+		return Health{}, nil
+	}
+	text, err := output(ctx, "systemctl", "show", "-p", "ActiveState,Result,NRestarts,LoadState", "--", unit)
+	if err != nil {
+		return Health{}, err
+	}
+	return parseHealth(text)
+}
+
+// parseHealth reads "ActiveState=active\nResult=success\nNRestarts=0\n".
+func parseHealth(text string) (Health, error) {
+	f := map[string]string{}
+	for line := range strings.Lines(text) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			f[k] = v
+		}
+	}
+	if f["LoadState"] == "not-found" {
+		return Health{}, nil // a transient unit that ended
+	}
+	n := 0
+	if s := f["NRestarts"]; s != "" { // only services have it
+		var err error
+		if n, err = strconv.Atoi(s); err != nil || n < 0 {
+			return Health{}, fmt.Errorf("read a unit's state: NRestarts=%.20q is no count", s)
+		}
+	}
+	if f["ActiveState"] == "" {
+		return Health{}, errors.New("read a unit's state: no ActiveState")
+	}
+	h := Health{Failed: f["ActiveState"] == "failed", Restarts: n}
+	if h.Failed {
+		h.Why = "result " + f["Result"]
+	}
+	return h, nil
+}
+
+// Process identifies a process.
+func (h *Host) Process(pid int) (started uint64, alive bool, err error) {
+	info, err := proc.Read(pid)
+	if errors.Is(err, proc.ErrGone) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	return info.Start, info.Live != 0, nil
+}
+
+// Hook runs a command of the administrator's.
+func (h *Host) Hook(ctx context.Context, command string, env []string) error {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Env = append(os.Environ(), env...)
+	return run(cmd)
+}
+
+func output(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	err := run(cmd)
+	return out.String(), err
+}
+
+// maxSaid is how much of what a command said goes into an error, in bytes.
+const maxSaid = 2000
+
+// run runs a command; its error says what it said last.
+func run(cmd *exec.Cmd) error {
+	var said tail
+	cmd.Stderr = &said
+	if cmd.Stdout == nil {
+		cmd.Stdout = &said
+	}
+	cmd.WaitDelay = 5 * time.Second // for what it left behind with our pipes
+	if err := cmd.Run(); err != nil {
+		text := strings.TrimSpace(string(said.b))
+		if text != "" {
+			return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, text)
+		}
+		return fmt.Errorf("%s: %w", filepath.Base(cmd.Path), err)
+	}
+	return nil
+}
+
+// tail keeps the last of what is written to it.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.b = append(t.b, p...)
+	if len(t.b) > maxSaid {
+		t.b = slices.Clone(t.b[len(t.b)-maxSaid:])
+	}
+	return len(p), nil
+}
