@@ -135,7 +135,7 @@ Exit codes: 0 done · 1 error · 2 usage · 3 refused, nothing changed ·
 		}
 	}
 	in(groupMake, a.buildCmd(), a.inspectCmd(), a.reviewCmd(), a.parityCmd(), a.debuginfoCmd())
-	in(groupHost, a.applyCmd(), a.revertCmd(), a.watchCmd(), a.statusCmd(), a.doctorCmd())
+	in(groupHost, a.applyCmd(), a.revertCmd(), a.watchCmd(), a.statusCmd(), a.doctorCmd(), a.hostCmd(), a.agentCmd())
 	in(groupTry, a.demoCmd(), a.versionCmd())
 	root.AddCommand(a.manCmd())
 	root.SetCompletionCommandGroupID(groupTry)
