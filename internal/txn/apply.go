@@ -43,7 +43,9 @@ func (r *run) apply(b *patch.Bundle) error {
 		r.discard(p)
 		return err
 	}
-	r.o.step("applied")
+	if err := r.o.step("applied"); err != nil {
+		return err
+	}
 	return r.confirm(&p.journal, applied)
 }
 
@@ -74,7 +76,9 @@ func (r *run) prepare(b *patch.Bundle, id patch.ID, mode patch.Mode) (*plan, err
 		for _, err := range p.alone {
 			r.o.Log.Info("left an unwinder alone", "pid", r.info.PID, "err", err)
 		}
-		r.o.step("planned")
+		if err := r.o.step("planned"); err != nil {
+			return nil, err
+		}
 		err = r.load(p)
 		if !errors.Is(err, errRoomTaken) || time.Now().After(r.deadline) {
 			return p, err
@@ -113,7 +117,9 @@ func (r *run) revert(id patch.ID) error {
 		if err := r.swap(c); err != nil {
 			return err
 		}
-		r.o.step("reverted")
+		if err := r.o.step("reverted"); err != nil {
+			return err
+		}
 		if err := r.confirm(j, reverted); err != nil {
 			return err
 		}

@@ -171,36 +171,6 @@ func TestKilledToolAtRandom(t *testing.T) {
 	t.Logf("%d of %d kills landed before the end; sleeping threads: %s", hits, rounds, v.ask("c"))
 }
 
-func TestFailureAtEveryStepLeavesTheProcessAsItWas(t *testing.T) {
-	base, fixed := compile(t, "confined")
-	b := byHand(t, base, fixed, "fixed_function")
-	v := start(t, base)
-	for _, point := range []string{"journal-written", "entry-written"} {
-		hit := false
-		o := txn.WithFail(txn.Options{}, func(p string) error {
-			if p == point {
-				hit = true
-				return errors.New("injected")
-			}
-			return nil
-		})
-		r := txn.Apply(context.Background(), v.pid, b, o)
-		if !hit {
-			t.Fatalf("%s was never reached", point)
-		}
-		if r.Outcome != txn.Failed || !strings.Contains(r.Reason, "injected") {
-			t.Errorf("%s: %s (%s)", point, r.Outcome, r.Reason)
-		}
-		v.want("q", "2")
-		v.running()
-		if n := executableAnonymous(t, v.pid); n != 0 {
-			t.Errorf("%s: %d mappings left", point, n)
-		}
-	}
-	apply(t, v, b, txn.Applied)
-	v.want("q", "1001")
-}
-
 func TestProcessThatDiesAtAnyPointIsReportedAsDied(t *testing.T) {
 	base, fixed := compile(t, "blocked")
 	b := byHand(t, base, fixed, "fixed_function")

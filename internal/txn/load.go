@@ -50,14 +50,16 @@ func (r *run) load(p *plan) (err error) {
 				return fmt.Errorf("fill the new mapping: %w", err)
 			}
 		}
-		r.o.step("region-filled")
+		if err := r.o.step("region-filled"); err != nil {
+			return err
+		}
 	}
 	for _, h := range p.hooks {
 		if _, err := r.mem.WriteAt(h.finder.Data, int64(h.Room.Addr+h.Room.Header)); err != nil {
 			return fmt.Errorf("fill the new mapping: %w", err)
 		}
 	}
-	return r.o.fail("region-filled")
+	return nil
 }
 
 func (r *run) writeJournal(p *plan) error {
@@ -85,8 +87,7 @@ func (r *run) writeJournal(p *plan) error {
 			return fmt.Errorf("write the journal: %w", err)
 		}
 	}
-	r.o.step("journal-written")
-	return r.o.fail("journal-written")
+	return r.o.step("journal-written")
 }
 
 // clearData zeroes the read-write parts, so that new variables start afresh.
@@ -124,6 +125,11 @@ func (r *run) mapRegion(g region) error {
 	calls = append(calls, ptrace.Call{NR: unix.SYS_MADVISE, Args: [6]uint64{g.Addr, g.RX, unix.MADV_RANDOM}})
 	got, err := r.inject(calls)
 	if err != nil {
+		for i, at := range got { // what was mapped before it went wrong
+			if i < mappings && at == calls[i].Args[0] {
+				r.unmap(region{Addr: at, RX: calls[i].Args[1]})
+			}
+		}
 		return err
 	}
 	for i, c := range calls[:mappings] {
@@ -138,7 +144,10 @@ func (r *run) mapRegion(g region) error {
 		}
 		return mapError(g, int64(got[i]))
 	}
-	r.o.step("mapped")
+	if err := r.o.step("mapped"); err != nil {
+		r.unmap(g)
+		return err
+	}
 	return nil
 }
 
@@ -196,7 +205,8 @@ func (r *run) discard(p *plan) {
 	}
 }
 
-// inject borrows a thread, a sleeping one if there is any, to make the calls.
+// inject borrows a thread, a sleeping one if there is any, to make the calls. On
+// an error the results are those of the calls that were made.
 func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 	room, err := r.findRoom()
 	if err != nil {
@@ -228,7 +238,7 @@ func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 		case errors.Is(err, ptrace.ErrSeccomp):
 			return nil, refuse("it runs under a seccomp filter, which would have to be passed for a moment: %v", err)
 		case err != nil && !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone):
-			return nil, err
+			return got, err
 		case r.changed():
 			return nil, proc.ErrGone
 		case time.Now().After(until):

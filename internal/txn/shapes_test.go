@@ -161,5 +161,11 @@ func TestRustProgram(t *testing.T) {
 	}
 	base, fixed := compileRust("rust"), compileRust("rust.fixed", "--cfg", "fixed")
 	v := start(t, base)
-	thereAndBack(t, v, built(t, base, fixed), "42 7", "142 1007")
+	b := built(t, base, fixed)
+	thereAndBack(t, v, b, "42 7", "142 1007")
+	v.want("p", "caught")
+	apply(t, v, b, txn.Applied)
+	v.want("p", "caught") // a panic passes carried frames
+	revert(t, v, b, txn.Reverted)
+	v.want("p", "caught")
 }

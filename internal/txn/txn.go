@@ -40,7 +40,6 @@ type Options struct {
 	// step is told each point of a transaction: a test may kill us there, or
 	// make what comes next fail.
 	step func(point string) error
-	fail func(point string) error
 }
 
 // By is who applies a hotpatch, for those who ask later.
@@ -63,9 +62,6 @@ func (o Options) filled() Options {
 	}
 	if o.step == nil {
 		o.step = func(string) error { return nil }
-	}
-	if o.fail == nil {
-		o.fail = func(string) error { return nil }
 	}
 	return o
 }

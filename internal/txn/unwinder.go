@@ -101,6 +101,9 @@ func (t *target) findUnwinders(p *plan, im *imports) error {
 	}
 	for _, m := range modules[:min(len(modules), maxHooks)] {
 		h, err := t.hookOf(m, im)
+		if slices.ContainsFunc(p.parts, func(pt *part) bool { return pt.module.Bias == m.Bias }) {
+			err = fmt.Errorf("%s is replaced itself", m.Path)
+		}
 		if err != nil {
 			if needed != "" {
 				return refuse("exceptions may have to pass the new code of %s, and its unwinder cannot be told of it: %v", needed, err)

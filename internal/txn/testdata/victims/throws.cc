@@ -49,7 +49,7 @@ EXPORT int catches(int n) {
 		return e.n + OLD_NEW(10, 1010);
 #ifdef FIXED
 	} catch (const std::runtime_error &e) {
-		return 2000 + (int)std::string(e.what()).size();
+		return 2000 + (int)strlen(e.what());
 	} catch (int i) {
 		return 3000 + i;
 #endif

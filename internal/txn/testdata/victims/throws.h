@@ -1,10 +1,10 @@
 // What changes in the program of throws_main.cc: as it is, and with -DFIXED.
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <stdexcept>
-#include <string>
 #ifdef FIXED
 #define OLD_NEW(o, n) n
 #else

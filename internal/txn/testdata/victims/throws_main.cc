@@ -1,8 +1,7 @@
 // A program that answers by throwing: see throws.h. It never changes.
 #include "throws.h"
-#include <atomic>
 #include <cstring>
-#include <thread>
+#include <pthread.h>
 #include <unistd.h>
 
 static int caught; // what the callers of this file caught: 0 nothing
@@ -39,9 +38,9 @@ static int run(int which, int n) {
 	}
 	return 0;
 }
-static std::atomic<bool> stop;
-static std::atomic<long> thrown;
-static void storm() {
+static volatile bool stop;
+static volatile long thrown;
+static void *storm(void *) {
 	for (int i = 0; !stop; i++) {
 		try {
 			if (nested(2) % 1000 != 102 || catches_hidden(5) % 1000 != 55 || catches_base(2) % 1000 != 32) abort();
@@ -51,9 +50,10 @@ static void storm() {
 		} catch (const std::runtime_error &) {
 		} catch (int) {
 		}
-		thrown++;
+		thrown = thrown + 1;
 		usleep(100); // a stack is clear now and then
 	}
+	return nullptr;
 }
 static bool line(char *b, size_t size) {
 	size_t n = 0;
@@ -65,7 +65,7 @@ static bool line(char *b, size_t size) {
 	return true;
 }
 int main() {
-	std::thread t;
+	pthread_t t;
 	printf("ready %d\n", getpid());
 	fflush(stdout);
 	char q[64];
@@ -74,10 +74,10 @@ int main() {
 		int n;
 		long before;
 		if (!strcmp(q, "storm")) {
-			stop = false, t = std::thread(storm);
+			stop = false, pthread_create(&t, nullptr, storm, nullptr);
 			printf("begun\n");
 		} else if (!strcmp(q, "calm")) {
-			before = thrown, stop = true, t.join();
+			before = thrown, stop = true, pthread_join(t, nullptr);
 			printf("%s\n", before > 100 ? "thrown" : "idle");
 		} else if (sscanf(q, "%39s %d", name, &n) == 2) {
 			for (int i = 0; i < 10; i++)
