@@ -259,13 +259,14 @@ func typeName(c *diff.Code, t image.Addr) string {
 // exceptions notes whether exceptions may have to pass through what is carried,
 // and refuses what nobody could tell of it.
 func (e *emitter) exceptions() {
-	throws := importsExceptions(e.d.Fixed.Image)
+	own := ownUnwinder(e.d.Fixed.Image) || ownUnwinder(e.d.Base.Image)
+	throws := importsExceptions(e.d.Fixed.Image) || definesUnwinder(e.d.Fixed.Image)
 	for _, f := range e.c.list {
 		if f.LSDA == 0 && !(throws && f.Calls) {
 			continue
 		}
 		e.h.unwind = true
-		if ownUnwinder(e.d.Fixed.Image) || ownUnwinder(e.d.Base.Image) {
+		if own {
 			e.now = f
 			e.refuse(exceptions, "the image brings an unwinder of its own, which cannot be told of carried code")
 			e.now = nil
@@ -281,12 +282,18 @@ func importsExceptions(m *image.Image) bool {
 	return imports(m, "__gxx_personality_v0", "__cxa_throw", "__cxa_begin_catch", "_Unwind_Resume", "_Unwind_RaiseException")
 }
 
-// ownUnwinder says whether the image has libgcc's unwinder linked into it: that
-// asks the loader for unwind data itself. Others that ask (for backtraces) use
-// the unwinder of libgcc_s as well.
+// ownUnwinder says whether the image is an unwinder or has libgcc's linked into
+// it: that asks the loader for unwind data itself. Others that ask (for
+// backtraces) use the unwinder of libgcc_s as well.
 func ownUnwinder(m *image.Image) bool {
-	return imports(m, "dl_iterate_phdr", "_dl_find_object") &&
+	return definesUnwinder(m) || imports(m, "dl_iterate_phdr", "_dl_find_object") &&
 		!imports(m, "_Unwind_Resume", "_Unwind_RaiseException", "_Unwind_Backtrace", "_Unwind_GetIP", "_Unwind_ForcedUnwind")
+}
+
+// definesUnwinder: libgcc_s and its kin look for themselves on the stack.
+func definesUnwinder(m *image.Image) bool {
+	_, ok := m.Dynamic("_Unwind_RaiseException")
+	return ok
 }
 
 func imports(m *image.Image, names ...string) bool {
