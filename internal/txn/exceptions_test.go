@@ -245,3 +245,19 @@ func TestKilledToolLeavesExceptionsPassing(t *testing.T) {
 	v.want("calm", "thrown")
 	v.running()
 }
+
+// A cancelled thread unwinds its stack as an exception does.
+func TestCancelledThreadCleansUpThroughCarriedCode(t *testing.T) {
+	base, fixed := compile(t, "cancel", "-fexceptions")
+	b := built(t, base, fixed)
+	v := start(t, base)
+	v.want("c", "cleaned=7")
+	for range 2 {
+		apply(t, v, b, txn.Applied)
+		v.want("q", "1001")
+		v.want("c", "cleaned=7")
+		revert(t, v, b, txn.Reverted)
+		v.want("q", "2")
+		v.want("c", "cleaned=7")
+	}
+}

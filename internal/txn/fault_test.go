@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hotpatch/internal/proc"
 	"hotpatch/internal/ptrace"
 	"hotpatch/internal/txn"
@@ -82,16 +84,27 @@ func snap(t testing.TB, v *victim) snapshot {
 	return s
 }
 
-// asleep waits until the first thread is back in its read(2).
+// asleep waits until every thread is back in the call it sleeps in: read,
+// futex, epoll_wait, pause.
 func asleep(t testing.TB, v *victim) {
 	t.Helper()
-	for range 1000 {
-		if s, err := proc.ReadSyscall(v.pid, v.pid); err == nil && !s.Running && s.Number == 0 {
+	calls := map[int64]bool{unix.SYS_READ: true, unix.SYS_FUTEX: true, unix.SYS_EPOLL_WAIT: true, unix.SYS_PAUSE: true}
+	for range 2000 {
+		tids, err := proc.Threads(v.pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := len(tids) == 5
+		for _, tid := range tids {
+			s, err := proc.ReadSyscall(v.pid, tid)
+			all = all && err == nil && !s.Running && calls[s.Number]
+		}
+		if all {
 			return
 		}
 		time.Sleep(time.Millisecond)
 	}
-	t.Fatal("the victim does not wait for a question")
+	t.Fatal("the victim does not come to rest")
 }
 
 // differs lists what two snapshots do not share.
