@@ -32,15 +32,16 @@ func Assess(inv *Inventory, c *Catalog, e Enrolment, p *Policy, now time.Time) *
 	if e.Intent == "" {
 		e.Intent = NotEnrolled
 	}
+	v := c.index().view(inv, p, now)
 	a := &Assessment{
 		Format: Format, Host: inv.Host, At: now, Intent: e.Intent,
-		Gates: c.Gates(inv), Position: c.Position(inv, p, now), State: StateOf(inv, c), Exposure: c.Exposure(inv, now),
+		Gates: c.Gates(inv), Position: v.position(), State: StateOf(inv, c), Exposure: v.exposure(),
 		Due: []Due{}, Offers: []Offer{}, Withheld: []Withheld{},
 	}
 	if !e.Intent.OnProgram() {
 		a.Gates = append(a.Gates, joining(&a.Position)...)
 	}
-	s := &assessor{view: c.view(inv, p, now), a: a, e: &e}
+	s := &assessor{view: v, a: a, e: &e}
 	if e.Intent.OnProgram() && !a.Position.OnTrack() {
 		s.off = s.offTrack()
 	}

@@ -35,4 +35,6 @@ func isHex(s string, least, most int) bool {
 
 func (d Digest) valid() bool { return isHex(string(d), 64, 64) }
 
-func sortedKeys(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
+func sortedKeys(set map[string]bool) []string { return sortedNames(set) }
+
+func sortedNames[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

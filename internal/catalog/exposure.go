@@ -56,11 +56,14 @@ type hole struct {
 // judged by build-id where the release names images; by version only where it
 // names none.
 func (c *Catalog) Exposure(inv *Inventory, now time.Time) []Exposure {
-	v := c.view(inv, nil, now)
-	byName := inv.byName()
+	return c.index().view(inv, nil, now).exposure()
+}
+
+func (v *view) exposure() []Exposure {
+	byName := v.inv.byName()
 	out := []Exposure{}
 	for _, h := range v.holes() {
-		out = append(out, h.on(inv, byName[h.pkg]))
+		out = append(out, h.on(v.inv, byName[h.pkg]))
 	}
 	return out
 }

@@ -35,7 +35,7 @@ func Forecast(inv *Inventory, c *Catalog, e Enrolment, p *Policy, now time.Time)
 		p = &Policy{}
 	}
 	a := Assess(inv, c, e, p, now)
-	s := &assessor{view: c.view(inv, p, now), a: a, e: &e, off: a.Track.OffTrack}
+	s := &assessor{view: c.index().view(inv, p, now), a: a, e: &e, off: a.Track.OffTrack}
 	o := Outlook{Host: inv.Host, From: now, To: now.AddDate(1, 0, 0), With: []Restart{}, Without: []Restart{}}
 	o.With = append(o.With, s.dueRestarts()...)
 	if slices.ContainsFunc(a.Exposure, func(x Exposure) bool { return x.Status == Exposed }) {

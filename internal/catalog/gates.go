@@ -44,8 +44,8 @@ func (c *Catalog) Gates(inv *Inventory) []Gate {
 			unmet(p.code, cmp.Or(strings.Join(p.probe.Found, "; "), "the check failed"), cmp.Or(p.probe.Remedy, p.remedy))
 		}
 	}
-	pinned := c.pinned(inv)
-	if !slices.ContainsFunc(inv.Packages, func(p Package) bool { return p.Root == "" && pinned[p.Name] }) {
+	pinned := c.index().pinnedBy(inv)
+	if !slices.ContainsFunc(inv.Packages, func(p Package) bool { return p.Root == "" && pinned(p.Name) }) {
 		unmet("pinned", "no package of this machine is in the program's baselines",
 			"publish a baseline with its packages (hotpatch repo baseline create)")
 	}

@@ -153,25 +153,6 @@ func StateOf(inv *Inventory, c *Catalog) State {
 // Same says whether two states are the same, whatever their versions.
 func (s State) Same(t State) bool { return s.ID == t.ID }
 
-// pinned are the packages that hotpatches are built against.
-func (c *Catalog) pinned(inv *Inventory) map[string]bool {
-	names := map[string]bool{}
-	for _, n := range inv.Pinned {
-		names[n] = true
-	}
-	if len(names) > 0 {
-		return names
-	}
-	for i := range c.Releases {
-		if r := &c.Releases[i]; r.Kind == Baseline {
-			for k := range r.Artifacts {
-				names[r.Artifacts[k].Package] = true
-			}
-		}
-	}
-	return names
-}
-
 // has says whether a package is installed, on the host or in a container.
 func (inv *Inventory) has(name string) bool {
 	return slices.ContainsFunc(inv.Packages, func(p Package) bool { return p.Name == name })

@@ -9,91 +9,46 @@ import (
 	"hotpatch/internal/deb"
 )
 
-// view is one machine as a catalogue sees it: the packages of the host itself
-// (not of containers) by name, without those that the policy leaves alone.
-type view struct {
-	c        *Catalog
-	inv      *Inventory
-	policy   *Policy
-	now      time.Time
-	packages map[string]*Package
-}
-
-func (c *Catalog) view(inv *Inventory, p *Policy, now time.Time) *view {
-	if p == nil {
-		p = &Policy{}
-	}
-	v := &view{c: c, inv: inv, policy: p, now: now, packages: make(map[string]*Package, len(inv.Packages))}
-	for i := range inv.Packages {
-		if q := &inv.Packages[i]; q.Root == "" && !slices.Contains(p.Exclude, q.Name) {
-			v.packages[q.Name] = q
-		}
-	}
-	return v
-}
-
 // Position measures which baseline, hotpatch and companions a machine matches.
 // The newest baseline wins to which everything on disk belongs; when there is
 // none, the one from which the fewest packages stray.
 func (c *Catalog) Position(inv *Inventory, p *Policy, now time.Time) Position {
-	v := c.view(inv, p, now)
+	return c.index().view(inv, p, now).position()
+}
+
+func (v *view) position() Position {
 	var best Position
+	var at *Release
 	for _, b := range slices.Backward(v.published(func(r *Release) bool { return r.Kind == Baseline })) {
 		strays := v.strays(v.track(b))
-		if best.Baseline == "" || len(strays) < len(best.Strays) {
-			best = Position{Baseline: b.ID, Strays: strays}
+		if at == nil || len(strays) < len(best.Strays) {
+			best, at = Position{Baseline: b.ID, Strays: strays}, b
 		}
 		if len(strays) == 0 {
 			break
 		}
 	}
-	if b := c.Release(best.Baseline); b != nil {
-		v.climb(&best, v.track(b))
+	if at != nil {
+		v.climb(&best, v.track(at))
 	}
 	return best
 }
 
-// published lists what has ever reached machines, also what was paused or
-// recalled since: a machine may have it.
-func (v *view) published(want func(*Release) bool) []*Release {
-	var out []*Release
-	for i := range v.c.Releases {
-		r := &v.c.Releases[i]
-		if r.reached() && !r.Available.After(v.now) && want(r) {
-			out = append(out, r)
-		}
-	}
-	slices.SortStableFunc(out, compareReleases)
-	return out
-}
-
-// track is a baseline and everything that keeps a machine on it, in order.
-func (v *view) track(b *Release) []*Release {
-	return append([]*Release{b}, v.published(func(r *Release) bool {
-		return r.Baseline == b.ID && (r.Kind == Hotpatch || r.Kind == Companion)
-	})...)
-}
-
 // strays are the managed packages that no release of the track has as they are.
 func (v *view) strays(track []*Release) []Stray {
-	pinned := v.c.pinned(v.inv)
-	managed, matched := map[string]bool{}, map[string]bool{}
-	for _, r := range track {
-		for i := range r.Artifacts {
-			a := &r.Artifacts[i]
-			managed[a.Package] = true
-			if q := v.packages[a.Package]; q != nil && a.matches(q) {
-				matched[a.Package] = true
+	pinned := v.pinnedBy(v.inv)
+	var out []Stray
+	for _, name := range v.names {
+		q, managed, matched := v.packages[name], pinned(name), false
+		for _, r := range track {
+			for _, a := range v.of[r.ID][name] {
+				managed, matched = true, matched || a.matches(q)
 			}
 		}
-	}
-	var out []Stray
-	for name, q := range v.packages {
-		if (managed[name] || pinned[name]) && !matched[name] {
+		if managed && !matched {
 			out = append(out, v.stray(q))
 		}
 	}
-	slices.SortFunc(out, func(a, b Stray) int { return cmp.Compare(a.Package, b.Package) })
 	return out
 }
 
@@ -102,8 +57,8 @@ func (v *view) strays(track []*Release) []Stray {
 func (v *view) stray(q *Package) Stray {
 	s := Stray{Package: q.Name, Version: q.Version, Why: "no release of the track has it like this"}
 	for _, r := range v.published(func(*Release) bool { return true }) {
-		for i := range r.Artifacts {
-			if !r.Artifacts[i].matches(q) {
+		for _, a := range v.of[r.ID][q.Name] {
+			if !a.matches(q) {
 				continue
 			}
 			if r.Kind != Cold && r.Kind != Outside && s.Release != "" {
@@ -160,21 +115,15 @@ func (v *view) climb(p *Position, track []*Release) {
 	}
 }
 
-// relevant says whether the machine has a package of the release.
-func (v *view) relevant(r *Release) bool {
-	return slices.ContainsFunc(r.Artifacts, func(a Artifact) bool { return v.packages[a.Package] != nil })
-}
-
 // inPlace says whether what a release brings is there: on disk (but for
 // memory-only machines) and in every process. later are the releases that
 // carry it on, r first.
 func (v *view) inPlace(r *Release, later []*Release) bool {
-	for i := range r.Artifacts {
-		a := &r.Artifacts[i]
+	if v.policy.Disk == MemoryOnly && (r.Kind == Hotpatch || r.Kind == Companion) {
+		return len(v.behind(r, later)) == 0
+	}
+	for _, a := range v.mine(r) {
 		q := v.packages[a.Package]
-		if q == nil || v.policy.Disk == MemoryOnly && r.Kind != Baseline && r.Kind != Cold {
-			continue
-		}
 		if !a.matches(q) && !newer(q.Version, a.Fixed) {
 			return false
 		}
@@ -193,11 +142,9 @@ func newer(a, b string) bool {
 // its bundle, lacks nothing.
 func (v *view) behind(r *Release, later []*Release) []Stale {
 	concerned := map[string]string{} // path → package
-	for i := range r.Artifacts {
-		if a := &r.Artifacts[i]; v.packages[a.Package] != nil {
-			for _, g := range a.Images {
-				concerned[g.Path] = a.Package
-			}
+	for _, a := range v.mine(r) {
+		for _, g := range a.Images {
+			concerned[g.Path] = a.Package
 		}
 	}
 	var out []Stale
@@ -211,10 +158,10 @@ func (v *view) behind(r *Release, later []*Release) []Stale {
 			if !ok {
 				continue
 			}
-			if has, _ := has(p, g, name, later); has {
+			if ok, _ := v.has(p, g, name, later); ok {
 				continue
 			}
-			_, bundle := has(p, g, name, []*Release{r})
+			_, bundle := v.has(p, g, name, []*Release{r})
 			out = append(out, Stale{PID: p.PID, Started: p.Started, Unit: p.unit(), Path: g.Path, Package: name,
 				BuildID: g.BuildID, Bundle: bundle, Release: r.ID})
 		}
@@ -224,13 +171,9 @@ func (v *view) behind(r *Release, later []*Release) []Stale {
 
 // has says whether a process has, at image g of a package, what one of the
 // releases brings; if not, which bundle would bring it.
-func has(p *Process, g Loaded, name string, releases []*Release) (ok bool, bundle Digest) {
+func (v *view) has(p *Process, g Loaded, name string, releases []*Release) (ok bool, bundle Digest) {
 	for _, r := range releases {
-		for i := range r.Artifacts {
-			a := &r.Artifacts[i]
-			if a.Package != name {
-				continue
-			}
+		for _, a := range v.of[r.ID][name] {
 			for _, c := range a.Images {
 				switch {
 				case c.Path != g.Path:
@@ -252,15 +195,12 @@ func has(p *Process, g Loaded, name string, releases []*Release) (ok bool, bundl
 func (v *view) stale(track []*Release) []Stale {
 	var out []Stale
 	for i, r := range slices.Backward(track) {
-		onDisk := slices.ContainsFunc(r.Artifacts, func(a Artifact) bool {
-			q := v.packages[a.Package]
-			return q != nil && a.matches(q)
-		})
+		onDisk := slices.ContainsFunc(v.mine(r), func(a *Artifact) bool { return a.matches(v.packages[a.Package]) })
 		if !onDisk {
 			continue
 		}
 		for _, s := range v.behind(r, track[i:]) {
-			if q := v.packages[s.Package]; !r.matches(q) {
+			if !v.matches(r, v.packages[s.Package]) {
 				continue // this package is on disk as another release has it
 			}
 			if !slices.ContainsFunc(out, func(o Stale) bool { return o.PID == s.PID && o.Path == s.Path }) {
@@ -272,8 +212,8 @@ func (v *view) stale(track []*Release) []Stale {
 	return out
 }
 
-func (r *Release) matches(q *Package) bool {
-	return slices.ContainsFunc(r.Artifacts, func(a Artifact) bool { return a.matches(q) })
+func (v *view) matches(r *Release, q *Package) bool {
+	return slices.ContainsFunc(v.of[r.ID][q.Name], func(a *Artifact) bool { return a.matches(q) })
 }
 
 // unit names what a restart of the process would restart.

@@ -47,9 +47,10 @@ func (c *Catalog) Preview(id ReleaseID, machines []Machine, now time.Time) (Prev
 	if r.Available.After(now) {
 		r.Available = now
 	}
-	holes := as.holesOf(r, now)
+	x := as.index()
+	holes := x.holesOf(r, now)
 	for i := range machines {
-		as.previewOn(&p, r, holes, &machines[i], now)
+		x.previewOn(&p, r, holes, &machines[i], now)
 	}
 	for _, list := range [][]string{p.WouldEject, p.RestartNow, p.VulnerableIfDeferred, p.OutsideWindow} {
 		slices.Sort(list)
@@ -60,7 +61,7 @@ func (c *Catalog) Preview(id ReleaseID, machines []Machine, now time.Time) (Prev
 		}
 	}
 	if len(p.WouldEject) > 0 {
-		s := &assessor{view: as.view(machines[0].Inventory, nil, now)}
+		s := &assessor{view: x.view(machines[0].Inventory, nil, now)}
 		p.ExtraRestartsUntil = s.rejoin(now).At
 	}
 	return p, nil
@@ -69,13 +70,13 @@ func (c *Catalog) Preview(id ReleaseID, machines []Machine, now time.Time) (Prev
 func (c *Catalog) ejectsSomebody(r *Release) bool { return r.Kind == Cold }
 
 // previewOn adds one machine.
-func (c *Catalog) previewOn(p *Preview, r *Release, holes []*hole, m *Machine, now time.Time) {
-	v := c.view(m.Inventory, &m.Policy, now)
+func (x *index) previewOn(p *Preview, r *Release, holes []*hole, m *Machine, now time.Time) {
+	v := x.view(m.Inventory, &m.Policy, now)
 	host := m.Inventory.Host
 	concerned := r.Scope.Includes(m.Inventory) && v.relevant(r) && !v.inPlace(r, []*Release{r})
 	onTrack := false
 	if m.Enrolment.Intent.OnProgram() {
-		pos := c.Position(m.Inventory, &m.Policy, now)
+		pos := v.position()
 		onTrack = pos.OnTrack()
 		if r.Kind == Hotpatch || r.Kind == Companion {
 			concerned = concerned && onTrack && pos.Baseline == r.Baseline
@@ -83,7 +84,7 @@ func (c *Catalog) previewOn(p *Preview, r *Release, holes []*hole, m *Machine, n
 	} else if r.Kind == Hotpatch || r.Kind == Companion {
 		concerned = false
 	}
-	ejects := concerned && m.Enrolment.Intent.OnProgram() && c.Effect(r, m.Inventory) == Ejects
+	ejects := concerned && m.Enrolment.Intent.OnProgram() && x.c.Effect(r, m.Inventory) == Ejects
 	switch {
 	case ejects:
 		// Also a machine that is off the track: approving is for all it names.
@@ -107,9 +108,9 @@ func (c *Catalog) previewOn(p *Preview, r *Release, holes []*hole, m *Machine, n
 }
 
 // holesOf are those that r closes.
-func (c *Catalog) holesOf(r *Release, now time.Time) []*hole {
+func (x *index) holesOf(r *Release, now time.Time) []*hole {
 	cves := r.CVEs()
-	return slices.DeleteFunc(c.view(&Inventory{}, nil, now).holes(), func(h *hole) bool { return !slices.Contains(cves, h.cve) })
+	return slices.DeleteFunc(x.view(&Inventory{}, nil, now).holes(), func(h *hole) bool { return !slices.Contains(cves, h.cve) })
 }
 
 // exposedTo: one of the holes is open on the machine, or may be.

@@ -94,11 +94,12 @@ func (c *Catalog) Narrow(id ReleaseID, to Scope, machines []Machine, by, reason 
 	}
 	inc := Incident{Release: id, At: now, By: by, Reason: reason, From: old.Scope, To: to,
 		Machines: []string{}, Installed: []string{}, Staged: []string{}, Exposed: []string{}, Ejected: []string{}}
-	holes := c.holesOf(old, now)
+	x := c.index()
+	holes := x.holesOf(old, now)
 	for i := range machines {
 		m := &machines[i]
 		if old.Scope.Includes(m.Inventory) && !to.Includes(m.Inventory) {
-			c.fallsOut(&inc, old, holes, m, now)
+			x.fallsOut(&inc, old, holes, m, now)
 		}
 	}
 	for _, list := range [][]string{inc.Machines, inc.Installed, inc.Staged, inc.Exposed, inc.Ejected} {
@@ -116,13 +117,13 @@ func (r *Release) reached() bool {
 	return r.published() || was && (r.Life.State == Recalled || r.Life.State == Paused)
 }
 
-func (c *Catalog) fallsOut(inc *Incident, r *Release, holes []*hole, m *Machine, now time.Time) {
+func (x *index) fallsOut(inc *Incident, r *Release, holes []*hole, m *Machine, now time.Time) {
 	host := m.Inventory.Host
 	inc.Machines = append(inc.Machines, host)
-	v := c.view(m.Inventory, &m.Policy, now)
+	v := x.view(m.Inventory, &m.Policy, now)
 	if v.relevant(r) && v.inPlace(r, []*Release{r}) {
 		inc.Installed = append(inc.Installed, host)
-		if pos := c.Position(m.Inventory, &m.Policy, now); m.Enrolment.Intent.OnProgram() && !pos.OnTrack() {
+		if pos := v.position(); m.Enrolment.Intent.OnProgram() && !pos.OnTrack() {
 			inc.Ejected = append(inc.Ejected, host)
 		}
 	} else if exposedTo(holes, m.Inventory) {

@@ -150,9 +150,9 @@ func (c *Catalog) Effect(r *Release, inv *Inventory) Effect {
 	case Companion:
 		return Neutral
 	case Outside:
-		pinned := c.pinned(inv)
+		pinned := c.index().pinnedBy(inv)
 		for i := range r.Artifacts {
-			if pinned[r.Artifacts[i].Package] && inv.has(r.Artifacts[i].Package) {
+			if pinned(r.Artifacts[i].Package) && inv.has(r.Artifacts[i].Package) {
 				return Ejects
 			}
 		}

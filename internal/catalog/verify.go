@@ -72,8 +72,7 @@ func (c *Catalog) Verify(inv *Inventory, id ReleaseID, memoryOnly bool) ([]Misma
 	if r == nil {
 		return nil, unknownRelease(id)
 	}
-	v := c.view(inv, nil, r.Available)
-	v.now = inv.Taken
+	v := c.index().view(inv, nil, inv.Taken)
 	later := []*Release{r}
 	if b := c.Release(r.Baseline); b != nil && r.Kind != Cold {
 		if track := v.track(b); slices.Contains(track, r) {
@@ -83,11 +82,10 @@ func (c *Catalog) Verify(inv *Inventory, id ReleaseID, memoryOnly bool) ([]Misma
 		later = append(later, v.track(r)[1:]...)
 	}
 	out := []Mismatch{}
-	for i := range r.Artifacts {
-		a := &r.Artifacts[i]
+	for _, a := range v.mine(r) {
 		q := v.packages[a.Package]
-		if q == nil || memoryOnly && r.Kind != Baseline || a.matches(q) ||
-			slices.ContainsFunc(later, func(l *Release) bool { return l.matches(q) }) {
+		if memoryOnly && r.Kind != Baseline || a.matches(q) ||
+			slices.ContainsFunc(later, func(l *Release) bool { return v.matches(l, q) }) {
 			continue
 		}
 		out = append(out, onDisk(a, q))
