@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"sort"
 
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
@@ -16,6 +15,7 @@ type Code struct {
 	Funcs []*Func // by Lo; those of the image and code that nothing describes
 
 	lows   []image.Addr // Funcs[i].Lo, for searching
+	index  image.Index  // over lows
 	starts []image.Addr // known first addresses of objects, sorted
 	heads  []image.Addr // those whose address is taken, not only accessed
 }
@@ -80,7 +80,7 @@ type Ref struct {
 
 // At is the function that holds a, nil when none does.
 func (c *Code) At(a image.Addr) *Func {
-	k := sort.Search(len(c.lows), func(i int) bool { return c.lows[i] > a }) - 1
+	k := c.index.Find(a)
 	if k >= 0 && a < c.Funcs[k].Hi {
 		return c.Funcs[k]
 	}
@@ -89,7 +89,7 @@ func (c *Code) At(a image.Addr) *Func {
 
 // Entry is the function that starts at a, nil when none does.
 func (c *Code) Entry(a image.Addr) *Func {
-	if k, ok := slices.BinarySearch(c.lows, a); ok {
+	if k := c.index.Find(a); k >= 0 && c.lows[k] == a {
 		return c.Funcs[k]
 	}
 	return nil
@@ -158,8 +158,11 @@ func (c *Code) next(starts []image.Addr, a image.Addr) image.Addr {
 // decode decodes every function of m and the code that nothing describes.
 func decode(m *image.Image) *Code {
 	c := &Code{Image: m}
-	for _, f := range m.Funcs {
-		c.Funcs = append(c.Funcs, &Func{Lo: f.Lo, Hi: f.Hi, Names: f.Names, Source: f.Source, LSDA: f.LSDA, Fragment: f.Fragment})
+	c.Funcs = make([]*Func, 0, len(m.Funcs))
+	store := make([]Func, len(m.Funcs))
+	for i, f := range m.Funcs {
+		store[i] = Func{Lo: f.Lo, Hi: f.Hi, Names: f.Names, Source: f.Source, LSDA: f.LSDA, Fragment: f.Fragment}
+		c.Funcs = append(c.Funcs, &store[i])
 	}
 	for _, g := range m.Gaps() {
 		c.Funcs = append(c.Funcs, c.cut(g)...)
@@ -171,6 +174,7 @@ func decode(m *image.Image) *Code {
 		f.Index = i
 		c.lows[i] = f.Lo
 	}
+	c.index = image.NewIndex(c.lows)
 	for _, f := range c.Funcs {
 		c.normalise(f, &w)
 	}
@@ -221,13 +225,16 @@ func (c *Code) cut(g image.Range) []*Func {
 }
 
 // scan calls fn for every instruction of f with its offset; ref is nil when it
-// refers to nothing outside. A byte that is no instruction has Len 0.
+// refers to nothing outside. A byte that is no instruction has Len 0. What in
+// and ref point to is good for the call only.
 func (c *Code) scan(f *Func, code []byte, fn func(at int, in *arch.Inst, ref *Ref)) {
 	var ref Ref
+	var in arch.Inst
+	var err error
 	for at := 0; at < len(code); {
-		in, err := arch.Decode(code[at:])
+		in, err = arch.Decode(code[at:])
 		if err != nil {
-			fn(at, &arch.Inst{}, nil)
+			fn(at, &in, nil) // the zero Inst
 			at++
 			continue
 		}

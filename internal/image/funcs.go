@@ -49,7 +49,7 @@ func (m *Image) cutFuncs() error {
 		f.Index = i
 		keys[i] = f.Lo
 	}
-	m.Funcs, m.funcIndex = funcs, newIndex(keys)
+	m.Funcs, m.funcIndex = funcs, NewIndex(keys)
 	m.nameFuncs()
 	return nil
 }
@@ -136,7 +136,7 @@ func (s *Symbol) funcName() string {
 
 // FuncAt is the function whose range holds a, nil when there is none.
 func (m *Image) FuncAt(a Addr) *Func {
-	if i := m.funcIndex.find(a); i >= 0 && a < m.Funcs[i].Hi {
+	if i := m.funcIndex.Find(a); i >= 0 && a < m.Funcs[i].Hi {
 		return m.Funcs[i]
 	}
 	return nil

@@ -108,11 +108,11 @@ type Image struct {
 	hasDWARF  bool
 	frames    []FDE
 
-	sectionIndex index // over mapped
+	sectionIndex Index // over mapped
 	mapped       []*Section
-	funcIndex    index
-	relocIndex   index
-	symbolIndex  index // over Symbols[:addressed]
+	funcIndex    Index
+	relocIndex   Index
+	symbolIndex  Index // over Symbols[:addressed]
 	addressed    int   // symbols that are addresses; those of TLS follow
 	dynamic      map[string]int
 	pltNames     map[Addr]Import

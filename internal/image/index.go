@@ -2,18 +2,19 @@ package image
 
 import "sort"
 
-// index finds the last of many sorted addresses that is not above a given one.
+// Index finds the last of many sorted addresses that is not above a given one.
 // It cuts the address range into about as many equal buckets as there are
 // keys, so that a lookup searches a handful of keys; one bucket full of them
 // costs a binary search.
-type index struct {
+type Index struct {
 	keys  []Addr
 	first []uint32 // first[b]: number of keys in the buckets before b
 	shift uint
 }
 
-func newIndex(keys []Addr) index {
-	x := index{keys: keys}
+// NewIndex makes an index of keys, which are sorted and not changed afterwards.
+func NewIndex(keys []Addr) Index {
+	x := Index{keys: keys}
 	if len(keys) == 0 {
 		return x
 	}
@@ -31,10 +32,10 @@ func newIndex(keys []Addr) index {
 	return x
 }
 
-func (x *index) bucket(a Addr) Addr { return (a - x.keys[0]) >> x.shift }
+func (x *Index) bucket(a Addr) Addr { return (a - x.keys[0]) >> x.shift }
 
-// find is the position of the last key <= a, -1 when there is none.
-func (x *index) find(a Addr) int {
+// Find is the position of the last key <= a, -1 when there is none.
+func (x *Index) Find(a Addr) int {
 	n := len(x.keys)
 	if n == 0 || a < x.keys[0] {
 		return -1

@@ -25,7 +25,7 @@ func TestIndexFindsAsBinarySearchDoes(t *testing.T) {
 					keys = append(keys, make(i))
 				}
 				slices.Sort(keys)
-				x := newIndex(keys)
+				x := NewIndex(keys)
 				if len(x.first) > 2*n+18 {
 					t.Fatalf("%d buckets for %d keys", len(x.first), n)
 				}
@@ -35,8 +35,8 @@ func TestIndexFindsAsBinarySearchDoes(t *testing.T) {
 				}
 				for _, a := range probe {
 					want := sort.Search(n, func(i int) bool { return keys[i] > a }) - 1
-					if got := x.find(a); got != want {
-						t.Fatalf("%d keys: find(%#x) is %d, want %d", n, a, got, want)
+					if got := x.Find(a); got != want {
+						t.Fatalf("%d keys: Find(%#x) is %d, want %d", n, a, got, want)
 					}
 				}
 			}

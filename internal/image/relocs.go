@@ -33,7 +33,7 @@ func (m *Image) readRelocs(f *file) error {
 	for i := range m.Relocs {
 		keys[i] = m.Relocs[i].At
 	}
-	m.relocIndex = newIndex(keys)
+	m.relocIndex = NewIndex(keys)
 	m.findSlots()
 	return nil
 }
@@ -139,7 +139,7 @@ func setImport(to map[Import]Addr, name, version string, a Addr) {
 
 // RelocAt is the relocation that writes the 8 bytes at a, nil when there is none.
 func (m *Image) RelocAt(a Addr) *Reloc {
-	if i := m.relocIndex.find(a); i >= 0 && m.Relocs[i].At == a {
+	if i := m.relocIndex.Find(a); i >= 0 && m.Relocs[i].At == a {
 		return &m.Relocs[i]
 	}
 	return nil
@@ -160,7 +160,7 @@ func (m *Image) relocsBefore(a Addr) int {
 	if a == 0 {
 		return 0
 	}
-	return m.relocIndex.find(a-1) + 1
+	return m.relocIndex.Find(a-1) + 1
 }
 
 // GOTOf is the slot that GLOB_DAT or JUMP_SLOT fills with name (any version

@@ -65,7 +65,7 @@ func (m *Image) readSections(f *file) error {
 		m.mapped = append(m.mapped, s)
 		keys = append(keys, s.Addr)
 	}
-	m.sectionIndex = newIndex(keys)
+	m.sectionIndex = NewIndex(keys)
 	return nil
 }
 
@@ -152,7 +152,7 @@ func buildIDNote(b []byte) []byte {
 // SectionAt is the section that holds a; the end address of a section belongs
 // to it when nothing else starts there. nil: none.
 func (m *Image) SectionAt(a Addr) *Section {
-	i := m.sectionIndex.find(a)
+	i := m.sectionIndex.Find(a)
 	if i < 0 {
 		return nil
 	}

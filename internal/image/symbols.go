@@ -78,7 +78,7 @@ func (m *Image) setSymbols(all []Symbol) {
 			}
 		}
 	}
-	m.symbolIndex = newIndex(keys)
+	m.symbolIndex = NewIndex(keys)
 }
 
 func isTLS(s Symbol) int {
@@ -267,7 +267,7 @@ func readVerneed(b []byte, off, aux uint64, left *uint64, str stringTable, names
 // SymbolsAt are the symbols with exactly this address. The slice must not be
 // written.
 func (m *Image) SymbolsAt(a Addr) []Symbol {
-	hi := m.symbolIndex.find(a) + 1
+	hi := m.symbolIndex.Find(a) + 1
 	lo := hi
 	for lo > 0 && m.Symbols[lo-1].Addr == a {
 		lo--
