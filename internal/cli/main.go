@@ -22,6 +22,7 @@ import (
 const (
 	groupMake = "make"
 	groupHost = "host"
+	groupRepo = "repo"
 	groupTry  = "try"
 )
 
@@ -125,6 +126,7 @@ Exit codes: 0 done · 1 error · 2 usage · 3 refused, nothing changed ·
 	root.AddGroup(
 		&cobra.Group{ID: groupMake, Title: "Make a hotpatch:"},
 		&cobra.Group{ID: groupHost, Title: "Use it on this host:"},
+		&cobra.Group{ID: groupRepo, Title: "Publish for many hosts:"},
 		&cobra.Group{ID: groupTry, Title: "Try and help:"},
 	)
 	in := func(group string, cmds ...*cobra.Command) {
@@ -136,6 +138,7 @@ Exit codes: 0 done · 1 error · 2 usage · 3 refused, nothing changed ·
 	}
 	in(groupMake, a.buildCmd(), a.inspectCmd(), a.reviewCmd(), a.parityCmd(), a.debuginfoCmd())
 	in(groupHost, a.applyCmd(), a.revertCmd(), a.watchCmd(), a.statusCmd(), a.doctorCmd(), a.hostCmd(), a.agentCmd())
+	in(groupRepo, a.repoCmd())
 	in(groupTry, a.demoCmd(), a.versionCmd())
 	root.AddCommand(a.manCmd())
 	root.SetCompletionCommandGroupID(groupTry)

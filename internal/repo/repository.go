@@ -415,6 +415,14 @@ func (r *Repo) Warnings() []string {
 	return warnings(r.t.expiries(), r.now(), r.settings.lifetime)
 }
 
+// Expiries is when each role's metadata expires, the soonest first.
+func (r *Repo) Expiries() []Expiry {
+	if r.t == nil {
+		return nil
+	}
+	return r.t.expiries()
+}
+
 // FirstRoot is the root file that clients can start from: every later one is
 // reached from it.
 func (r *Repo) FirstRoot() string { return r.public(metadataPath(Root, 1)) }
