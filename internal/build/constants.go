@@ -82,7 +82,10 @@ func (e *emitter) walks(f *diff.Func, k int) bool {
 	if from, beforeInBase := e.place(before); inBase == beforeInBase && (!inBase || to-from == t-before) {
 		return false
 	}
-	w := e.d.Walks(f, k)
+	if e.walker == nil {
+		e.walker = e.d.Walker()
+	}
+	w := e.walker.Walk(f, k)
 	switch {
 	case !w.Compared(), len(w.From) == 0 && !w.Elsewhere:
 		return false

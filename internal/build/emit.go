@@ -42,6 +42,7 @@ type emitter struct {
 	varEnd image.Addr     // end of the last one
 	h      handlers
 	ifuncs map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
+	walker *diff.Walker              // made when needed
 }
 
 // What has no place in the fixed image's read-execute span is numbered in

@@ -14,6 +14,8 @@ import (
 type shift struct {
 	fn       *Func // fixed
 	from, to int64
+	at       image.Addr // of the instruction
+	reg      int        // the displacement is from it
 }
 
 func (s shift) delta() int64 { return s.to - s.from }
@@ -23,6 +25,9 @@ type drift struct {
 	fields []shift // displacements from a register
 	sizes  []shift // sizes passed to an allocator
 }
+
+// fewFields is how many places have to agree on a distance.
+const fewFields = 4
 
 // findDrift looks through the aligned instructions of all changed pairs. Pairs
 // that may be of different functions say nothing.
@@ -44,10 +49,10 @@ func (d *Diff) findDrift() {
 				continue
 			}
 			if s.disp != t.disp && isField(s) && isField(t) {
-				fields = append(fields, shift{b, int64(s.disp), int64(t.disp)})
+				fields = append(fields, shift{b, int64(s.disp), int64(t.disp), b.Lo + image.Addr(t.at), int(t.in.Base)})
 			}
 			if s.imm != t.imm && resized(s.imm, t.imm) && allocates(d.Fixed, b, y, p[1]) {
-				sizes = append(sizes, shift{b, s.imm, t.imm})
+				sizes = append(sizes, shift{fn: b, from: s.imm, to: t.imm})
 			}
 		}
 		d.drift.fields = append(d.drift.fields, unswapped(fields)...)
@@ -72,7 +77,7 @@ func unswapped(all []shift) []shift {
 			if t.from == s.to && t.to == s.from {
 				back++
 			}
-			if k < i && t == s {
+			if k < i && t.from == s.from && t.to == s.to {
 				same++
 			}
 		}
@@ -159,6 +164,10 @@ func allocates(c *Code, f *Func, y []token, at int) bool {
 // padding, leave no such sign.
 func (d *Diff) Drift() string {
 	fields := slices.Clone(d.drift.fields)
+	if len(fields) >= fewFields {
+		c := d.confines()
+		fields = slices.DeleteFunc(fields, func(s shift) bool { return c.pointer(s.fn, s.at, s.reg) })
+	}
 	slices.SortFunc(fields, func(a, b shift) int {
 		return cmp.Or(cmp.Compare(a.delta(), b.delta()), cmp.Compare(a.fn.Index, b.fn.Index), cmp.Compare(a.from, b.from))
 	})
@@ -169,11 +178,11 @@ func (d *Diff) Drift() string {
 			if j == i || fields[j].fn != fields[j-1].fn {
 				functions++
 			}
-			if j == i || fields[j] != fields[j-1] {
+			if j == i || fields[j].fn != fields[j-1].fn || fields[j].from != fields[j-1].from {
 				places++
 			}
 		}
-		if places >= 4 && functions >= 2 && places > most {
+		if places >= fewFields && functions >= 2 && places > most {
 			most = places
 			text = fmt.Sprintf("%d member accesses in %d functions moved by %+d bytes (in %s, %#x became %#x)",
 				places, functions, fields[i].delta(), fields[i].fn.Name(), fields[i].from, fields[i].to)

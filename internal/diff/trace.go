@@ -117,20 +117,24 @@ func (w *trace) decode(g *Func, bit func(*Func, int) int) {
 	})
 }
 
-// connect finds where control goes from every instruction. A jump through a
-// register goes to every place that the switch tables of the functions lead to.
+// connect finds where control goes from every instruction. A switch of which
+// the table is not clear goes to every place that any of them leads to.
 func (w *trace) connect(all []*Func) {
+	tables := map[image.Addr][]int{}
 	var cases []int
 	for _, g := range all {
 		for k := range g.Refs {
-			if r := &g.Refs[k]; r.Kind == Lea && r.Class == image.ROData {
-				inside := func(a image.Addr) bool { _, ok := w.index[a]; return ok }
-				for _, t := range w.c.JumpTable(g, r.Target, inside) {
-					if i, ok := w.index[t]; ok {
-						cases = append(cases, i)
-					}
+			r := &g.Refs[k]
+			if r.Kind != Lea || r.Class != image.ROData || tables[r.Target] != nil {
+				continue
+			}
+			inside := func(a image.Addr) bool { _, ok := w.index[a]; return ok }
+			for _, t := range w.c.JumpTable(g, r.Target, inside) {
+				if i, ok := w.index[t]; ok {
+					tables[r.Target] = append(tables[r.Target], i)
 				}
 			}
+			cases = append(cases, tables[r.Target]...)
 		}
 	}
 	slices.Sort(cases)
@@ -148,10 +152,66 @@ func (w *trace) connect(all []*Func) {
 				}
 			}
 		case s.in.IsJump() && s.in.IsIndirect():
-			// Without tables it may be a tail call, which leaves.
-			s.next = append(s.next, cases...)
+			table, ok := w.switches(i)
+			switch {
+			case !ok: // a call, the last thing to do
+			case len(tables[table]) > 0:
+				s.next = append(s.next, tables[table]...)
+			default:
+				s.next = append(s.next, cases...)
+				w.lost = w.lost || len(cases) == 0
+			}
 		}
 	}
+}
+
+// switches says whether step i jumps to where a distance from a table leads,
+// and to which table, 0 when that is not clear:
+//
+//	movslq (table,case,4),to; add table,to; jmp *to
+func (w *trace) switches(i int) (table image.Addr, ok bool) {
+	_, to := gpr(&w.steps[i].in, w.steps[i].code)
+	const near = 8
+	add := i - 1
+	for ; ; add-- {
+		if to < 0 || add < max(0, i-near) {
+			return 0, false
+		}
+		in := &w.steps[add].in
+		if reg, rm := gpr(in, w.steps[add].code); in.Map == 0 && (in.Op == 0x01 && rm == to || in.Op == 0x03 && reg == to) {
+			break
+		}
+	}
+	for j := add - 1; j >= max(0, add-near); j-- {
+		if in := &w.steps[j].in; in.Map == 0 && in.Op == 0x63 && in.HasMemory() && in.Base >= 0 && in.Base < 16 {
+			return w.loaded(j, int(in.Base)), true
+		}
+	}
+	return 0, true
+}
+
+// loaded is the address that the code above step i takes into register r, 0
+// when something else is the first to change it.
+func (w *trace) loaded(i, r int) image.Addr {
+	for i--; i >= 0; i-- {
+		s := &w.steps[i]
+		reg, rm := gpr(&s.in, s.code)
+		if reg != r && rm != r || s.in.Vector || s.in.Map != 0 {
+			continue
+		}
+		if s.in.Op == 0x8d && s.in.Base == arch.RIP && reg == r {
+			t, _ := s.in.Target(uint64(s.at), s.code)
+			return image.Addr(t)
+		}
+		switch {
+		case s.in.Op == 0x39 || s.in.Op == 0x3b || s.in.Op == 0x85: // compared only
+		case rm == r && (s.in.Op == 0x03 || s.in.Op == 0x8b || s.in.Op == 0x63): // read only
+		case reg == r && (s.in.Op == 0x01 || s.in.Op == 0x89):
+		default:
+			return 0
+		}
+	}
+	return 0
 }
 
 // ends: a call of what ends the program.

@@ -21,7 +21,7 @@ func (w *trace) execute(p *step, s *state) {
 		}
 		return
 	case in.Map == 1:
-		if !executeTwoByte(in, p.code, s, reg, rm) {
+		if !executeTwoByte(p, s, reg, rm) {
 			s.blur()
 		}
 		return
@@ -94,13 +94,19 @@ func (w *trace) executePlain(p *step, s *state, reg, rm int) bool {
 	case op == 0x81 || op == 0x83:
 		w.immediate(p, s, rm)
 	case op < 0x40 && op&7 < 6:
-		w.arithmetic(in, s, reg, rm)
+		w.arithmetic(p, s, reg, rm)
 	case op >= 0xb8 && op <= 0xbf, op == 0x63, op == 0x69, op == 0x6b:
 		s.set(reg, fromElsewhere)
 	case op == 0xc7:
 		w.store(p, s, rm, fromElsewhere)
-	case op >= 0xb0 && op <= 0xb7, op == 0x8a, op == 0x88, op == 0x80, op == 0xc6, op == 0xfe, op == 0x86:
-		s.bytes(reg, rm) // 8-bit operands
+	case op >= 0xb0 && op <= 0xb7, op == 0x8a:
+		s.bytes(p, reg)
+	case op == 0x88, op == 0xc6, op == 0xfe, op == 0x80 && in.Reg() != 7:
+		s.bytes(p, rm)
+	case op == 0x80:
+	case op == 0x86:
+		s.bytes(p, reg)
+		s.bytes(p, rm)
 	case op == 0x87 || op >= 0x91 && op <= 0x97:
 		s.also(reg, fromElsewhere|s.regs[max(rm, 0)])
 		s.also(rm, fromElsewhere|s.regs[max(reg, 0)])
@@ -134,14 +140,26 @@ func (w *trace) executePlain(p *step, s *state, reg, rm int) bool {
 	return true
 }
 
-// bytes: instructions on 8-bit registers, which without REX may be ah to bh.
-func (s *state) bytes(reg, rm int) {
-	for _, r := range []int{reg, rm} {
-		if r >= 0 {
-			s.also(r, fromElsewhere)
-			s.also(r&3, fromElsewhere)
+// bytes: an instruction writes the 8-bit register that a field names: without
+// REX 4 to 7 are ah to bh.
+func (s *state) bytes(p *step, r int) {
+	if r >= 4 && r < 8 && !p.rex() {
+		r -= 4
+	}
+	s.also(r, fromElsewhere)
+}
+
+// rex says whether the instruction has a REX prefix: the last before the opcode.
+func (p *step) rex() bool {
+	for _, b := range p.code[:p.in.Len] {
+		switch {
+		case b&0xf0 == 0x40:
+			return true
+		case b != 0x66 && b != 0xf2 && b != 0xf3 && b != 0x2e && b != 0x3e && b != 0x64 && b != 0x65 && b != 0xf0:
+			return false
 		}
 	}
+	return false
 }
 
 func (s *state) move(n int32) {
@@ -193,9 +211,18 @@ func (w *trace) store(p *step, s *state, rm int, o provenance) {
 		w.keep(at, o)
 	case p.in.Base == rsp:
 		w.keep(lostDepth, o)
-	case w.guests|o != w.guests: // it may be the frame, where that is exposed
+	case w.guests|o != w.guests && s.mayPointToFrame(&p.in):
 		w.guests, w.changed = w.guests|o, true
 	}
+}
+
+// mayPointToFrame: what a caller hands over cannot lead into this frame, nor
+// can the address of a variable.
+func (s *state) mayPointToFrame(in *arch.Inst) bool {
+	if in.Base < 0 || in.Base > 15 {
+		return in.Base != arch.RIP
+	}
+	return s.regs[in.Base]&(fromStack|fromElsewhere) != 0
 }
 
 // load is a mov from a register or from memory.
@@ -270,7 +297,8 @@ func (w *trace) immediate(p *step, s *state, rm int) {
 }
 
 // arithmetic: the eight operations of two registers, or register and memory.
-func (w *trace) arithmetic(in *arch.Inst, s *state, reg, rm int) {
+func (w *trace) arithmetic(p *step, s *state, reg, rm int) {
+	in := &p.in
 	if in.Op&7 >= 4 { // al, eax with a constant
 		if in.Op>>3 != 7 {
 			s.also(rax, fromElsewhere)
@@ -278,8 +306,11 @@ func (w *trace) arithmetic(in *arch.Inst, s *state, reg, rm int) {
 		return
 	}
 	if in.Op&1 == 0 {
-		if in.Op>>3 != 7 {
-			s.bytes(reg, rm)
+		if to := rm; in.Op>>3 != 7 {
+			if in.Op&2 != 0 {
+				to = reg
+			}
+			s.bytes(p, to)
 		}
 		return
 	}
@@ -327,7 +358,8 @@ func (w *trace) call(p *step, s *state) {
 }
 
 // executeTwoByte is for 0F opcodes; false: not understood.
-func executeTwoByte(in *arch.Inst, code []byte, s *state, reg, rm int) bool {
+func executeTwoByte(p *step, s *state, reg, rm int) bool {
+	in := &p.in
 	op := in.Op
 	switch {
 	case op >= 0x40 && op <= 0x4f: // cmov
@@ -339,7 +371,7 @@ func executeTwoByte(in *arch.Inst, code []byte, s *state, reg, rm int) bool {
 	case op == 0xb6 || op == 0xb7 || op == 0xbe || op == 0xbf || op == 0xaf || op == 0xbc || op == 0xbd || op == 0xb8:
 		s.set(reg, fromElsewhere)
 	case op >= 0x90 && op <= 0x9f:
-		s.bytes(-1, rm)
+		s.bytes(p, rm)
 	case op == 0x2c || op == 0x2d || op == 0xd7 || op == 0x50: // to a general register
 		s.set(reg, fromElsewhere)
 	case op == 0x7e:

@@ -35,52 +35,71 @@ type Taken struct {
 // Compared says whether the address is compared with anything.
 func (w Walk) Compared() bool { return len(w.From) > 0 || w.Start || w.Elsewhere }
 
-// Walks analyses what f compares the address with that its reference k takes.
-func (d *Diff) Walks(f *Func, k int) Walk {
+// Walker finds walks. It remembers the last function, since a caller asks for
+// one reference after the other.
+type Walker struct {
+	d     *Diff
+	f     *Func
+	class image.Class
+	t     *trace
+	taken []Taken // by bit: one reference to each address
+}
+
+// Walker makes one; it is not safe for concurrent use.
+func (d *Diff) Walker() *Walker { return &Walker{d: d} }
+
+// look analyses f, telling apart the addresses of one class that it takes.
+func (w *Walker) look(f *Func, class image.Class) {
+	if w.f == f && w.class == class {
+		return
+	}
+	w.f, w.class, w.taken = f, class, nil
+	w.t = traceOf(w.d.Fixed, f, w.d.parts[f], func(g *Func, j int) int {
+		q := &g.Refs[j]
+		if q.Class != class {
+			return -1
+		}
+		for b, t := range w.taken {
+			if t.F.Refs[t.K].Target == q.Target {
+				return b
+			}
+		}
+		if len(w.taken) == maxTracked {
+			return -1
+		}
+		w.taken = append(w.taken, Taken{g, j})
+		return len(w.taken) - 1
+	})
+}
+
+// Walk analyses what f compares the address with that its reference k takes.
+func (w *Walker) Walk(f *Func, k int) Walk {
 	var out Walk
 	r := &f.Refs[k]
 	if r.Kind != Lea {
 		return out
 	}
-	c := d.Fixed
-	sect := c.SectionAt(r.Target)
-	taken := []Taken{{f, k}} // by bit: this one, and one for every other address
-	w := traceOf(c, f, d.parts[f], func(g *Func, j int) int {
-		q := &g.Refs[j]
-		switch {
-		case g == f && j == k:
-			return 0
-		case q.Class != r.Class || c.SectionAt(q.Target) != sect:
-			return -1
-		}
-		for b, t := range taken[1:] {
-			if t.F.Refs[t.K].Target == q.Target {
-				return b + 1
-			}
-		}
-		taken = append(taken, Taken{g, j})
-		return len(taken) - 1
-	})
-	at, ok := w.index[f.Lo+image.Addr(r.At)]
-	if !ok || w.steps[at].bit == 0 || w.lost {
+	w.look(f, r.Class)
+	at, ok := w.t.index[f.Lo+image.Addr(r.At)]
+	if !ok || w.t.steps[at].bit == 0 || w.t.lost {
 		out.Elsewhere = true
 		return out
 	}
-	mine := w.steps[at].bit
-	for i := range w.steps {
-		if !w.states[i].seen {
+	mine := w.t.steps[at].bit
+	for i := range w.t.steps {
+		if !w.t.states[i].seen {
 			continue
 		}
-		x, y, ok := w.compares(i)
+		x, y, ok := w.t.compares(i)
 		if !ok {
-			out.Used = out.Used || w.uses(i, mine)
+			out.Used = out.Used || w.t.uses(i, mine)
 			continue
 		}
 		if x&mine != 0 {
-			out.meet(y, taken, r.Target)
+			w.meet(&out, y, r.Target)
 		}
 		if y&mine != 0 {
-			out.meet(x, taken, r.Target)
+			w.meet(&out, x, r.Target)
 		}
 	}
 	slices.SortFunc(out.From, func(a, b Taken) int { return cmp.Or(a.F.Index-b.F.Index, a.K-b.K) })
@@ -89,8 +108,8 @@ func (d *Diff) Walks(f *Func, k int) Walk {
 }
 
 // meet notes that the address t is compared with a value from the places with.
-func (o *Walk) meet(with provenance, taken []Taken, t image.Addr) {
-	for b, a := range taken[:min(len(taken), maxTracked)] {
+func (w *Walker) meet(o *Walk, with provenance, t image.Addr) {
+	for b, a := range w.taken {
 		if with&(1<<(firstTracked+b)) == 0 {
 			continue
 		}
