@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,6 +75,47 @@ func shippedPackage(t *testing.T, tree string) string {
 	return filepath.Dir(tree)
 }
 
+// pristine is the source of testdata as it is, and the directory of the package
+// that was shipped; both are made once for all tests.
+func pristine(t *testing.T) (dsc, debs string) {
+	t.Helper()
+	need(t, "dpkg-buildpackage", "gcc", "make", "strip")
+	once.Do(func() {
+		dir := tree(t, "", "")
+		made := []string{sourcePackage(t, dir), shippedPackage(t, dir)}
+		if err := os.CopyFS(shared, os.DirFS(filepath.Dir(dir))); err != nil {
+			t.Fatal(err)
+		}
+		once.made = filepath.Base(made[0])
+	})
+	if once.made == "" {
+		skip(t, "the package to compare with could not be made: see the first test")
+	}
+	return filepath.Join(shared, once.made), shared
+}
+
+var once struct {
+	sync.Once
+	made string
+}
+
+// shared is a directory that outlives a test.
+var shared string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "rebuild-test")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		panic(err)
+	}
+	shared = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
 func options(t *testing.T, debs string) rebuild.Options {
 	return rebuild.Options{
 		Output: t.TempDir(), Work: open(t), Debs: []string{debs}, Jobs: 1, Timeout: time.Minute,
@@ -81,10 +123,8 @@ func options(t *testing.T, debs string) rebuild.Options {
 }
 
 func TestSourcePackageIsRebuiltAndCompared(t *testing.T) {
-	need(t, "dpkg-buildpackage", "gcc", "make", "strip")
-	plain := tree(t, "", "")
-	dsc := sourcePackage(t, plain)
-	o := options(t, shippedPackage(t, plain))
+	dsc, debs := pristine(t)
+	o := options(t, debs)
 
 	var steps []string
 	o.Progress = func(pkg, step string) { steps = append(steps, pkg+" "+step) }
@@ -145,8 +185,8 @@ func TestSourcePackageIsRebuiltAndCompared(t *testing.T) {
 // A source that is not the one of the shipped package, in one function: it is
 // named, loses its name, and the types are not trusted.
 func TestTamperedFunctionIsNamedAndNotTrusted(t *testing.T) {
-	need(t, "dpkg-buildpackage", "gcc", "make", "strip")
-	o := options(t, shippedPackage(t, tree(t, "", "")))
+	_, debs := pristine(t)
+	o := options(t, debs)
 	dsc := sourcePackage(t, tree(t, "1000000", "999999"))
 	rep, err := rebuild.Run(context.Background(), []string{dsc}, o)
 	if err != nil {
@@ -169,13 +209,11 @@ func TestTamperedFunctionIsNamedAndNotTrusted(t *testing.T) {
 }
 
 func TestFailuresNameThePackageAndTheStep(t *testing.T) {
-	need(t, "dpkg-buildpackage", "gcc", "make", "strip")
-	shipped := shippedPackage(t, tree(t, "", ""))
+	_, shipped := pristine(t)
 	broken := sourcePackage(t, tree(t, "int main", "#error this cannot be compiled\nint main"))
 	slow := tree(t, "", "")
 	appendTo(t, filepath.Join(slow, "debian/rules"), "\nbuild: wait\nwait:\n\tsleep 300\n")
 	needy := tree(t, "", "")
-	appendTo(t, filepath.Join(needy, "debian/control"), "") // before the first stanza ends
 	control, err := os.ReadFile(filepath.Join(needy, "debian/control"))
 	if err != nil {
 		t.Fatal(err)
@@ -281,8 +319,7 @@ func TestDirectoryClosedToTheBuilderIsRefused(t *testing.T) {
 }
 
 func TestInterruptedRunEndsAndLeavesNoBuildBehind(t *testing.T) {
-	need(t, "dpkg-buildpackage", "gcc", "make", "strip")
-	shipped := shippedPackage(t, tree(t, "", ""))
+	_, shipped := pristine(t)
 	slow := tree(t, "", "")
 	marker := "300.75"
 	appendTo(t, filepath.Join(slow, "debian/rules"), "\nbuild: wait\nwait:\n\tsleep "+marker+"\n")
