@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -107,11 +106,14 @@ func WhyRestart(a *Assessment) string {
 		if len(d.Restarts) == 0 && d.Action != DoRebase && d.Action != DoCatchUp {
 			continue
 		}
-		what := "this machine restarts"
+		what := "This machine restarts"
 		if len(d.Restarts) > 0 && !slices.Contains(d.Restarts, HostUnit) {
 			what = some(d.Restarts, 3) + " will be restarted"
 		}
-		return fmt.Sprintf("%s %s: %s%s.", upper(what), d.when(), d.Why, a.until(d))
+		return fmt.Sprintf("%s %s: %s%s.", what, d.when(), d.Why, a.until(d))
+	}
+	if a.Intent == Suspended {
+		return "Nothing restarts: the enrolment is suspended."
 	}
 	if t := a.Track.OffTrack; t != nil {
 		last := t.Restarts[len(t.Restarts)-1]
@@ -137,6 +139,8 @@ func (d *Due) when() string {
 		return "at no time by itself, for no window is set"
 	case d.Blocked == HeldBack:
 		return "not before the enrolment is resumed"
+	case d.Blocked == WordExpired:
+		return "not before there is a fresh catalogue"
 	case d.At.IsZero():
 		return "at no time by itself, for it fits into no window"
 	}
@@ -159,5 +163,3 @@ func times(n int) string {
 	}
 	return fmt.Sprintf("%d times", n)
 }
-
-func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

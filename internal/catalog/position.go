@@ -64,7 +64,7 @@ func (v *view) stray(q *Package) Stray {
 			if r.Kind != Cold && r.Kind != Outside && s.Release != "" {
 				continue
 			}
-			s.Release, s.Why = r.ID, fmt.Sprintf("it is that of %s (%s)", r.label(), r.Kind)
+			s.Release, s.Why = r.ID, fmt.Sprintf("it is that of the %s release %s", r.Kind, r.label())
 		}
 	}
 	return s

@@ -166,7 +166,7 @@ func (h *history) override(t *rapid.T) {
 }
 
 func (h *history) machine(t *rapid.T) {
-	if len(h.names) > 6 {
+	if len(h.names) > 4 {
 		return
 	}
 	name := fmt.Sprintf("m%d", len(h.names))

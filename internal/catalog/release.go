@@ -167,8 +167,8 @@ func (r *Release) supersedes(o *Release) bool {
 	if r.ID == o.ID || slices.Contains(o.Replaces, r.ID) {
 		return false
 	}
-	if slices.Contains(r.Replaces, o.ID) {
-		return true
+	if slices.Contains(r.Replaces, o.ID) || r.Fixes == o.ID && o.ID != "" {
+		return true // also over an override: nobody is ejected for a fix that does not need it
 	}
 	later := r.Available.After(o.Available)
 	switch {
