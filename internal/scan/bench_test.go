@@ -3,7 +3,9 @@ package scan_test
 import (
 	"context"
 	"os/exec"
+	"syscall"
 	"testing"
+	"time"
 
 	"hotpatch/internal/scan"
 )
@@ -20,6 +22,8 @@ func BenchmarkScan(b *testing.B) {
 	}
 	s := scan.New(scan.Options{})
 	n := 0
+	take(b, s)
+	before := cpu(b)
 	for b.Loop() {
 		x, err := s.Scan(context.Background())
 		if err != nil {
@@ -28,4 +32,15 @@ func BenchmarkScan(b *testing.B) {
 		n = len(x.Processes)
 	}
 	b.ReportMetric(float64(n), "processes")
+	// On a machine that does other things too, this says more than the time.
+	b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/1e6, "cpu-ms/op")
+}
+
+// cpu is the processor time we have used.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

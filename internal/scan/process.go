@@ -71,18 +71,18 @@ func (p *pass) examine(x *Process, tid int) error {
 	if x.Exe, err = os.Readlink(dir + "/exe"); err != nil {
 		return err
 	}
-	cgroup, err := os.ReadFile(dir + "/cgroup")
+	cgroup, err := small(dir + "/cgroup")
 	if err != nil {
 		return err
 	}
-	x.Unit = Unit(string(cgroup))
+	x.Unit = Unit(cgroup)
 	if x.PID == 1 && x.Unit == "" {
 		x.Unit = "init.scope"
 	}
 	// A library may be unloaded between two reads: another look.
 	for range 3 {
 		var ms []proc.Map
-		if ms, err = proc.Maps(tid); err != nil {
+		if ms, err = proc.CodeMaps(tid); err != nil {
 			return err
 		}
 		if len(ms) == 0 {
@@ -97,6 +97,23 @@ func (p *pass) examine(x *Process, tid int) error {
 		}
 	}
 	return err
+}
+
+// small reads a file of /proc in one piece, without the runtime's poller: a
+// thousand of them are read for one scan. Longer than 16 KiB none of those
+// wanted here is.
+func small(name string) (string, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	var b [16 << 10]byte
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return "", &os.PathError{Op: "read", Path: name, Err: err}
+	}
+	return string(b[:n]), nil
 }
 
 // mapped is a file as maps names it. The name is part of it: on devices without
@@ -142,7 +159,7 @@ func (p *pass) images(ms []proc.Map, tid int, r rootOf) (list []Loaded, code int
 	}
 	p.mu.RUnlock()
 	if len(unknown) > 0 {
-		if err := p.identify(ms, tid, r, unknown, known); err != nil {
+		if err := p.identify(tid, r, unknown, known); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -157,17 +174,26 @@ func (p *pass) images(ms []proc.Map, tid int, r rootOf) (list []Loaded, code int
 }
 
 // identify reads build-ids from the process's memory.
-func (p *pass) identify(ms []proc.Map, tid int, r rootOf, unknown []mapped, known map[mapped]found) error {
+func (p *pass) identify(tid int, r rootOf, unknown []mapped, known map[mapped]found) error {
 	mem, err := proc.OpenMem(tid)
 	if err != nil {
 		return err
 	}
 	defer mem.Close()
+	ms, err := proc.Maps(tid)
+	if err != nil {
+		return err
+	}
 	some := make([]proc.Map, 0, 8*len(unknown))
+	there := map[mapped]bool{}
 	for _, m := range ms {
-		if slices.Contains(unknown, mapped{m.Dev, m.Inode, m.Path, r.name}) {
+		if k := (mapped{m.Dev, m.Inode, m.Path, r.name}); slices.Contains(unknown, k) {
 			some = append(some, m)
+			there[k] = true
 		}
+	}
+	if len(there) < len(unknown) {
+		return errChanged // since they were listed
 	}
 	mods, err := proc.ModulesIn(some, mem)
 	if err != nil {

@@ -137,7 +137,7 @@ func start(t *testing.T, name string, attr *syscall.SysProcAttr) int {
 	return cmd.Process.Pid
 }
 
-func take(t *testing.T, s *scan.Scanner) *scan.Snapshot {
+func take(t testing.TB, s *scan.Scanner) *scan.Snapshot {
 	t.Helper()
 	x, err := s.Scan(context.Background())
 	if err != nil {
@@ -260,6 +260,9 @@ func TestWhatCannotBeReadIsUnknownAndNeverFine(t *testing.T) {
 			return nil, errors.New("its memory is locked away")
 		case gone:
 			_ = syscall.Kill(gone, syscall.SIGKILL)
+			for i, err := proc.Read(gone); err == nil && i.Live != 0; i, err = proc.Read(gone) {
+				time.Sleep(time.Millisecond)
+			}
 			return nil, proc.ErrGone
 		}
 		return nil, nil
