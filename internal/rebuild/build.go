@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"hotpatch/internal/deb"
@@ -63,7 +64,7 @@ func (w *worker) buildOnce(ctx context.Context, to string) error {
 	if err := w.room.makeDir(top); err != nil {
 		return err
 	}
-	defer os.RemoveAll(w.room.outside(top))
+	defer w.room.removeDir(top)
 	dsc, err := w.copySource(top)
 	if err != nil {
 		return err
@@ -189,19 +190,23 @@ func (w *worker) copySource(top string) (string, error) {
 	}
 	defer root.Close()
 	for _, name := range names {
-		if err := copyInto(root, name, filepath.Join(from, name)); err != nil {
+		in, err := os.Open(filepath.Join(from, name))
+		if err == nil {
+			err = copyInto(root, name, in)
+		}
+		if err != nil {
 			return "", fmt.Errorf("copy source: %w", err)
 		}
 	}
 	return names[0], nil
 }
 
-func copyInto(root *os.Root, name, from string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
+// copyInto copies a regular file and closes it.
+func copyInto(root *os.Root, name string, in *os.File) error {
 	defer in.Close()
+	if st, err := in.Stat(); err != nil || !st.Mode().IsRegular() {
+		return errors.Join(fmt.Errorf("%s is no regular file", in.Name()), err)
+	}
 	out, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
@@ -227,17 +232,25 @@ func (w *worker) collect(top, to string) error {
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return err
 	}
+	// The builder could leave a link to a file that only root may read: a Root
+	// does not follow it out of the directory.
+	from, err := os.OpenRoot(top)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
 	root, err := os.OpenRoot(tmp)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	for _, name := range names {
-		// The builder could have left a link to a file of root's.
-		if st, err := os.Lstat(name); err != nil || !st.Mode().IsRegular() {
-			return errors.Join(fmt.Errorf("%s is no regular file", name), err)
+		base := filepath.Base(name)
+		in, err := from.OpenFile(base, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return err
 		}
-		if err := copyInto(root, filepath.Base(name), name); err != nil {
+		if err := copyInto(root, base, in); err != nil {
 			return err
 		}
 	}

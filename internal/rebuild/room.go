@@ -95,7 +95,11 @@ func (r *room) run(ctx context.Context, c command) (string, error) {
 		out := &limited{w: f, left: maxLog}
 		cmd.Stdout, cmd.Stderr = out, out
 	}
-	err = cmd.Run()
+	if err = cmd.Start(); err == nil {
+		err = cmd.Wait()
+		// What a build leaves running is of no use to anybody.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
 	if ctx.Err() != nil {
 		return text.String(), context.Cause(ctx)
 	}
@@ -154,17 +158,11 @@ func (r *room) command(ctx context.Context, c command) (*exec.Cmd, error) {
 
 // makeDir makes a directory of the room that the builder owns, empty.
 func (r *room) makeDir(path string) error {
-	base, err := os.OpenRoot(r.base())
+	base, rel, err := r.within(path)
 	if err != nil {
 		return err
 	}
 	defer base.Close()
-	rel := strings.TrimPrefix(filepath.Clean(path), "/")
-	if r.root == "" {
-		if rel, err = filepath.Rel(r.base(), path); err != nil {
-			return err
-		}
-	}
 	if err := base.RemoveAll(rel); err != nil {
 		return err
 	}
@@ -175,6 +173,27 @@ func (r *room) makeDir(path string) error {
 		return base.Chown(rel, nobody, nobody)
 	}
 	return nil
+}
+
+// removeDir removes a directory that makeDir made. What it cannot remove is in
+// nobody's way.
+func (r *room) removeDir(path string) {
+	if base, rel, err := r.within(path); err == nil {
+		_ = base.RemoveAll(rel)
+		_ = base.Close()
+	}
+}
+
+// within is a path of the room as one that no link leads out of.
+func (r *room) within(path string) (base *os.Root, rel string, err error) {
+	rel = strings.TrimPrefix(filepath.Clean(path), "/")
+	if r.root == "" {
+		if rel, err = filepath.Rel(r.base(), path); err != nil {
+			return nil, "", err
+		}
+	}
+	base, err = os.OpenRoot(r.base())
+	return base, rel, err
 }
 
 // base is the directory that the room's files are in, seen from here.
