@@ -43,7 +43,8 @@ func Layouts(base, fixed *image.Image) (out []Layout, known bool, err error) {
 // LayoutsFor is Layouts of the types that code in fixed functions can handle,
 // as far as that is certain: those of the compilation units that hold the
 // functions and their counterparts, or a variable that the functions refer to,
-// directly or through tables. gcc describes in a unit each type that its code
+// directly or through tables. An error says that the types of a function are not
+// known. gcc describes in a unit each type that its code
 // handles, also one that only a cast mentions, and so one behind a void
 // pointer. Where that is not known of every unit concerned, or one of the
 // functions is in none, all types are compared. So they are when nothing tells
@@ -56,7 +57,40 @@ func (d *Diff) LayoutsFor(functions []*Func) (out []Layout, known bool, err erro
 	if l == nil {
 		return nil, false, err
 	}
+	if err == nil {
+		err = l.described(d, functions)
+	}
 	return l.compare(l.reached(d, functions)), true, err
+}
+
+// described is an error for the first function whose types are not known:
+// assembler code, an object compiled without -g, a language whose compiler
+// does not describe all of them.
+func (l *layouts) described(d *Diff, functions []*Func) error {
+	base, fixed := placeUnits(l.base), placeUnits(l.fixed)
+	check := func(p *places, f *Func) error {
+		units := p.holding(f.Lo)
+		if len(units) == 0 {
+			return fmt.Errorf("no types describe the code of %s", f.Name())
+		}
+		for _, u := range units {
+			if u.partial != "" {
+				return fmt.Errorf("the types in the code of %s may be incomplete: %s is %s", f.Name(), u.name, u.partial)
+			}
+		}
+		return nil
+	}
+	for _, f := range functions {
+		if err := check(fixed, f); err != nil {
+			return err
+		}
+		if a := d.BaseOf(f); a != nil {
+			if err := check(base, a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // layouts are the types of both images.

@@ -160,8 +160,8 @@ func TestCodeWithoutTypesHasAllCompared(t *testing.T) {
 	if found, _, _ := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["main"]}); len(found) != 0 {
 		t.Errorf("main of another file: found %v", found)
 	}
-	if found, _, _ := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["_start"]}); len(found) != 1 {
-		t.Errorf("code in no unit: found %v", found)
+	if found, _, err := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["_start"]}); len(found) != 1 || err == nil {
+		t.Errorf("code in no unit: found %v, error %v", found, err)
 	}
 }
 

@@ -37,6 +37,9 @@ type unit struct {
 	// whole says that the unit names every type its code handles. gcc does so
 	// for C and C++: also for types that only a cast or sizeof mentions.
 	whole bool
+	// partial names the producer when code may handle types that the unit does
+	// not describe at all: rustc describes those of variables only.
+	partial string
 }
 
 // placed is a variable.
@@ -196,6 +199,9 @@ func (t *typeReader) start(e *dwarf.Entry) {
 	u.name, _ = e.Val(dwarf.AttrName).(string)
 	producer, _ := e.Val(dwarf.AttrProducer).(string)
 	u.whole = e.Tag == dwarf.TagCompileUnit && strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "-flto")
+	if e.Tag == dwarf.TagCompileUnit && !strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "clang version") && !strings.Contains(producer, "GNU GIMPLE") {
+		u.partial = fmt.Sprintf("made by %q", producer)
+	}
 	if r, err := t.data.Ranges(e); err == nil {
 		u.ranges = r
 	} else {
