@@ -10,15 +10,15 @@ import (
 // compareHandlers marks b, whose code is that of a, when exceptions fare
 // otherwise in it: equal code may catch another type.
 func (d *Diff) compareHandlers(a, b *Func) {
-	if a.LSDA == 0 && b.LSDA == 0 {
-		return
-	}
 	if same, why := d.sameHandlers(a, b); !same {
 		d.mark(b.Index, why)
 	}
 }
 
 func (d *Diff) sameHandlers(a, b *Func) (bool, string) {
+	if a.LSDA == 0 && b.LSDA == 0 {
+		return true, ""
+	}
 	if (a.LSDA == 0) != (b.LSDA == 0) {
 		return false, "handles exceptions on one side only"
 	}

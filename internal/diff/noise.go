@@ -17,6 +17,9 @@ func (d *Diff) findNoise() {
 		if d.state[i] == Changed && d.onlyNoise(b) {
 			d.why[i] = "strings differ in version, date or line number only"
 			d.state[i] = Noise
+		} else if d.state[i] == Changed && d.reencoded(b) {
+			d.why[i] = "the same instructions in other encodings"
+			d.state[i] = Noise
 		}
 	}
 	d.lineNumbers()
@@ -64,6 +67,9 @@ func (d *Diff) lineNumbers() {
 func (d *Diff) moved(f *Func) (by int64, ok bool) {
 	a := d.baseOf[f.Index]
 	if a == nil || len(a.Refs) != len(f.Refs) {
+		return 0, false
+	}
+	if same, _ := d.sameHandlers(a, f); !same {
 		return 0, false
 	}
 	x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, f)
@@ -119,7 +125,8 @@ func (d *Diff) onlyNoise(b *Func) bool {
 			return false
 		}
 	}
-	return true
+	same, _ := d.sameHandlers(a, b)
+	return same
 }
 
 // noiseString compares the strings at ta and tb.
@@ -139,6 +146,11 @@ var noisePieces = sync.OnceValue(func() []*regexp.Regexp {
 	return []*regexp.Regexp{
 		// file.c:123, file.c(123), file.c line 123
 		regexp.MustCompile(`\.(?:c|cc|cpp|cxx|h|hh|hpp|y|l)(?::| ?\(| ?,? ?line )[0-9]+`),
+		// Mon Jan  2 15:04:05 UTC 2006, Mon, 02 Jan 2006 15:04:05 +0000,
+		// 2006-01-02T15:04:05Z
+		regexp.MustCompile(`\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ 0-3]?[0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9](?: [AP]M)?(?: [A-Z]{3,5})? [0-9]{4}\b`),
+		regexp.MustCompile(`\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [ 0-3]?[0-9] (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [0-9]{4} [0-2][0-9]:[0-5][0-9]:[0-5][0-9](?: (?:[+-][0-9]{4}|[A-Z]{3,5}))?`),
+		regexp.MustCompile(`\b(?:19|20)[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?(?:Z|[+-][0-2][0-9]:?[0-5][0-9])?`),
 		// Jan  2 2006, 2 Jan 2006, 2006-01-02, 2006/01/02, 15:04:05
 		regexp.MustCompile(`\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{1,2},?\s+[0-9]{4}\b`),
 		regexp.MustCompile(`\b[0-9]{1,2}\s+(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{4}\b`),

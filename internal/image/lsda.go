@@ -54,7 +54,7 @@ func PCRelative32(encoding byte) bool {
 // Bounds of an LSDA that we believe.
 const (
 	maxCallSites = 1 << 20
-	maxActions   = 1 << 20 // over all call sites
+	maxActions   = 1 << 18 // over all call sites
 )
 
 // LSDA decodes the data at f.LSDA of a function of the image.
@@ -189,8 +189,8 @@ func (r *lsdaReader) chain(at uint64) ([]int64, error) {
 		if off < int64(r.action) || off >= int64(limit) {
 			return nil, fmt.Errorf("action at offset %#x is outside its table", off)
 		}
-		if r.steps++; r.steps > maxActions {
-			return nil, fmt.Errorf("more than %d actions", maxActions)
+		if r.steps++; r.steps > maxActions || len(out) > limit-r.action {
+			return nil, fmt.Errorf("more than %d actions", len(out))
 		}
 		r.off = int(off)
 		filter := r.sleb()
