@@ -37,10 +37,10 @@ func sample() *scan.Snapshot {
 		Processes: []scan.Process{
 			{PID: 1, Started: 1, Comm: "systemd", Exe: "/usr/lib/systemd/systemd", Unit: "init.scope",
 				Images: []scan.Loaded{{Path: "/usr/lib/systemd/systemd", BuildID: a, Package: "systemd", Disk: "252-2", Deleted: true}}},
-			{PID: 7, Started: 7, Comm: "dbus-daemon", UID: 100, Exe: "/usr/bin/dbus-daemon", Unit: "dbus.service",
+			{PID: 7, Started: 7, Comm: "dbus-daemon", Exe: "/usr/bin/dbus-daemon", Unit: "dbus.service",
 				Images: []scan.Loaded{{Path: "/usr/bin/dbus-daemon", BuildID: a, Package: "dbus", Version: "1", Disk: "2", Next: b, Deleted: true}}},
-			{PID: 10, Started: 10, Comm: "nginx", UID: 33, Exe: "/usr/sbin/nginx", Unit: "nginx.service", Images: []scan.Loaded{nginx}},
-			{PID: 11, Started: 11, Comm: "nginx", UID: 33, Exe: "/usr/sbin/nginx", Unit: "nginx.service", Images: []scan.Loaded{nginx}},
+			{PID: 10, Started: 10, Comm: "nginx", Exe: "/usr/sbin/nginx", Unit: "nginx.service", Images: []scan.Loaded{nginx}, Access: &scan.Access{UID: 33, Seccomp: 2}},
+			{PID: 11, Started: 11, Comm: "nginx", Exe: "/usr/sbin/nginx", Unit: "nginx.service", Images: []scan.Loaded{nginx}},
 			{PID: 12, Started: 12, Comm: "nginx", Exe: "/usr/sbin/nginx", Unit: "other.service", Images: []scan.Loaded{nginx},
 				Patches: []scan.Applied{{ID: id, Package: "nginx 1.22.1-9+deb12u10", State: scan.InForce, Images: []string{a}}}},
 			{PID: 13, Started: 13, Comm: "nginx", Exe: "/usr/sbin/nginx", Unit: "session-3.scope", Images: []scan.Loaded{nginx},

@@ -75,15 +75,20 @@ type Process struct {
 	PID     int       `json:"pid"`
 	Started uint64    `json:"started"` // clock ticks since boot
 	Comm    string    `json:"comm"`
-	UID     int       `json:"uid"`
 	Root    string    `json:"root,omitempty"`
 	Exe     string    `json:"exe,omitempty"`
 	Unit    string    `json:"unit,omitempty"` // systemd unit, "" when it has none
-	Seccomp int       `json:"seccomp,omitempty"`
-	Tracer  int       `json:"tracer,omitempty"` // process that debugs it
 	Images  []Loaded  `json:"images,omitempty"`
 	Patches []Applied `json:"patches,omitempty"`
+	Access  *Access   `json:"access,omitempty"`  // of those that run something old
 	Unknown string    `json:"unknown,omitempty"` // why nothing, or not all, is known of it
+}
+
+// Access is what a hotpatch would meet at a process.
+type Access struct {
+	UID     int `json:"uid"`               // effective
+	Seccomp int `json:"seccomp,omitempty"` // 1 strict, 2 filter
+	Tracer  int `json:"tracer,omitempty"`  // process that debugs it
 }
 
 // Loaded is an image in memory, with the three truths: BuildID runs, Next is
