@@ -91,3 +91,14 @@ type Facts struct {
 func (f Facts) Explain() string {
 	return facts{us: f.Us, it: f.It, host: f.Host, undumpable: f.Undumpable, elsewhere: f.Elsewhere, label: f.Label}.explain()
 }
+
+// Borrowable lists the threads of a process in the order in which they would be
+// borrowed.
+func Borrowable(pid int) ([]int, error) {
+	t, err := openTarget(pid, &Tables{})
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	return (&run{target: t}).sleepersFirst()
+}

@@ -270,7 +270,29 @@ func (r *run) sleepersFirst() ([]int, error) {
 		return nil, proc.ErrGone
 	}
 	sort.SliceStable(usable, func(a, b int) bool { return rank[usable[a]] < rank[usable[b]] })
-	return usable, nil
+	return r.freeFirst(usable), nil
+}
+
+// freeFirst puts threads without a seccomp filter before those that have one,
+// where the first one has: a filter that kills would end the process if we
+// died during the loan. Who cannot be read is taken to have one.
+func (r *run) freeFirst(tids []int) []int {
+	filtered := func(tid int) bool {
+		is, err := proc.ReadRights(r.info.PID, tid)
+		return err != nil || is.Seccomp != 0
+	}
+	if !filtered(tids[0]) {
+		return tids
+	}
+	var free, rest []int
+	for _, tid := range tids {
+		if filtered(tid) {
+			rest = append(rest, tid)
+		} else {
+			free = append(free, tid)
+		}
+	}
+	return append(free, rest...)
 }
 
 // pause sleeps unless the caller gave up.

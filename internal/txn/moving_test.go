@@ -38,6 +38,17 @@ func TestThreadWithASeccompFilterOfItsOwnIsNotHarmed(t *testing.T) {
 	}
 }
 
+// TestThreadWithoutAFilterIsBorrowedFirst, even one that runs: a filter that
+// kills would end the process if the tool died meanwhile.
+func TestThreadWithoutAFilterIsBorrowedFirst(t *testing.T) {
+	base, _ := compile(t, "moving")
+	v := start(t, base, "filtered-main")
+	tids, err := txn.Borrowable(v.pid)
+	if err != nil || len(tids) != 2 || tids[0] == v.pid || tids[1] != v.pid {
+		t.Errorf("order %v of process %d, %v", tids, v.pid, err)
+	}
+}
+
 func TestProcessThatMapsCodeAllTheTime(t *testing.T) {
 	base, fixed := compile(t, "moving")
 	b := byHand(t, base, fixed, "fixed_function")

@@ -27,18 +27,19 @@ NOINLINE void locked_inner(void) {
 NOINLINE int outer(int n) { if (n == 42) locked_inner(); ROOM; return OLD_NEW(n + 1, n + 1000); }
 static void *split(void *a) { (void)a; outer(42); return NULL; }
 
-// filtered has a filter that kills on mmap; the other threads have none.
-static void *filtered(void *a) {
+// confine installs a filter that kills on mmap, for this thread alone.
+static void confine(void) {
 	struct sock_filter f[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog p = {sizeof f / sizeof *f, f}; (void)a;
+	struct sock_fprog p = {sizeof f / sizeof *f, f};
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p)) exit(9);
-	for (;;) pause();
 }
+// filtered has a filter; the other threads have none.
+static void *filtered(void *a) { (void)a; confine(); for (;;) pause(); }
 static void *spin(void *a) { volatile long x = 0; (void)a; for (;;) x++; }
 
 // jit maps and unmaps executable memory all the time.
@@ -64,6 +65,7 @@ int main(int argc, char **argv) {
 	pthread_t t;
 	hold = 1;
 	if (!strcmp(how, "filtered-thread")) { pthread_create(&t, NULL, filtered, NULL); pthread_create(&t, NULL, spin, NULL); }
+	if (!strcmp(how, "filtered-main")) { pthread_create(&t, NULL, spin, NULL); confine(); }
 	if (!strcmp(how, "jit")) pthread_create(&t, NULL, jit, NULL);
 	if (!strcmp(how, "vfork")) pthread_create(&t, NULL, vforker, NULL);
 	if (!strcmp(how, "split")) pthread_create(&t, NULL, split, NULL);
