@@ -328,3 +328,53 @@ func same(got, want string) error {
 	}
 	return nil
 }
+
+// The whole of both calendars, with one machine that is enrolled and one that
+// is not: its baselines against every row.
+func TestWholeCalendarsAreReplayed(t *testing.T) {
+	for _, c := range []struct {
+		calendar, from           string
+		enrolled, ordinary, rows int
+	}{
+		{"windows-server-2025", "2025-01-15", 7, 20, 21}, // to July 2026: six planned baselines, one unplanned
+		{"windows-server-2022", "2024-01-10", 9, 18, 18}, // to January 2026: eight planned, one unplanned
+	} {
+		w := newWorld(t, c.calendar, instant(t, c.from))
+		nights := parseWindow(t, "FREQ=DAILY at 01:00 for 4h in UTC")
+		on, off := w.add("on", catalog.Enrolled, false, nights), w.add("off", catalog.NotEnrolled, false)
+		restarts := map[*host]int{}
+		rows := 0
+		for _, row := range w.rows {
+			if row.Available.Before(w.now) {
+				continue
+			}
+			rows++
+			w.now = row.Available
+			if err := w.publish(row, &catalog.Mitigation{Text: "stop the service", By: "carol"}); err != nil {
+				t.Fatal(err)
+			}
+			id := idOf(row)
+			if a := w.assess(on); row.Type == catalog.TypeCold && (a.Offer(id) != nil || a.Why(id).Code != catalog.WouldEject) {
+				t.Errorf("%s is offered %s", c.calendar, id)
+			}
+			// The enrolled machine takes it at once or in the next night; the
+			// other has what the ordinary channel has, and restarts for it.
+			for night := 0; w.assess(on).Offer(id) != nil && night < 2; night++ {
+				if before := on.inv.Processes[0].Started; w.take(on, id) == nil && on.inv.Processes[0].Started != before {
+					restarts[on]++
+				}
+				w.now = w.now.Truncate(24 * time.Hour).Add(25 * time.Hour)
+			}
+			if row.Type != catalog.TypeCompanion {
+				w.force(off, id, "apt")
+				restarts[off]++
+			}
+			if a := w.assess(on); a.Track.State != catalog.Current {
+				t.Errorf("%s: after %s it is %s", c.calendar, id, a.Track.State)
+			}
+		}
+		if restarts[on] != c.enrolled || restarts[off] != c.ordinary || rows != c.rows {
+			t.Errorf("%s: %d restarts enrolled, %d otherwise, %d rows", c.calendar, restarts[on], restarts[off], rows)
+		}
+	}
+}
