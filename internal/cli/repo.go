@@ -97,8 +97,10 @@ func (f *repoFlags) openKeys(a *app) (*repo.Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := repo.CheckOutside(f.dir, dir); err != nil {
-		return nil, err
+	if repo.Is(f.dir) {
+		if err := repo.CheckOutside(f.dir, dir); err != nil {
+			return nil, err
+		}
 	}
 	return repo.OpenKeys(dir, a.passphrase(f))
 }

@@ -48,6 +48,9 @@ a way that you trust.`,
 		if err != nil {
 			return err
 		}
+		if err := repo.CheckOutside(f.dir, keys.Dir()); err != nil {
+			return err // before a key is made there
+		}
 		s := repo.Setup{Name: name, Channels: channels, Keys: map[string][]repo.PublicKey{}, Thresholds: map[string]int{}, Lifetime: map[string]string{}}
 		for _, ch := range channels {
 			if err := repo.CheckChannel(ch); err != nil {
@@ -244,7 +247,16 @@ func addKey(e *repo.KeyEdit, keys *repo.Keys, name string) error {
 	return nil
 }
 
+// revokeKey takes a NAME.pub file, a name in the directory of the keys, or the
+// beginning of an id.
 func revokeKey(e *repo.KeyEdit, r *repo.Repo, keys *repo.Keys, name string) error {
+	if strings.HasSuffix(name, ".pub") {
+		k, err := repo.ReadPublicKey(name)
+		if err != nil {
+			return err
+		}
+		name = k.ID
+	}
 	id, err := r.FindKey(e.Role, name, keys)
 	if err != nil {
 		return err

@@ -230,6 +230,12 @@ func cloneKey(k *metadata.Key) *metadata.Key {
 	return &metadata.Key{Type: k.Type, Scheme: k.Scheme, Value: metadata.KeyVal{PublicKey: k.Value.PublicKey}}
 }
 
+// Is says whether there is a repository in dir.
+func Is(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, settingsFile))
+	return err == nil
+}
+
 // CheckOutside wants that keys is not inside dir: one upload of the wrong
 // directory would publish them.
 func CheckOutside(dir, keys string) error {
