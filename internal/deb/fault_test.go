@@ -207,6 +207,81 @@ func TestDpkgThatHangsIsStopped(t *testing.T) {
 	d.mustBeTidy()
 }
 
+func TestOthersInterruptedInstallationIsInstalledAnew(t *testing.T) {
+	d := newDebian(t)
+	v := func(version string) pkg {
+		return pkg{name: "one", version: version, files: map[string]string{"/usr/bin/one": version}, scripts: map[string]string{"preinst": pausing}}
+	}
+	d.have(v("1"))
+	d.suite("stable", "Test", v("2"))
+	d.write("armed", "")
+	d.write("two.deb", string(v("2").deb(t)))
+	cmd := exec.Command("dpkg", "--root="+d.Root, "--force-script-chrootless", "--force-not-root", "--log=/dev/null", "-i", filepath.Join(d.Root, "two.deb"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for !exists(filepath.Join(d.Root, "mark")) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	waitUnlocked(t, d)
+	d.write("go", "")
+	// Nobody here knows its file.
+	r, err := d.Repair(context.Background())
+	if !errors.Is(err, deb.ErrUnfinished) {
+		t.Fatalf("%v\n%s", err, r.Tail)
+	}
+	x, err := d.Situation()
+	if err != nil || len(x.Unfinished) != 1 || x.Unfinished[0].State != "half-installed" {
+		t.Fatalf("%+v %v", x, err)
+	}
+	again := x.Unfinished
+	again[0].Version = "2" // the archive has no other any more
+	if r, err = d.Reinstall(context.Background(), again); err != nil || !r.Done() || d.version("one") != "2 installed" || d.read("usr/bin/one") != "2" {
+		t.Errorf("%v %+v\n%s", err, r.Items, r.Tail)
+	}
+	d.mustBeTidy()
+}
+
+func TestProcessesThatEndAllTheSameAreNamed(t *testing.T) {
+	d := newDebian(t)
+	sleep, err := exec.LookPath("sleep")
+	need(t, err == nil, "sleep")
+	program, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := func(version string) pkg {
+		return pkg{name: "daemon", version: version, files: map[string]string{"/usr/sbin/daemon": string(program)},
+			// Goes around every policy.
+			scripts: map[string]string{"postinst": `[ ! -e "$DPKG_ROOT/pid" ] || kill -9 $(cat "$DPKG_ROOT/pid")` + "\n"}}
+	}
+	d.have(v("1"))
+	d.suite("stable", "Test", v("2"), v("3"))
+	exe := filepath.Join(d.Root, "usr/sbin/daemon")
+	if err := os.Chmod(exe, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	r, err := d.Install(context.Background(), choose("daemon=2"), deb.PlanOptions{})
+	if err != nil || len(r.Ended) != 0 {
+		t.Errorf("%v, ended %+v", err, r.Ended)
+	}
+	d.write("pid", strconv.Itoa(cmd.Process.Pid))
+	r, err = d.Install(context.Background(), choose("daemon=3"), deb.PlanOptions{})
+	if err != nil || len(r.Ended) != 1 || r.Ended[0].PID != cmd.Process.Pid {
+		t.Errorf("%v, ended %+v, want %d", err, r.Ended, cmd.Process.Pid)
+	}
+}
+
 func TestScriptThatFailsLeavesAClearState(t *testing.T) {
 	d := newDebian(t)
 	d.have(pkg{name: "one", version: "1"})

@@ -17,9 +17,9 @@ import (
 
 // LockedError says who keeps us from using dpkg.
 type LockedError struct {
-	Path string
-	PID  int // 0: not known (in another pid namespace)
-	Name string
+	Path string `json:"path"`
+	PID  int    `json:"pid"` // 0: not known (in another pid namespace)
+	Name string `json:"name"`
 }
 
 func (e *LockedError) Error() string {
