@@ -34,8 +34,14 @@ torture-identity: setup build ; test/e2e/torture.sh
 # The tool killed 1,000 times at random while it works on a process.
 torture: setup ; HOTPATCH_TEST_KILLS=1000 go test ./internal/txn -run 'Killed' -count 1 -v -timeout 30m
 
+# The Debian package: dist/hotpatch_VERSION_amd64.deb.
+deb: build ; @packaging/build
+
+# A Debian of its own with older services, a repository, and the agent at work.
+e2e-host: setup deb ; test/host/run.sh
+
 man: build ; $(BIN) man docs/man
 
 setup: ; @scripts/setup.sh
 
-.PHONY: build demo test lint fuzz bench coverage e2e torture-identity torture man setup
+.PHONY: build demo test lint fuzz bench coverage e2e torture-identity torture deb e2e-host man setup

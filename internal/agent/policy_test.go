@@ -22,6 +22,27 @@ func TestPolicyHasTheDocumentedDefaults(t *testing.T) {
 	}
 }
 
+// The example that is installed with the package is a policy, and says what the
+// defaults are.
+func TestExamplePolicyIsOneAndHasTheDefaults(t *testing.T) {
+	example, err := agent.ReadPolicy("../../packaging/policy.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(example.Rules().Windows) != 1 {
+		t.Errorf("%d windows", len(example.Rules().Windows))
+	}
+	short, err := agent.ParsePolicy([]byte("repository = \"https://repo.example/debian\""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if example.Assess != short.Assess || example.Soak != short.Soak || example.Wait != short.Wait || example.PerItem != short.PerItem ||
+		example.Hooks != short.Hooks || example.Reboot != short.Reboot || example.Channel != short.Channel ||
+		example.Rules().Hotpatches != short.Rules().Hotpatches || example.Rules().Disk != short.Rules().Disk {
+		t.Errorf("the example says %+v, the defaults are %+v", example, short)
+	}
+}
+
 func TestBadPolicyIsRefusedByItsFieldOrLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                     "repository: not given",
