@@ -15,10 +15,12 @@ import (
 
 // reviewImage is one image as a reviewer sees it.
 type reviewImage struct {
-	Path      string           `json:"path"`
-	Counts    patch.Counts     `json:"counts"`
-	Recorded  bool             `json:"recorded"` // the file holds the code before
-	Functions []reviewFunction `json:"functions"`
+	Path     string       `json:"path"`
+	Counts   patch.Counts `json:"counts"`
+	Recorded bool         `json:"recorded"` // the file holds the code before
+	// Exceptions says how the new code takes part in exceptions.
+	Exceptions string           `json:"exceptions,omitempty"`
+	Functions  []reviewFunction `json:"functions"`
 }
 
 // reviewFunction is one function that differs (state changed, new, gone or
@@ -63,7 +65,7 @@ func reviewOfImage(b *patch.Bundle, i int) (reviewImage, error) {
 	m := &b.Manifest.Images[i]
 	v := &imageReview{m: m, versions: [2]string{b.Manifest.BaseVersion, b.Manifest.FixedVersion}, sites: map[uint64]*patch.Site{}, bodies: map[uint64]*patch.Symbol{},
 		parts: map[uint64][]block{}, shown: map[uint64]bool{}}
-	out := reviewImage{Path: m.Path, Counts: m.Counts, Functions: []reviewFunction{}}
+	out := reviewImage{Path: m.Path, Counts: m.Counts, Functions: []reviewFunction{}, Exceptions: exceptionsText(m, b.Objects[i])}
 	v.base.b = &patch.Before{}
 	if len(b.Before) > 0 && len(b.Before[i]) > 0 {
 		before, err := patch.DecodeBefore(b.Before[i])

@@ -112,6 +112,7 @@ type imageSizes struct {
 	Code      int    `json:"code"`
 	Constants int    `json:"constants"`
 	Unwind    int    `json:"unwind"`
+	Handlers  int    `json:"handlers"` // what functions do with exceptions
 	Variables int    `json:"variables"`
 	Reserved  uint64 `json:"reserved"`
 	Relocs    int    `json:"relocations"` // a number, not bytes
@@ -155,6 +156,8 @@ func sizesOf(o *patch.Object) imageSizes {
 			s.Constants += len(c.Data)
 		case patch.Unwind:
 			s.Unwind += len(c.Data)
+		case patch.Handlers:
+			s.Handlers += len(c.Data)
 		case patch.Var:
 			s.Variables += len(c.Data)
 		}
@@ -183,7 +186,7 @@ func (a *app) printInspect(v inspectJSON, b *patch.Bundle) error {
 	}
 	row("mode", string(v.Mode))
 	row("size", bytesText(v.Size))
-	for _, im := range v.Images {
+	for i, im := range v.Images {
 		fmt.Fprintln(&w)
 		a.printImage(&w, im.Path, im.Counts, im.Functions, shownFunctions)
 		row("  base", im.BuildIDBase)
@@ -191,7 +194,8 @@ func (a *app) printInspect(v inspectJSON, b *patch.Bundle) error {
 		row("  object", plain(im.Object)+"  sha256 "+im.Digest)
 		s := im.Sizes
 		row("  carries", fmt.Sprintf("%d bytes of code, %d of constants, %d of unwind data, %d of variables; %s",
-			s.Code, s.Constants, s.Unwind, s.Variables, count(s.Relocs, "relocation")))
+			s.Code, s.Constants, s.Unwind+s.Handlers, s.Variables, count(s.Relocs, "relocation")))
+		row("  exceptions", exceptionsText(&im.Image, b.Objects[i]))
 		row("  redirects", count(len(im.Sites), "function"))
 		for i, site := range im.Sites {
 			if i == shownFunctions {

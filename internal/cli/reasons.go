@@ -116,7 +116,7 @@ func meanings() map[string]meaning {
 			useRestart,
 		},
 		"exceptions": {
-			"a changed function throws or catches exceptions, which needs more than its code",
+			"exceptions may have to pass a changed function, in a way that the program's unwinder could not be told of",
 			reportIt,
 		},
 		"ifunc-plt": {

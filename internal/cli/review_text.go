@@ -53,8 +53,11 @@ func (a *app) reviewWords(w io.Writer, b *patch.Bundle, r *reviewJSON) {
 		}
 	}
 	fmt.Fprintf(w, "\n%s\n", a.outStyle.bold("What changes"))
-	for _, im := range m.Images {
+	for i, im := range m.Images {
 		a.printImage(w, im.Path, im.Counts, im.Functions, shownFunctions)
+		if text := r.Images[i].Exceptions; text != "" {
+			fmt.Fprintf(w, "  exceptions %s\n", text)
+		}
 	}
 	if len(m.Reasons) > 0 {
 		fmt.Fprintf(w, "\n%s\n", a.outStyle.bold("Why it needs review"))
