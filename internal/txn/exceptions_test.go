@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -260,4 +261,49 @@ func TestCancelledThreadCleansUpThroughCarriedCode(t *testing.T) {
 		v.want("q", "2")
 		v.want("c", "cleaned=7")
 	}
+}
+
+// A write that fails takes the finder out of the unwinder before its mapping goes.
+func TestFailedApplyLeavesTheUnwinderAsItWas(t *testing.T) {
+	x := compileThrowing(t, true)
+	b := built(t, x.base, x.fixed)
+	v := start(t, x.program)
+	v.want("storm", "begun")
+	sites := len(b.Manifest.Images[0].Sites)
+	for fail := 1; fail <= sites+1; fail += 3 { // the first is the unwinder's
+		n := 0
+		o := txn.WithFail(txn.Options{Wait: 2 * time.Second}, func(point string) error {
+			if point == "entry-written" {
+				if n++; n == fail {
+					return errors.New("injected")
+				}
+			}
+			return nil
+		})
+		if r := txn.Apply(context.Background(), v.pid, b, o); r.Outcome != txn.Failed || !strings.Contains(r.Reason, "injected") {
+			t.Fatalf("failure at write %d: %s (%s)", fail, r.Outcome, r.Reason)
+		}
+		v.answersAs(false)
+		if n := executableAnonymous(t, v.pid); n != 0 {
+			t.Fatalf("failure at write %d: %d mappings left", fail, n)
+		}
+	}
+	v.want("calm", "thrown")
+	v.running()
+}
+
+// Without an unwinder that can be told, what needs one is refused, and what does
+// not is patched as ever.
+func TestExceptionsWithoutAnUnwinderAreRefused(t *testing.T) {
+	base, fixed := compile(t, "confined")
+	b := byHand(t, base, fixed, "fixed_function")
+	b.Manifest.Images[0].Unwinds = true
+	v := start(t, base)
+	if r := apply(t, v, b, txn.Denied); !strings.Contains(r.Reason, "no unwinder") {
+		t.Errorf("reason %q", r.Reason)
+	}
+	v.want("q", "2")
+	b.Manifest.Images[0].Unwinds = false
+	apply(t, v, b, txn.Applied)
+	v.want("q", "1001")
 }
