@@ -35,7 +35,7 @@ func Assess(inv *Inventory, c *Catalog, e Enrolment, p *Policy, now time.Time) *
 	v := c.index().view(inv, p, now)
 	a := &Assessment{
 		Format: Format, Host: inv.Host, At: now, Intent: e.Intent,
-		Gates: c.Gates(inv), Position: v.position(), State: StateOf(inv, c), Exposure: v.exposure(),
+		Gates: v.gates(inv), Position: v.position(), State: StateOf(inv, c), Exposure: v.exposure(),
 		Due: []Due{}, Offers: []Offer{}, Withheld: []Withheld{},
 	}
 	if !e.Intent.OnProgram() {

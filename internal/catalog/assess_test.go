@@ -316,6 +316,80 @@ func TestPolicySaysWhenAndWhat(t *testing.T) {
 	}
 }
 
+func TestHeldPackagesAreLeftAloneAndShown(t *testing.T) {
+	s := newShop(t)
+	s.toDisk()
+	s.patch()
+	s.inv.Packages[1] = newShop(t).inv.Packages[1]
+	s.inv.Processes[0].Patches = []catalog.Digest{s.bundleZ}
+	if a := s.assess(); a.Track.State != catalog.HotpatchAvailable {
+		t.Errorf("not held: %+v", a.Track)
+	}
+	s.inv.Packages[1].Held = true
+	if a := s.assess(); a.Track.State != catalog.Current || len(a.Due) != 0 {
+		t.Errorf("held: %+v %+v", a.Track, a.Due)
+	}
+	if e := s.exposure(t, "CVE-2026-0001", "redis-server"); e.Status != catalog.Exposed {
+		t.Errorf("held: %+v", e)
+	}
+}
+
+func TestAnotherArchitectureBesideDoesNotStray(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		s := newShop(t)
+		foreign := catalog.Package{Name: "zlib1g", Arch: "i386", Version: "1:1.3-1", Images: []catalog.Image{{Path: "/usr/lib/i386-linux-gnu/libz.so.1.3", BuildID: id("i386")}}}
+		if before {
+			s.inv.Packages = append([]catalog.Package{foreign}, s.inv.Packages...)
+		} else {
+			s.inv.Packages = append(s.inv.Packages, foreign)
+		}
+		if a := s.assess(); a.Track.State != catalog.HotpatchAvailable {
+			t.Errorf("listed first %v: %+v", before, a.Track)
+		}
+	}
+}
+
+// The file that the next start would load need not be the package's.
+func TestNextStartIsMeasuredNotAssumed(t *testing.T) {
+	s := newShop(t)
+	s.toDisk()
+	s.patch()
+	if e := s.exposure(t, "CVE-2026-0001", "redis-server"); !e.Disk {
+		t.Fatalf("%+v", e)
+	}
+	s.inv.Processes[0].Images[0].Next = id(redis, 2)
+	if e := s.exposure(t, "CVE-2026-0001", "redis-server"); !e.Disk {
+		t.Errorf("the fixed file: %+v", e)
+	}
+	s.inv.Processes[0].Images[0].Next = id("somebody's own build")
+	if e := s.exposure(t, "CVE-2026-0001", "redis-server"); e.Disk || e.Status != catalog.FixedInMemory {
+		t.Errorf("another file: %+v", e)
+	}
+}
+
+func TestRingsComeOneAfterTheOther(t *testing.T) {
+	s := newShop(t)
+	r := s.c.Release("2026-02-h")
+	for _, c := range []struct {
+		life    catalog.Life
+		ring    int
+		offered bool
+	}{
+		{catalog.Life{State: catalog.InRing, Ring: 1}, 0, true},
+		{catalog.Life{State: catalog.InRing, Ring: 1}, 1, true},
+		{catalog.Life{State: catalog.InRing, Ring: 1}, 2, false},
+		{catalog.Life{State: catalog.InRing, Ring: 2}, 2, true},
+		{catalog.Life{State: catalog.Complete}, 9, true},
+		{catalog.Life{State: catalog.Paused, Was: catalog.InRing, Ring: 3}, 1, false},
+	} {
+		r.Life, s.policy.Ring = c.life, c.ring
+		a := s.assess()
+		if (a.Offer(r.ID) != nil) != c.offered {
+			t.Errorf("%+v on a machine of ring %d: %+v", c.life, c.ring, a.Why(r.ID))
+		}
+	}
+}
+
 func TestOutsideReleasesWaitForApproval(t *testing.T) {
 	s := newShop(t)
 	s.inv.Packages = append(s.inv.Packages, catalog.Package{Name: "firmware", Version: "1"})

@@ -18,6 +18,8 @@ const (
 	MaxText      = 4096    // bytes of one text
 	MaxList      = 1 << 17 // entries of one list
 	maxReleases  = 10_000
+	maxBases     = 256 // artifacts of one package in one release
+	maxCVEs      = 4096
 	maxRows      = 10_000
 	maxOverrides = 1000
 	maxYear      = 2200
@@ -197,8 +199,15 @@ func (r *Release) check() error {
 			return err
 		}
 	}
+	bases := 0
 	for i := range r.Artifacts {
 		a := &r.Artifacts[i]
+		if bases++; i > 0 && r.Artifacts[i-1].Package != a.Package {
+			bases = 1
+		}
+		if bases > maxBases {
+			return fmt.Errorf("artifacts[%d] (%.80s): more than %d of one package", i, a.Package, maxBases)
+		}
 		if err := a.check(); err != nil {
 			return fmt.Errorf("artifacts[%d] (%.80s): %w", i, a.Package, err)
 		}
@@ -231,6 +240,8 @@ func (a *Artifact) check() error {
 		return errors.New("no package or no fixed version")
 	case a.Deb != "" && !a.Deb.valid(), a.Bundle != "" && !a.Bundle.valid():
 		return errors.New("deb or bundle is no hex SHA-256")
+	case len(a.CVEs) > maxCVEs:
+		return fmt.Errorf("cves: %d, more than %d", len(a.CVEs), maxCVEs)
 	case a.Size < 0:
 		return errors.New("size: negative")
 	}
@@ -384,6 +395,9 @@ func (p *Policy) check() error {
 	}
 	if d := time.Duration(p.PerItem); d < 0 || d > 24*time.Hour {
 		return fmt.Errorf("per_item: %v", d)
+	}
+	if p.Ring < 0 || p.Ring > MaxRings {
+		return fmt.Errorf("ring: %d", p.Ring)
 	}
 	for i, id := range p.Outside {
 		if err := id.check(fmt.Sprintf("outside[%d]", i)); err != nil {

@@ -22,7 +22,7 @@ type Exposure struct {
 	CVE       string            `json:"cve"`
 	Package   string            `json:"package"`
 	Status    ExposureStatus    `json:"status"`
-	Disk      bool              `json:"disk"`              // the next start has the fix, everywhere
+	Disk      bool              `json:"disk"`              // what is on disk, so the next start, has the fix, everywhere
 	Version   string            `json:"version,omitempty"` // on disk
 	Fixed     string            `json:"fixed,omitempty"`   // first version that has it
 	Release   ReleaseID         `json:"release"`           // the first release with the fix
@@ -121,7 +121,9 @@ func (h *hole) on(inv *Inventory, packages []*Package) Exposure {
 	}
 	roots := map[string]*Package{}
 	for _, p := range packages {
-		roots[p.Root] = p
+		if !p.foreign(roots[p.Root]) {
+			roots[p.Root] = p
+		}
 		e.Version = cmp.Or(e.Version, p.Version)
 		e.Disk = e.Disk && h.closedOnDisk(p)
 	}
@@ -144,6 +146,7 @@ func (h *hole) on(inv *Inventory, packages []*Package) Exposure {
 			unknown = true
 		}
 		e.Processes = append(e.Processes, x)
+		e.Disk = e.Disk && h.nextStart(p, q)
 	}
 	switch {
 	case exposed:
@@ -173,6 +176,20 @@ func (h *hole) closedOnDisk(p *Package) bool {
 		known = true
 	}
 	return !known && !newer(h.fixed, p.Version)
+}
+
+// nextStart says whether the process would load the fix if it started now:
+// what lies at its paths, which need not be what the package put there.
+func (h *hole) nextStart(p *Process, q *Package) bool {
+	for _, g := range p.Images {
+		if g.Next == "" || g.Next == g.BuildID {
+			continue // nothing known beyond the package; or judged in memory
+		}
+		if s, _ := h.image(&Process{}, Loaded{Path: g.Path, BuildID: g.Next}, q); s == Exposed {
+			return false
+		}
+	}
+	return true
 }
 
 // in judges one process, worst image first; Status "" when it runs nothing of

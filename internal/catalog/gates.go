@@ -17,7 +17,10 @@ type Gate struct {
 // Gates lists every unmet condition of eligibility, all at once, each with its
 // remedy. "Unsupported" and "switched off" are told apart by the remedy: one
 // names another machine, the other a setting.
-func (c *Catalog) Gates(inv *Inventory) []Gate {
+func (c *Catalog) Gates(inv *Inventory) []Gate { return c.index().gates(inv) }
+
+func (x *index) gates(inv *Inventory) []Gate {
+	c := x.c
 	gates := []Gate{}
 	unmet := func(code, what, remedy string) { gates = append(gates, Gate{code, what, remedy}) }
 	f := &inv.Facts
@@ -44,7 +47,7 @@ func (c *Catalog) Gates(inv *Inventory) []Gate {
 			unmet(p.code, cmp.Or(strings.Join(p.probe.Found, "; "), "the check failed"), cmp.Or(p.probe.Remedy, p.remedy))
 		}
 	}
-	pinned := c.index().pinnedBy(inv)
+	pinned := x.pinnedBy(inv)
 	if !slices.ContainsFunc(inv.Packages, func(p Package) bool { return p.Root == "" && pinned(p.Name) }) {
 		unmet("pinned", "no package of this machine is in the program's baselines",
 			"publish a baseline with its packages (hotpatch repo baseline create)")

@@ -31,6 +31,7 @@ type Withheld struct {
 const (
 	WouldEject    = "would-eject" // from the track, on a machine on the program
 	NotInScope    = "not-in-scope"
+	NotInRing     = "not-in-ring"    // its ring has not come yet
 	OtherBaseline = "other-baseline" // it goes on top of another baseline than the machine's
 	NotOnTrack    = "not-on-track"   // the machine is off the track: what is on top of a baseline does not fit
 	IsSuperseded  = "superseded"
@@ -61,7 +62,7 @@ func (s *assessor) offers() {
 }
 
 func (s *assessor) offer(r *Release) Offer {
-	o := Offer{Release: r.ID, Content: r.Content(), Kind: r.Kind, Effect: s.c.Effect(r, s.inv), Restarts: s.restarts(r)}
+	o := Offer{Release: r.ID, Content: r.Content(), Kind: r.Kind, Effect: s.effect(r, s.inv), Restarts: s.restarts(r)}
 	switch {
 	case o.Effect == Ejects && s.e.Intent.OnProgram():
 		v, _ := s.override(r)
@@ -115,6 +116,8 @@ func (s *assessor) notHere(r *Release) *Withheld {
 	switch {
 	case !r.Scope.Includes(s.inv):
 		return &Withheld{Code: NotInScope, Why: "this machine is not in its scope"}
+	case r.Life.State == InRing && r.Life.Ring < s.policy.Ring:
+		return &Withheld{Code: NotInRing, Why: fmt.Sprintf("it is in ring %d, this machine is of ring %d", r.Life.Ring, s.policy.Ring)}
 	case !s.relevant(r):
 		return &Withheld{Code: NotRelevant, Why: "none of its packages is installed, or the policy leaves them alone"}
 	}
@@ -124,7 +127,7 @@ func (s *assessor) notHere(r *Release) *Withheld {
 // ejecting is invariant 1. It stands before all that asks whether a release
 // fits: a machine on the program is protected wherever it is.
 func (s *assessor) ejecting(r *Release) *Withheld {
-	if !s.e.Intent.OnProgram() || s.c.Effect(r, s.inv) != Ejects {
+	if !s.e.Intent.OnProgram() || s.effect(r, s.inv) != Ejects {
 		return nil
 	}
 	_, err := s.override(r)
@@ -189,7 +192,7 @@ func (s *assessor) notFitting(r *Release) *Withheld {
 	case onTop && r.Baseline != s.a.Position.Baseline:
 		return &Withheld{Code: OtherBaseline, Why: fmt.Sprintf("it goes on top of %s, this machine is on %s",
 			r.Baseline, cmp.Or(string(s.a.Position.Baseline), "no baseline"))}
-	case r.Kind == Outside && s.e.Intent.OnProgram() && !slices.Contains(s.policy.Outside, r.ID) && s.c.Effect(r, s.inv) != Ejects:
+	case r.Kind == Outside && s.e.Intent.OnProgram() && !slices.Contains(s.policy.Outside, r.ID) && s.effect(r, s.inv) != Ejects:
 		return &Withheld{Code: Unapproved, Why: "it is outside the program, and nobody approved it here"}
 	}
 	return nil

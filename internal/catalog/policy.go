@@ -28,6 +28,7 @@ type Policy struct {
 	Windows    window.Schedule `json:"windows,omitempty"`
 	Hotpatches When            `json:"hotpatches,omitempty"` // "": at-once
 	Disk       DiskMode        `json:"disk,omitempty"`       // "": disk-first
+	Ring       int             `json:"ring,omitempty"`       // releases in an earlier ring than this are not for the machine; 0: every ring is
 	Exclude    []string        `json:"exclude,omitempty"`    // packages that are left alone; shown, never hidden
 	Outside    []ReleaseID     `json:"outside,omitempty"`    // releases outside the program that were approved here
 	PerItem    Duration        `json:"per_item,omitempty"`   // average per package or process; "": 1m

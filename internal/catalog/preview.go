@@ -84,7 +84,7 @@ func (x *index) previewOn(p *Preview, r *Release, holes []*hole, m *Machine, now
 	} else if r.Kind == Hotpatch || r.Kind == Companion {
 		concerned = false
 	}
-	ejects := concerned && m.Enrolment.Intent.OnProgram() && x.c.Effect(r, m.Inventory) == Ejects
+	ejects := concerned && m.Enrolment.Intent.OnProgram() && x.effect(r, m.Inventory) == Ejects
 	switch {
 	case ejects:
 		// Also a machine that is off the track: approving is for all it names.

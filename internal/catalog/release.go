@@ -141,7 +141,9 @@ func (r *Release) CVEs() []string {
 // Effect is what a release does to a machine on the track. The inventory
 // matters only for what is outside the program: it ejects where it touches a
 // pinned package that the machine has.
-func (c *Catalog) Effect(r *Release, inv *Inventory) Effect {
+func (c *Catalog) Effect(r *Release, inv *Inventory) Effect { return c.index().effect(r, inv) }
+
+func (x *index) effect(r *Release, inv *Inventory) Effect {
 	switch r.Kind {
 	case Baseline:
 		return Rebases
@@ -150,7 +152,7 @@ func (c *Catalog) Effect(r *Release, inv *Inventory) Effect {
 	case Companion:
 		return Neutral
 	case Outside:
-		pinned := c.index().pinnedBy(inv)
+		pinned := x.pinnedBy(inv)
 		for i := range r.Artifacts {
 			if pinned(r.Artifacts[i].Package) && inv.has(r.Artifacts[i].Package) {
 				return Ejects

@@ -111,7 +111,7 @@ func (s *assessor) offTrack() *OffTrack {
 		if off.Cause == "" {
 			off.Cause = fmt.Sprintf("%s is at %s: %s", g.Package, g.Version, g.Why)
 		}
-		if r != nil && s.c.Effect(r, s.inv) == Ejects {
+		if r != nil && s.effect(r, s.inv) == Ejects {
 			off.Release = r.ID
 			off.Cause = fmt.Sprintf("%s, a %s release, is installed: %s is at %s", r.label(), r.Kind, g.Package, g.Version)
 			break

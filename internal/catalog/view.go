@@ -40,7 +40,8 @@ func (x *index) pinnedBy(inv *Inventory) func(string) bool {
 }
 
 // view is one machine as a catalogue sees it: the packages of the host itself
-// (not of containers), without those that the policy leaves alone.
+// (not of containers), without those that the policy or a hold leaves alone.
+// What is left alone does not decide about the track; its exposure is shown.
 type view struct {
 	*index
 	inv      *Inventory
@@ -58,12 +59,20 @@ func (x *index) view(inv *Inventory, p *Policy, now time.Time) *view {
 	v := &view{index: x, inv: inv, policy: p, now: now, own: map[ReleaseID][]*Artifact{},
 		packages: make(map[string]*Package, len(inv.Packages))}
 	for i := range inv.Packages {
-		if q := &inv.Packages[i]; q.Root == "" && !slices.Contains(p.Exclude, q.Name) {
+		q := &inv.Packages[i]
+		held := q.Held && p.Disk != MemoryOnly
+		if q.Root == "" && !held && !slices.Contains(p.Exclude, q.Name) && !q.foreign(v.packages[q.Name]) {
 			v.packages[q.Name] = q
 		}
 	}
 	v.names = sortedNames(v.packages)
 	return v
+}
+
+// foreign: another architecture of a package (libc6:i386 beside libc6:amd64)
+// that has been seen. Hotpatches are for amd64; the others follow along.
+func (p *Package) foreign(seen *Package) bool {
+	return seen != nil && (seen.Arch == "amd64" || seen.Arch == "all") && p.Arch != seen.Arch
 }
 
 // mine are the artifacts of a release whose packages are installed here, by
