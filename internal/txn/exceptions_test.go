@@ -77,35 +77,49 @@ func (v *victim) answersAs(fixed bool) {
 }
 
 func TestExceptionsPassCarriedCode(t *testing.T) {
-	for _, library := range []bool{false, true} {
-		t.Run(map[bool]string{false: "program", true: "library"}[library], func(t *testing.T) {
-			x := compileThrowing(t, library)
-			b := built(t, x.base, x.fixed)
-			if !b.Manifest.Images[0].Unwinds {
-				t.Error("the bundle does not say that exceptions pass it")
-			}
-			v := start(t, x.program)
-			v.answersAs(false)
-			for range 3 {
-				apply(t, v, b, txn.Applied)
-				v.answersAs(true)
-				if s := state(t, v); s != txn.InForce {
-					t.Fatalf("status: %q", s)
-				}
-				revert(t, v, b, txn.Reverted)
-				v.answersAs(false)
-			}
-			v.running()
-			if n := executableAnonymous(t, v.pid); n != 2 {
-				t.Errorf("%d tagged mappings after three rounds, not two", n)
-			}
-		})
+	t.Run("of a program", func(t *testing.T) {
+		x := compileThrowing(t, false)
+		passCarriedCode(t, x, built(t, x.base, x.fixed))
+	})
+	x := compileThrowing(t, true)
+	b := built(t, x.base, x.fixed)
+	if !b.Manifest.Images[0].Unwinds {
+		t.Error("the bundle does not say that exceptions pass it")
+	}
+	for _, c := range []struct {
+		when string
+		test func(t *testing.T, x throwing, b *patch.Bundle)
+	}{
+		{"of a library", passCarriedCode},
+		{"while hotpatches come and go", comesAndGoes},
+		{"of two hotpatches in any order", twoInAnyOrder},
+		{"of what takes the place of another", takesAnotherOnesPlace},
+		{"when the tool is killed", killedTool},
+		{"when an apply fails", failedApply},
+	} {
+		t.Run(c.when, func(t *testing.T) { c.test(t, x, b) })
 	}
 }
 
-func TestExceptionsPassWhileHotpatchesComeAndGo(t *testing.T) {
-	x := compileThrowing(t, true)
-	b := built(t, x.base, x.fixed)
+func passCarriedCode(t *testing.T, x throwing, b *patch.Bundle) {
+	v := start(t, x.program)
+	v.answersAs(false)
+	for range 3 {
+		apply(t, v, b, txn.Applied)
+		v.answersAs(true)
+		if s := state(t, v); s != txn.InForce {
+			t.Fatalf("status: %q", s)
+		}
+		revert(t, v, b, txn.Reverted)
+		v.answersAs(false)
+	}
+	v.running()
+	if n := executableAnonymous(t, v.pid); n != 2 {
+		t.Errorf("%d tagged mappings after three rounds, not two", n)
+	}
+}
+
+func comesAndGoes(t *testing.T, x throwing, b *patch.Bundle) {
 	v := start(t, x.program)
 	v.want("storm", "begun")
 	for range 100 {
@@ -141,9 +155,7 @@ func only(t testing.TB, b *patch.Bundle, name string, keep func(site string) boo
 
 // Two hotpatches in one process have their finders in one chain, and may go in
 // any order.
-func TestExceptionsPassTwoHotpatchesInAnyOrder(t *testing.T) {
-	x := compileThrowing(t, true)
-	b := built(t, x.base, x.fixed)
+func twoInAnyOrder(t *testing.T, x throwing, b *patch.Bundle) {
 	catches := only(t, b, "a", func(s string) bool { return strings.HasPrefix(s, "catches") })
 	others := only(t, b, "b", func(s string) bool { return !strings.HasPrefix(s, "catches") })
 	v := start(t, x.program)
@@ -181,9 +193,7 @@ func TestExceptionsPassTwoHotpatchesInAnyOrder(t *testing.T) {
 
 // A later version takes the place of an earlier one, and its finder that of the
 // earlier one's.
-func TestExceptionsPassWhatTakesAnotherOnesPlace(t *testing.T) {
-	x := compileThrowing(t, true)
-	b := built(t, x.base, x.fixed)
+func takesAnotherOnesPlace(t *testing.T, x throwing, b *patch.Bundle) {
 	version := func(v string) *patch.Bundle {
 		c := only(t, b, "throws", func(string) bool { return true })
 		c.Manifest.FixedVersion = v
@@ -209,9 +219,7 @@ func TestExceptionsPassWhatTakesAnotherOnesPlace(t *testing.T) {
 
 // A tool that is killed anywhere leaves a process in which exceptions pass, and
 // the next one finds its way.
-func TestKilledToolLeavesExceptionsPassing(t *testing.T) {
-	x := compileThrowing(t, true)
-	b := built(t, x.base, x.fixed)
+func killedTool(t *testing.T, x throwing, b *patch.Bundle) {
 	file := writeBundle(t, b)
 	after := func(v *victim, verb string, n int, point string) {
 		t.Helper()
@@ -264,9 +272,7 @@ func TestCancelledThreadCleansUpThroughCarriedCode(t *testing.T) {
 }
 
 // A write that fails takes the finder out of the unwinder before its mapping goes.
-func TestFailedApplyLeavesTheUnwinderAsItWas(t *testing.T) {
-	x := compileThrowing(t, true)
-	b := built(t, x.base, x.fixed)
+func failedApply(t *testing.T, x throwing, b *patch.Bundle) {
 	v := start(t, x.program)
 	v.want("storm", "begun")
 	sites := len(b.Manifest.Images[0].Sites)
