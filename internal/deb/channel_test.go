@@ -212,6 +212,9 @@ func (d *debian) mustBeTidy() {
 			d.t.Errorf("%s is still there (%v)", name, err)
 		}
 	}
+	if left, _ := filepath.Glob(filepath.Join(d.Root, "var/lib/hotpatch/deb/archives/.fetch-*")); len(left) > 0 {
+		d.t.Errorf("%q are still there", left)
+	}
 	x, err := d.Situation()
 	if err != nil {
 		d.t.Fatal(err)

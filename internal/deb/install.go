@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -146,6 +147,10 @@ func (s System) fetch(ctx context.Context, c Choice, sum string) (string, error)
 		return "", fmt.Errorf("fetch %s: %w", c, err)
 	}
 	name := s.file(filepath.Join(dir, archive(Choice{p.Name, p.Arch, p.Version})))
+	now := time.Now() // apt gives it the archive's time, and tidy goes by ours
+	if err := os.Chtimes(es[0], now, now); err != nil {
+		return "", fmt.Errorf("fetch %s: %w", c, err)
+	}
 	if err := os.Rename(es[0], name); err != nil {
 		return "", fmt.Errorf("fetch %s: %w", c, err)
 	}
@@ -331,13 +336,14 @@ func (s System) run(cmd *exec.Cmd, l *lock) (string, error) {
 	if limit == 0 {
 		limit = defaultLimit
 	}
-	over := false
+	var over atomic.Bool
 	timer := time.AfterFunc(limit, func() {
-		over = true
+		over.Store(true)
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the session that command began
 	})
 	err = cmd.Wait()
-	if !timer.Stop() && over {
+	timer.Stop()
+	if over.Load() && err != nil {
 		return name, ErrLimit
 	}
 	if err == nil {
@@ -417,14 +423,33 @@ func (s System) finish(ctx context.Context, j job) error {
 			}
 		}
 	}
-	if err := os.Remove(s.file(s.state("job.json"))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, name := range append(slices.Clone(j.Files), s.state("job.json")) {
+		if dir := filepath.Dir(name); dir != s.state("archives") && dir != s.state("") {
+			return fmt.Errorf("%s is none of our files", name)
+		}
+		if err := os.Remove(s.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	return s.tidyLogs()
+	return s.tidy()
 }
 
-// tidyLogs keeps the last twenty.
-func (s System) tidyLogs() error {
+// staleAfter is how long a package is kept that was fetched and not installed.
+const staleAfter = 14 * 24 * time.Hour
+
+// tidy keeps the last twenty logs, and no package that nobody came for.
+func (s System) tidy() error {
+	debs, err := filepath.Glob(s.file(s.state("archives/*.deb")))
+	if err != nil {
+		return err
+	}
+	for _, name := range debs {
+		if st, err := os.Lstat(name); err == nil && time.Since(st.ModTime()) > staleAfter {
+			if err := os.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
 	names, err := filepath.Glob(s.file(s.state("log/*.log")))
 	if err != nil {
 		return err
