@@ -124,6 +124,39 @@ func (e *emitter) end(f *diff.Func, k int, from []diff.Taken) bool {
 	return true
 }
 
+// passedOn refuses tables of which carried code has a copy of its own, and hands
+// places in it to old code that walks to where the old table ends.
+func (e *emitter) passedOn() {
+	own := map[image.Addr]bool{}
+	for _, f := range e.c.list {
+		for k := range f.Refs {
+			if r := &f.Refs[k]; r.Kind == diff.Lea && (r.Class == image.ROData || r.Class == image.RelRO) {
+				if _, inBase := e.place(r.Target); !inBase {
+					own[r.Target] = true
+				}
+			}
+		}
+	}
+	if len(own) == 0 {
+		return
+	}
+	walker := e.d.Walker()
+	for _, f := range e.d.Fixed.Funcs {
+		if e.c.in[f] || f.Source == image.FromGap {
+			continue
+		}
+		for k := range f.Refs {
+			r := &f.Refs[k]
+			if r.Kind != diff.Lea || r.Class != image.ROData && r.Class != image.RelRO {
+				continue
+			}
+			if o, ok := e.d.Before(r.Target); ok && own[o] && walker.Walk(f, k).Elsewhere {
+				e.reasons.add(endPointer, label(e.d, f), "it is not replaced and walks to %#x, where a table ends of which new code has a copy of its own", uint64(r.Target))
+			}
+		}
+	}
+}
+
 // start is where carried code finds what reference w leads to: in the base
 // image, or at an address of the fixed one that is carried.
 func (e *emitter) start(w diff.Taken) (at image.Addr, inBase, ok bool) {

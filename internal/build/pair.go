@@ -117,6 +117,9 @@ func emit(ctx context.Context, d *diff.Diff, r *reasons, o pairOptions) (*carrie
 		e := newEmitter(d, c, try)
 		c.choose()
 		e.carryAll()
+		if !o.all {
+			e.passedOn()
+		}
 		sites := e.sites()
 		e.exceptions()
 		if !o.all {

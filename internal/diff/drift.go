@@ -57,13 +57,27 @@ func (d *Diff) findDrift() {
 		}
 		d.drift.fields = append(d.drift.fields, unswapped(fields)...)
 		if len(sizes) > 0 {
-			old, now := allocations(d.Base, a, x), allocations(d.Fixed, b, y)
-			sizes = slices.DeleteFunc(sizes, func(s shift) bool {
-				return count64(old, s.from) <= count64(now, s.from) || count64(now, s.to) <= count64(old, s.to)
-			})
-			d.drift.sizes = append(d.drift.sizes, sizes...)
+			d.drift.sizes = append(d.drift.sizes, replaced(sizes, argumentsOf(x), argumentsOf(y))...)
 		}
 	}
+}
+
+// replaced are the sizes that are gone, with those that are new: one of the two
+// is among what the alignment says of allocations. When there are none, the
+// calls only changed places, and the alignment has mistaken one for the other.
+func replaced(sizes []shift, old, now []int64) []shift {
+	told := func(n int64) bool {
+		return slices.ContainsFunc(sizes, func(s shift) bool { return s.from == n || s.to == n })
+	}
+	var out []shift
+	for _, from := range slices.Compact(slices.Sorted(slices.Values(old))) {
+		for _, to := range slices.Compact(slices.Sorted(slices.Values(now))) {
+			if count64(old, from) > count64(now, from) && count64(now, to) > count64(old, to) && resized(from, to) && (told(from) || told(to)) {
+				out = append(out, shift{fn: sizes[0].fn, from: from, to: to})
+			}
+		}
+	}
+	return out
 }
 
 // unswapped drops shifts that others of the same function undo: the compiler
@@ -88,17 +102,21 @@ func unswapped(all []shift) []shift {
 	return out
 }
 
-// allocations are the constant sizes that f hands to allocators. A size counts
-// as another one only when the old one occurs less often than before and the
-// new one more often: else the calls only changed places.
-func allocations(c *Code, f *Func, t []token) []int64 {
+// argumentsOf are the constants that a function loads into the registers in
+// which sizes are passed.
+func argumentsOf(t []token) []int64 {
 	var out []int64
 	for i := range t {
-		if t[i].ref < 0 && allocates(c, f, t, i) {
+		if t[i].ref < 0 && loadsArgument(&t[i]) {
 			out = append(out, t[i].imm)
 		}
 	}
 	return out
+}
+
+// loadsArgument: a constant is moved to edi, esi or edx.
+func loadsArgument(t *token) bool {
+	return t.in.Map == 0 && t.in.ImmLen == 4 && (t.in.Op == 0xbf || t.in.Op == 0xbe || t.in.Op == 0xba)
 }
 
 func count64(all []int64, n int64) int {
@@ -130,11 +148,9 @@ func resized(from, to int64) bool {
 	return from >= 16 && to >= 16 && from%4 == 0 && to%4 == 0 && to-from <= most && from-to <= most
 }
 
-// allocates: a size is moved to an argument register (edi, esi, edx) and soon
-// handed to something that allocates or clears memory.
+// allocates: a size is moved to an argument register and soon handed to something that allocates or clears memory.
 func allocates(c *Code, f *Func, y []token, at int) bool {
-	t := &y[at]
-	if t.in.Map != 0 || t.in.ImmLen != 4 || t.in.Op != 0xbf && t.in.Op != 0xbe && t.in.Op != 0xba {
+	if !loadsArgument(&y[at]) {
 		return false
 	}
 	for _, n := range y[at+1 : min(at+6, len(y))] {

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"bytes"
+	"debug/elf"
 	"slices"
 
 	"hotpatch/internal/image"
@@ -33,7 +34,7 @@ func (m *dataMap) noRoom(v image.Addr, lo, hi *point) bool {
 // unreachable says that no code of the base image can come to a, where nothing
 // refers to directly: not by the address of any object before it in the
 // section. So what is there is nobody's: padding. The handle that the C
-// start-up files put at the start of .data (a pointer to itself) is no object
+// start-up files put near the start of .data (a pointer to itself) is no object
 // that anybody walks.
 func (m *dataMap) unreachable(a image.Addr) bool {
 	c := m.d.Base
@@ -41,13 +42,12 @@ func (m *dataMap) unreachable(a image.Addr) bool {
 	if s == nil {
 		return false
 	}
-	const handle = 8
 	i, _ := slices.BinarySearch(c.heads, a+1)
 	for _, h := range slices.Backward(c.heads[:i]) {
 		if h < s.Addr {
 			break
 		}
-		if h != s.Addr || h+handle > a || !m.onlyItself(h) {
+		if m.addressed(h) || h != s.Addr && !m.handle(h) || m.handle(h) && h+handleSize > a {
 			return false
 		}
 	}
@@ -58,23 +58,36 @@ func (m *dataMap) unreachable(a image.Addr) bool {
 	return !there && (i == 0 || c.starts[i-1] < s.Addr || c.starts[i-1]+widest <= a || m.shortAccess(c.starts[i-1], a))
 }
 
-// onlyItself says that nothing takes the address h but a pointer that is
-// stored there, or that h is only the start of its section.
-func (m *dataMap) onlyItself(h image.Addr) bool {
+// handleSize is that of __dso_handle, a pointer.
+const handleSize = 8
+
+// handle: a pointer to itself is stored at h.
+func (m *dataMap) handle(h image.Addr) bool {
+	r := m.d.Base.RelocAt(h)
+	if r == nil {
+		return false
+	}
+	t, ok := Pointee(r)
+	return ok && t == h
+}
+
+// addressed says that code, another pointer or the name of an object knows the
+// address h.
+func (m *dataMap) addressed(h image.Addr) bool {
 	c := m.d.Base
 	for _, f := range c.Funcs {
 		for k := range f.Refs {
 			if f.Refs[k].Target == h && f.Refs[k].Kind == Lea {
-				return false
+				return true
 			}
 		}
 	}
 	for i := range c.Relocs {
 		if t, ok := Pointee(&c.Relocs[i]); ok && t == h && c.Relocs[i].At != h {
-			return false
+			return true
 		}
 	}
-	return len(c.SymbolsAt(h)) == 0
+	return slices.ContainsFunc(c.SymbolsAt(h), func(s image.Symbol) bool { return s.Type == elf.STT_OBJECT })
 }
 
 // shortAccess says that no access at p reaches up to a.

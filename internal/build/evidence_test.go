@@ -1,0 +1,44 @@
+package build_test
+
+import (
+	"slices"
+	"testing"
+
+	"hotpatch/internal/build"
+	"hotpatch/internal/patch"
+)
+
+// What looks dangerous in stripped images and is not, next to what looks the
+// same and is: for each the danger must still be seen.
+func TestBuildTellsDangersFromWhatLooksLikeThem(t *testing.T) {
+	inOrder := []string{"-fno-toplevel-reorder"}
+	for _, c := range []struct {
+		name, file string
+		flags      []string // of both images
+		fixed      []string // of the fixed one only
+		verdict    patch.Verdict
+		has, lacks string // reasons
+	}{
+		{"allocations change places", "swapped-sizes.c", nil, nil, patch.Review, "", "layout-changed"},
+		{"an allocation grows", "swapped-sizes.c", nil, []string{"-DGROWN"}, patch.Refused, "layout-changed", ""},
+		{"a structure on the stack", "on-stack.c", nil, nil, patch.Review, "", "layout-changed"},
+		{"a structure that is kept", "on-stack.c", []string{"-DHEAP"}, nil, patch.Refused, "layout-changed", ""},
+		{"a walk from a known start", "walk.c", inOrder, nil, patch.Review, "", "end-pointer"},
+		{"a walk from somewhere", "walk.c", []string{"-fno-toplevel-reorder", "-DPASSED"}, nil, patch.Refused, "end-pointer", ""},
+		{"a variable in padding", "padding-variable.c", inOrder, nil, patch.Review, "new-variable", "data-unmapped"},
+		{"a variable behind one that is passed on", "padding-variable.c", []string{"-fno-toplevel-reorder", "-DHELD"}, nil, patch.Refused, "data-unmapped", ""},
+		{"a large fix", "large-fix.c", nil, nil, patch.Review, "much-changed", "rebuilt-compiler"},
+		{"another compiler", "large-fix.c", nil, []string{"-O1"}, patch.Refused, "rebuilt-compiler", "much-changed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			base, _ := compile(t, c.file, style{flags: c.flags, strip: true})
+			_, fixed := compile(t, c.file, style{flags: append(slices.Clone(c.flags), c.fixed...), strip: true})
+			r, _ := run(t, base, fixed, build.Options{})
+			got := codes(r)
+			if r.Verdict != c.verdict || c.has != "" && !slices.Contains(got, c.has) || c.lacks != "" && slices.Contains(got, c.lacks) {
+				t.Errorf("verdict %s, want %s with %q, without %q: %v", r.Verdict, c.verdict, c.has, c.lacks, r.Reasons)
+			}
+		})
+	}
+}
