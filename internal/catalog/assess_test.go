@@ -316,6 +316,39 @@ func TestPolicySaysWhenAndWhat(t *testing.T) {
 	}
 }
 
+// A container without a package database: the build-id tells.
+func TestUnknownRootIsJudgedByBuildID(t *testing.T) {
+	s := newShop(t)
+	s.toDisk()
+	s.patch()
+	in := func(buildID string, patches ...catalog.Digest) catalog.Exposure {
+		s.inv.Processes = append(s.inv.Processes[:3:3], catalog.Process{PID: 77, Started: 1, Root: "c9", Exe: "/app", Patches: patches,
+			Images: []catalog.Loaded{{Path: "/opt/lib/libz.so", BuildID: buildID}}})
+		return s.exposure(t, "CVE-2026-0002", "zlib1g")
+	}
+	if e := in(id(libz, 1)); e.Status != catalog.Exposed || e.Disk {
+		t.Errorf("the old file: %+v", e)
+	}
+	if e := in(id(libz, 1), s.bundleZ); e.Status != catalog.FixedInMemory || e.Disk {
+		t.Errorf("the old file, patched: %+v", e)
+	}
+	if e := in(id(libz, 2)); e.Status != catalog.FixedInMemory || !e.Disk || len(e.Processes) != 3 {
+		t.Errorf("the fixed file: %+v", e)
+	}
+	if e := in(id("something else")); len(e.Processes) != 2 {
+		t.Errorf("another file: %+v", e)
+	}
+	s.inv.Packages = nil
+	s.inv.Processes = s.inv.Processes[3:]
+	if e := s.exposure(t, "CVE-2026-0002", "zlib1g"); e.Status != catalog.NotAffected {
+		t.Errorf("nothing of it: %+v", e)
+	}
+	s.inv.Processes[0].Images[0].BuildID = id(libz, 1)
+	if e := s.exposure(t, "CVE-2026-0002", "zlib1g"); e.Status != catalog.Exposed {
+		t.Errorf("no package anywhere, and the old file runs: %+v", e)
+	}
+}
+
 func TestHeldPackagesAreLeftAloneAndShown(t *testing.T) {
 	s := newShop(t)
 	s.toDisk()

@@ -151,8 +151,14 @@ func (s *assessor) dueFor(r *Release, o *Offer) (Due, bool) {
 	return d, true
 }
 
-// missed: a hotpatch for the new baseline is out, or its deadline has passed.
+// missed: a hotpatch for the new baseline is out, its deadline has passed, or
+// there was another baseline before it.
 func (s *assessor) missed(b *Release) bool {
+	if at := s.c.Release(s.a.Position.Baseline); at != nil && slices.ContainsFunc(s.c.Baselines(s.now), func(o *Release) bool {
+		return o.Available.After(at.Available) && o.Available.Before(b.Available)
+	}) {
+		return true
+	}
 	return !b.Deadline.IsZero() && s.now.After(b.Deadline) || len(s.c.On(b.ID, Hotpatch, s.now)) > 0
 }
 

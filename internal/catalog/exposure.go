@@ -47,8 +47,9 @@ type ProcessExposure struct {
 type hole struct {
 	cve, pkg string
 	release  *Release
-	fixed    string      // first version that has the fix
-	closes   []*Artifact // those that have it
+	fixed    string          // first version that has the fix
+	closes   []*Artifact     // those that have it
+	builds   map[string]bool // build-ids that closes names, old and new
 }
 
 // Exposure says, for every CVE that a published release fixes, what it means
@@ -107,6 +108,13 @@ func (v *view) holes() []*hole {
 				h.closes = append(h.closes, a)
 			}
 		}
+		h.builds = map[string]bool{}
+		for _, a := range h.closes {
+			for _, g := range a.Images {
+				h.builds[g.Base], h.builds[g.Fixed] = true, true
+			}
+		}
+		delete(h.builds, "")
 		out = append(out, h)
 	}
 	slices.SortFunc(out, func(a, b *hole) int { return cmp.Or(cmp.Compare(a.cve, b.cve), cmp.Compare(a.pkg, b.pkg)) })
@@ -116,9 +124,6 @@ func (v *view) holes() []*hole {
 // on judges one machine.
 func (h *hole) on(inv *Inventory, packages []*Package) Exposure {
 	e := Exposure{CVE: h.cve, Package: h.pkg, Fixed: h.fixed, Release: h.release.ID, Status: NotAffected, Disk: true}
-	if len(packages) == 0 {
-		return e
-	}
 	roots := map[string]*Package{}
 	for _, p := range packages {
 		if !p.foreign(roots[p.Root]) {
@@ -131,13 +136,15 @@ func (h *hole) on(inv *Inventory, packages []*Package) Exposure {
 	for i := range inv.Processes {
 		p := &inv.Processes[i]
 		q := roots[p.Root]
-		if q == nil {
-			continue
-		}
 		x := h.in(p, q)
-		switch x.Status {
-		case "":
+		switch {
+		case x.Status == "" || q == nil && x.Status == Undetermined && len(roots) == 0:
 			continue
+		case q == nil:
+			// Nobody knows that root's packages; the file is what it is.
+			e.Disk = e.Disk && x.Status == FixedOnDisk
+		}
+		switch x.Status {
 		case Exposed:
 			exposed = true
 		case FixedInMemory:
@@ -147,6 +154,9 @@ func (h *hole) on(inv *Inventory, packages []*Package) Exposure {
 		}
 		e.Processes = append(e.Processes, x)
 		e.Disk = e.Disk && h.nextStart(p, q)
+	}
+	if len(roots) == 0 && len(e.Processes) == 0 {
+		return e
 	}
 	switch {
 	case exposed:
@@ -214,14 +224,16 @@ func (h *hole) in(p *Process, q *Package) ProcessExposure {
 	return x
 }
 
-// image judges one image in a process; "" when it is not of the package.
+// image judges one image in a process; "" when it is not of the package. q is
+// nil where nobody knows which packages there are: then the build-id tells,
+// wherever the file lies.
 func (h *hole) image(p *Process, g Loaded, q *Package) (ExposureStatus, Digest) {
 	mine := false
 	var bundle Digest
 	for _, a := range h.closes {
 		for _, c := range a.Images {
 			switch {
-			case c.Path != g.Path:
+			case c.Path != g.Path && !h.builds[g.BuildID]:
 				continue
 			case c.Fixed == g.BuildID:
 				return FixedOnDisk, ""
@@ -241,7 +253,7 @@ func (h *hole) image(p *Process, g Loaded, q *Package) (ExposureStatus, Digest) 
 	}
 	// The very file that is on disk, and the disk has the fix: a later build
 	// that no release of the catalogue lists.
-	if slices.ContainsFunc(q.Images, func(d Image) bool { return d.Path == g.Path && d.BuildID == g.BuildID }) && h.closedOnDisk(q) {
+	if q != nil && slices.ContainsFunc(q.Images, func(d Image) bool { return d.Path == g.Path && d.BuildID == g.BuildID }) && h.closedOnDisk(q) {
 		return FixedOnDisk, ""
 	}
 	return Exposed, ""
