@@ -92,7 +92,12 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		if c.Short == "" || c.Example == "" || c.GroupID == "" {
 			t.Errorf("%s: has no summary, no example or no group", c.Name())
 		}
-		if c.Name() != "demo" && c.Flags().Lookup("json") == nil {
+		for _, sub := range c.Commands() { // of a group: each says what it is for
+			if !sub.Hidden && (sub.Short == "" || sub.Long == "" && sub.Example == "") {
+				t.Errorf("%s %s: has no summary, or neither text nor example", c.Name(), sub.Name())
+			}
+		}
+		if c.Name() != "demo" && !c.HasAvailableSubCommands() && c.Flags().Lookup("json") == nil {
 			t.Errorf("%s: has no --json", c.Name())
 		}
 	}
