@@ -28,7 +28,7 @@ func meanings() map[string]meaning {
 	return map[string]meaning{
 		"layout-unverified": {
 			"without type information on both sides nobody can prove that no struct changed its layout; nothing suggests that one did",
-			"see in the distribution's patch that no struct changes, then accept; or build again with --debug-base and --debug-fixed",
+			"see in the distribution's patch that no struct changes, then accept; or build again with types (hotpatch debuginfo, or --debug-base and --debug-fixed)",
 		},
 		"layout-padding": {
 			"a new member fills what was padding: sizes and offsets are as before, but objects made by old code hold nothing there",
