@@ -23,7 +23,7 @@ const planAhead = 366 * 24 * time.Hour
 func Schedule(k *catalog.Catalog, now time.Time) []catalog.Row {
 	rows := k.Calendar.Plan(now.Add(planAhead)).Rows
 	return slices.DeleteFunc(slices.Clone(rows), func(w catalog.Row) bool {
-		return w.Planned && w.Available.Before(now.AddDate(0, -1, 0)) // a plan that came to nothing
+		return w.Planned && w.Available.Before(now.AddDate(0, 0, -7)) // a plan that came to nothing
 	})
 }
 

@@ -56,3 +56,44 @@ func Warnings(es []Expiry, now time.Time, life func(string) time.Duration) []str
 }
 
 const TempPrefix = tempPrefix
+
+func DecodePreview(data []byte) error {
+	_, err := decodePreview(data)
+	return err
+}
+
+func CheckPath(path string) error { return checkPath(path) }
+
+// Walk feeds a file to the client's workflow in the place of the genuine one,
+// after everything that comes before it.
+func Walk(root, timestamp, snapshot, targets []byte, role string, data []byte, now time.Time) error {
+	t, err := newTrust(root, now)
+	if err != nil {
+		return err
+	}
+	if role == Root {
+		return t.updateRoot(data)
+	}
+	if role == Timestamp {
+		timestamp = data
+	}
+	if err := t.updateTimestamp(timestamp, false); err != nil {
+		return err
+	}
+	if role == Timestamp {
+		return nil
+	}
+	if role == Snapshot {
+		return t.updateSnapshot(data, true)
+	}
+	if err := t.updateSnapshot(snapshot, false); err != nil {
+		return err
+	}
+	if role == Targets {
+		return t.updateTargets(Targets, data)
+	}
+	if err := t.updateTargets(Targets, targets); err != nil {
+		return err
+	}
+	return t.updateTargets(role, data)
+}

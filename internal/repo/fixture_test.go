@@ -41,14 +41,14 @@ func (c *clock) advance(d time.Duration) {
 
 // fixture is a repository with one key for each role, and its clock.
 type fixture struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	keys *repo.Keys
 	repo *repo.Repo
 	*clock
 }
 
-func openKeys(t *testing.T, dir string) *repo.Keys {
+func openKeys(t testing.TB, dir string) *repo.Keys {
 	t.Helper()
 	k, err := repo.OpenKeys(dir, func(string, bool) (string, error) { return passphrase, nil })
 	if err != nil {
@@ -57,7 +57,7 @@ func openKeys(t *testing.T, dir string) *repo.Keys {
 	return k
 }
 
-func generate(t *testing.T, k *repo.Keys, name string) repo.PublicKey {
+func generate(t testing.TB, k *repo.Keys, name string) repo.PublicKey {
 	t.Helper()
 	p, err := k.Generate(name, 10)
 	if err != nil {
@@ -66,7 +66,7 @@ func generate(t *testing.T, k *repo.Keys, name string) repo.PublicKey {
 	return *p
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: filepath.Join(t.TempDir(), "repo"), clock: &clock{t: start}}
 	f.keys = openKeys(t, filepath.Join(t.TempDir(), "keys"))
@@ -163,7 +163,7 @@ func (f *fixture) copyPublic() string {
 	return dir
 }
 
-func refresh(t *testing.T, c *repo.Client) {
+func refresh(t testing.TB, c *repo.Client) {
 	t.Helper()
 	if err := c.Refresh(context.Background()); err != nil {
 		t.Fatal(err)
@@ -213,7 +213,7 @@ func forge[T metadata.Roles](f *fixture, file string, change func(*T), signers .
 	return data
 }
 
-func write(t *testing.T, file string, data []byte) {
+func write(t testing.TB, file string, data []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
@@ -223,7 +223,7 @@ func write(t *testing.T, file string, data []byte) {
 	}
 }
 
-func mustRead(t *testing.T, file string) []byte {
+func mustRead(t testing.TB, file string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -233,7 +233,7 @@ func mustRead(t *testing.T, file string) []byte {
 }
 
 // glob is the one file of a pattern.
-func glob(t *testing.T, pattern string) string {
+func glob(t testing.TB, pattern string) string {
 	t.Helper()
 	names, err := filepath.Glob(pattern)
 	if err != nil || len(names) != 1 {
@@ -242,7 +242,7 @@ func glob(t *testing.T, pattern string) string {
 	return names[0]
 }
 
-func wantError(t *testing.T, err error, is error, says ...string) {
+func wantError(t testing.TB, err error, is error, says ...string) {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("no error, want %q", is)
@@ -259,7 +259,7 @@ func wantError(t *testing.T, err error, is error, says ...string) {
 	}
 }
 
-func indent(t *testing.T, v any) string {
+func indent(t testing.TB, v any) string {
 	t.Helper()
 	data, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
