@@ -383,6 +383,7 @@ func (r *run) untell(c *change, out func(j *journal) bool) (some bool, err error
 			if edits := rechain(h.Entry, h.Orig, chain, kept); len(edits) > 0 {
 				some = true
 				c.hook(h, nil, edits)
+				c.leave(chain, kept)
 			}
 		}
 	}
@@ -402,6 +403,17 @@ func (c *change) hook(h *hook, first, last []edit) {
 		}
 	}
 	c.images = append(c.images, h.Room)
+}
+
+// leave guards the finders that are in one chain and not in the other: their
+// room may be used again.
+func (c *change) leave(from, to []*hook) {
+	for _, h := range from {
+		if !slices.Contains(to, h) {
+			lo, hi := h.Room.code()
+			c.guards = append(c.guards, guard{lo, hi, "a finder"})
+		}
+	}
 }
 
 func (j *journal) owns(h *hook) bool {
