@@ -101,6 +101,9 @@ func (a *app) debuginfo(ctx context.Context, targets []string, f debuginfoFlags)
 	}
 	rep, err := rebuild.Run(ctx, targets, o)
 	if err != nil {
+		if rep != nil && len(rep.Packages) > 0 {
+			fmt.Fprintf(a.err, "%s of %d done and kept\n", count(len(rep.Packages), "package"), len(targets))
+		}
 		return fmt.Errorf("debuginfo: %w", err)
 	}
 	if f.markdown != "" {

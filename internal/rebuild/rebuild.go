@@ -84,7 +84,8 @@ type Image struct {
 
 // Run rebuilds every target (NAME=VERSION of a source or binary package, or the
 // path of a .dsc) and keeps what matches. A package that fails is in the report
-// with its error; the error returned is about the run as a whole.
+// with its error; the error returned is about the run as a whole. When ctx ends,
+// the report has what was done until then.
 func Run(ctx context.Context, targets []string, o Options) (*Report, error) {
 	parsed := make([]target, len(targets))
 	for i, t := range targets {
@@ -105,7 +106,7 @@ func Run(ctx context.Context, targets []string, o Options) (*Report, error) {
 	for _, t := range parsed {
 		p := run(ctx, t, o)
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return rep, context.Cause(ctx)
 		}
 		if p.err != nil {
 			p.Error = p.err.Error()
@@ -380,23 +381,24 @@ func images(dir string) ([]string, error) {
 	return out, err
 }
 
-// isImage: an ELF file of type executable or shared object.
+// isImage: a program or shared library for amd64. Others (lib32z1 has some for
+// i386) nobody patches.
 func isImage(path string) (bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	var head [18]byte
+	var head [20]byte
 	if _, err := io.ReadFull(f, head[:]); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return false, nil
 		}
 		return false, err
 	}
-	const exec, dyn = 2, 3
+	const class64, exec, dyn, x86_64 = 2, 2, 3, 62
 	t := le.Uint16(head[16:])
-	return string(head[:4]) == "\x7fELF" && (t == exec || t == dyn), nil
+	return string(head[:4]) == "\x7fELF" && head[4] == class64 && (t == exec || t == dyn) && le.Uint16(head[18:]) == x86_64, nil
 }
 
 // manifest is where the result of a package is kept, next to its debug files.
