@@ -423,13 +423,15 @@ func (d *debian) hold(name string) {
 
 func TestPlansThatGoBeyondTheChoiceAreRefused(t *testing.T) {
 	d := newDebian(t)
-	d.have(pkg{name: "app", version: "1"}, pkg{name: "lib", version: "1"}, pkg{name: "other", version: "1"}, pkg{name: "kept", version: "1"}, pkg{name: "late", version: "5"})
+	d.have(pkg{name: "app", version: "1"}, pkg{name: "lib", version: "1"}, pkg{name: "other", version: "1"}, pkg{name: "kept", version: "1"}, pkg{name: "app-common", version: "1", fields: "Source: app\n"}, pkg{name: "late", version: "5"})
 	d.suite("stable", "Test",
 		pkg{name: "app", version: "2", fields: "Depends: lib (>= 2)\n"},
 		pkg{name: "app", version: "3", fields: "Conflicts: other\n"},
 		pkg{name: "app", version: "4", fields: "Depends: fresh\n"},
 		pkg{name: "app", version: "5", fields: "Depends: nowhere\n"},
 		pkg{name: "app", version: "6", fields: "Recommends: fresh\n"},
+		pkg{name: "app", version: "7", fields: "Depends: app-common (>= 7)\n"}, pkg{name: "app-common", version: "7", fields: "Source: app\n"},
+		pkg{name: "app", version: "8", fields: "Depends: app-common (>= 9)\n"}, pkg{name: "app-common", version: "9", fields: "Source: app\n"},
 		pkg{name: "lib", version: "2"}, pkg{name: "fresh", version: "1"}, pkg{name: "kept", version: "2"}, pkg{name: "late", version: "4"})
 	d.hold("kept")
 	for _, c := range []struct {
@@ -484,6 +486,23 @@ func TestPlansThatGoBeyondTheChoiceAreRefused(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the same source goes along", func(t *testing.T) {
+		// Two versions of app-common wait: apt takes the newer, which is of another version of the source.
+		p, err := d.Plan(context.Background(), choose("app=7"), deb.PlanOptions{})
+		if err != nil || len(p.Refused) != 1 || p.Refused[0].Code != deb.ReasonBeyond {
+			t.Errorf("%+v %v", p, err)
+		}
+		d.suite("stable", "Test", pkg{name: "late", version: "4"},
+			pkg{name: "app", version: "7", fields: "Depends: app-common (>= 7)\n"}, pkg{name: "app-common", version: "7", fields: "Source: app\n"})
+		p, err = d.Plan(context.Background(), choose("app=7"), deb.PlanOptions{Exact: true})
+		if err != nil || len(p.Refused) != 1 || p.Refused[0].Package != "app-common" {
+			t.Errorf("exactly: %+v %v", p, err)
+		}
+		r, err := d.Install(context.Background(), choose("app=7"), deb.PlanOptions{})
+		if err != nil || len(r.Items) != 2 || !r.Done() || d.version("app-common") != "7 installed" {
+			t.Errorf("%v %+v\n%s", err, r.Items, r.Tail)
+		}
+	})
 	t.Run("downgrade that is wanted", func(t *testing.T) {
 		r, err := d.Install(context.Background(), choose("late=4"), deb.PlanOptions{Downgrade: true})
 		if err != nil || d.version("late") != "4 installed" {

@@ -178,7 +178,7 @@ func verifySHA256(name, sum string) error {
 // that is in Result.Withheld. Configuration files stay as they are.
 //
 // It refuses (*RefusedError, nothing changed) what removes a package, touches
-// an installed one beyond those chosen, is held, does not fit on the disk, or
+// an installed one of another source than those chosen, is held, does not fit on the disk, or
 // what dpkg cannot do before Repair. *LockedError when others use dpkg too long.
 //
 // ctx ends it until dpkg starts; dpkg itself is let finish, since half an

@@ -98,6 +98,7 @@ type Plan struct {
 	Chosen   []Choice `json:"chosen"`
 	Changes  []Change `json:"changes"`  // in the order in which apt unpacks
 	Added    []string `json:"added"`    // of them, new packages that the chosen ones need
+	Along    []string `json:"along"`    // of them, others of the same source that the chosen ones need
 	Download int64    `json:"download"` // bytes of .deb, of which some may be here already
 	Grow     int64    `json:"grow"`     // bytes more on disk afterwards, as the packages say
 	Refused  []Reason `json:"refused"`  // empty: it can be carried out
@@ -105,14 +106,19 @@ type Plan struct {
 	files []record
 }
 
-// PlanOptions widen what a plan may do.
+// PlanOptions say how far a plan may go.
 type PlanOptions struct {
 	Downgrade bool // take back an update
+	// Exact refuses even what goes along: other installed packages of the same
+	// source, to the same source version, where the chosen ones depend on it.
+	// An update of Debian is one of a source; its packages are built and tested
+	// together.
+	Exact bool
 }
 
 // Plan simulates the installation of exactly these versions.
 func (s System) Plan(ctx context.Context, chosen []Choice, o PlanOptions) (Plan, error) {
-	p := Plan{Chosen: slices.Clone(chosen), Changes: []Change{}, Added: []string{}, Refused: []Reason{}}
+	p := Plan{Chosen: slices.Clone(chosen), Changes: []Change{}, Added: []string{}, Along: []string{}, Refused: []Reason{}}
 	if len(chosen) == 0 {
 		return p, errors.New("plan installation: nothing chosen")
 	}
@@ -137,11 +143,15 @@ func (s System) Plan(ctx context.Context, chosen []Choice, o PlanOptions) (Plan,
 	if err := s.simulate(ctx, &p, o); err != nil {
 		return p, fmt.Errorf("plan installation: %w", err)
 	}
-	p.judgeChanges(have)
+	rs, err := s.lookUp(ctx, &p)
+	if err != nil {
+		return p, fmt.Errorf("plan installation: %w", err)
+	}
+	p.judgeChanges(have, rs, o)
 	if len(p.Refused) > 0 {
 		return p, nil
 	}
-	if err := s.weigh(ctx, &p, have); err != nil {
+	if err := s.weigh(&p, have, rs); err != nil {
 		return p, fmt.Errorf("plan installation: %w", err)
 	}
 	return p, nil
@@ -272,12 +282,50 @@ func parseSimulation(text string) []Change {
 	return out
 }
 
-func (p *Plan) judgeChanges(have []Installed) {
+// lookUp asks what the lists say of every package that would be unpacked.
+func (s System) lookUp(ctx context.Context, p *Plan) ([]record, error) {
+	var choices []Choice
+	for _, c := range p.Changes {
+		if c.To != "" {
+			choices = append(choices, Choice{c.Package, c.Arch, c.To})
+		}
+	}
+	return s.records(ctx, choices)
+}
+
+// recordOf is what the lists say of the new version of a change.
+func recordOf(rs []record, c Change) (record, bool) {
+	i := slices.IndexFunc(rs, func(r record) bool {
+		return r.pkg == c.Package && r.version == c.To && (r.arch == c.Arch || c.Arch == "" || r.arch == "all")
+	})
+	if i < 0 {
+		return record{}, false
+	}
+	return rs[i], true
+}
+
+// chosenAs is the index of the choice that a change is about, -1 for none.
+func (p *Plan) chosenAs(c Change) int {
+	return slices.IndexFunc(p.Chosen, func(x Choice) bool {
+		return x.Package == c.Package && (x.Arch == "" || x.Arch == c.Arch || x.Arch == "all" || c.Arch == "all")
+	})
+}
+
+func (p *Plan) judgeChanges(have []Installed, rs []record, o PlanOptions) {
+	// The sources of what was chosen, as they will be.
+	sources := map[[2]string]bool{}
+	for _, c := range p.Changes {
+		if i := p.chosenAs(c); i >= 0 && p.Chosen[i].Version == c.To {
+			if r, ok := recordOf(rs, c); ok {
+				sources[[2]string{r.source, r.sourceVersion}] = true
+			}
+		}
+	}
 	reached := map[int]bool{}
 	for _, c := range p.Changes {
-		i := slices.IndexFunc(p.Chosen, func(x Choice) bool {
-			return x.Package == c.Package && (x.Arch == "" || x.Arch == c.Arch || x.Arch == "all" || c.Arch == "all")
-		})
+		i := p.chosenAs(c)
+		r, _ := recordOf(rs, c)
+		old, installed := find(have, Choice{Package: c.Package, Arch: c.Arch})
 		switch {
 		case c.To == "":
 			p.refuse(ReasonRemoves, c.Package, "%s %s would be removed", c.Package, c.From)
@@ -285,6 +333,8 @@ func (p *Plan) judgeChanges(have []Installed) {
 			reached[i] = true
 		case c.From == "" && i < 0:
 			p.Added = append(p.Added, c.Package)
+		case i < 0 && !o.Exact && sources[[2]string{r.source, r.sourceVersion}] && installed && !old.Held && newer(c.To, c.From) != o.Downgrade:
+			p.Along = append(p.Along, c.Package)
 		default:
 			p.refuse(ReasonBeyond, c.Package, "%s would go from %s to %s and was not chosen", c.Package, c.From, c.To)
 		}
@@ -300,27 +350,17 @@ func (p *Plan) judgeChanges(have []Installed) {
 }
 
 // weigh adds sizes and digests and looks whether there is room.
-func (s System) weigh(ctx context.Context, p *Plan, have []Installed) error {
-	var choices []Choice
-	for _, c := range p.Changes {
-		choices = append(choices, Choice{c.Package, c.Arch, c.To})
-	}
-	rs, err := s.records(ctx, choices)
-	if err != nil {
-		return err
-	}
+func (s System) weigh(p *Plan, have []Installed, rs []record) error {
 	var largest int64
 	for _, c := range p.Changes {
-		i := slices.IndexFunc(rs, func(r record) bool {
-			return r.pkg == c.Package && r.version == c.To && (r.arch == c.Arch || c.Arch == "" || r.arch == "all")
-		})
-		if i < 0 || rs[i].sha256 == "" {
+		r, ok := recordOf(rs, c)
+		if !ok || r.sha256 == "" {
 			return fmt.Errorf("apt's lists have no digest of %s=%s", c.Package, c.To)
 		}
-		p.files = append(p.files, rs[i])
-		p.Download += rs[i].size
-		p.Grow += rs[i].unpacked
-		largest = max(largest, rs[i].unpacked)
+		p.files = append(p.files, r)
+		p.Download += r.size
+		p.Grow += r.unpacked
+		largest = max(largest, r.unpacked)
 		if old, ok := find(have, Choice{Package: c.Package, Arch: c.Arch}); ok && c.From != "" {
 			p.Grow -= old.Size
 		}
