@@ -166,25 +166,38 @@ func notice(r *Release, row Row) string {
 // MaxPlan is how many months ahead a plan goes.
 const MaxPlan = 60
 
-// Plan adds planned rows for the months after the last row, up to and with
-// until's.
+// Plan adds planned rows for the months after the last row (and for its own,
+// when that has only releases out of band), up to and with until's.
 func (k Calendar) Plan(until time.Time) Calendar {
+	if len(k.Rows) == 0 {
+		return k
+	}
+	last := k.Rows[0].Available
+	for _, w := range k.Rows {
+		last = maxTime(last, w.Available)
+	}
+	return k.plan(last, until)
+}
+
+// plan adds the regular release of every month from's to until's that has
+// none.
+func (k Calendar) plan(from, until time.Time) Calendar {
 	weekday, nth, ok := k.Cadence.day()
-	if !ok || len(k.Rows) == 0 {
+	if !ok {
 		return k
 	}
 	k.Rows = slices.Clone(k.Rows)
-	last := k.Rows[0].Available
-	for _, w := range k.Rows {
-		if w.Available.After(last) {
-			last = w.Available
-		}
-	}
-	last = last.UTC()
-	for n := 1; n <= MaxPlan; n++ {
-		first := time.Date(last.Year(), last.Month()+time.Month(n), 1, k.Cadence.Hour, 0, 0, 0, time.UTC)
+	from = from.UTC()
+	for n := range MaxPlan {
+		first := time.Date(from.Year(), from.Month()+time.Month(n), 1, k.Cadence.Hour, 0, 0, 0, time.UTC)
 		if first.After(until) {
 			break
+		}
+		month := first.Format("2006-01")
+		if slices.ContainsFunc(k.Rows, func(w Row) bool {
+			return w.Month == month && w.Type != TypeCold && w.Type != TypeCompanion
+		}) {
+			continue
 		}
 		t := TypeHotpatch
 		if slices.Contains(k.Cadence.Baselines, int(first.Month())) {
@@ -195,7 +208,17 @@ func (k Calendar) Plan(until time.Time) Calendar {
 		row.Planned = true
 		k.Rows = append(k.Rows, row)
 	}
+	k.sort()
 	return k
+}
+
+// ahead is the calendar with its plan, seen from t: also one that has no row
+// yet.
+func (k Calendar) ahead(t, until time.Time) Calendar {
+	if len(k.Rows) == 0 {
+		return k.plan(t, until)
+	}
+	return k.Plan(until)
 }
 
 // day reads "2TU".
@@ -209,7 +232,7 @@ func (c Cadence) day() (time.Weekday, int, bool) {
 
 // NextBaseline is the first baseline, real or planned, after t.
 func (k Calendar) NextBaseline(t time.Time) (Row, bool) {
-	for _, w := range k.Plan(t.AddDate(2, 0, 0)).Rows {
+	for _, w := range k.ahead(t, t.AddDate(2, 0, 0)).Rows {
 		if w.Type.baseline() && w.Available.After(t) {
 			return w, true
 		}
@@ -220,7 +243,7 @@ func (k Calendar) NextBaseline(t time.Time) (Row, bool) {
 // between lists the rows with from < Available ≤ to, planned ones with them.
 func (k Calendar) between(from, to time.Time) []Row {
 	var out []Row
-	for _, w := range k.Plan(to).Rows {
+	for _, w := range k.ahead(from, to).Rows {
 		if w.Available.After(from) && !w.Available.After(to) {
 			out = append(out, w)
 		}

@@ -110,8 +110,8 @@ func parseLength(s string) (time.Duration, error) {
 }
 
 func checkName(s string) error {
-	if len(s) > 64 || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
-		return errors.New("its name is longer than 64 bytes or not one word")
+	if len(s) > 64 || !utf8.ValidString(s) || strings.Join(strings.Fields(s), " ") != s || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return errors.New("its name is longer than 64 bytes, or not words with single spaces")
 	}
 	return nil
 }
@@ -119,10 +119,10 @@ func checkName(s string) error {
 // Parse reads a window as words:
 //
 //	FREQ=WEEKLY;BYDAY=SA,SU at 02:30 for 4h in Europe/Berlin
-//	[from 2026-01-01] [except 2026-12-26,…] [extra 2026-12-27T10:00,…] [named weekend]
+//	[from 2026-01-01] [except 2026-12-26,…] [extra 2026-12-27T10:00,…] [named late weekend]
 //
-// The rule comes first and may be missing; the words behind it come in any
-// order, each once.
+// The rule comes first and may be missing; the name comes last; what is between
+// them comes in any order, each once.
 func Parse(text string) (Window, error) {
 	if len(text) > MaxText {
 		return Window{}, fmt.Errorf("window: %d bytes, more than %d", len(text), MaxText)
@@ -149,7 +149,8 @@ func Parse(text string) (Window, error) {
 		case "from":
 			s.From = value
 		case "named":
-			s.Name = value
+			s.Name = strings.Join(words[1:], " ")
+			return New(s)
 		case "except":
 			s.Except = strings.Split(value, ",")
 		case "extra":

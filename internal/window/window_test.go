@@ -372,7 +372,7 @@ func TestWindowsThatAreRefused(t *testing.T) {
 		"FREQ=DAILY at 02:00 for 1h in UTC until":                                   "nothing behind",
 		"FREQ=DAILY at 02:00 for 1h in UTC till 2026-01-01":                         "no meaning",
 		"at 02:00 for 1h in UTC":                                                    "never open",
-		"": "time zone",
+		"":                                                                          "time zone",
 	} {
 		if w, err := window.Parse(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v %v, want %q", text, w, err, want)
@@ -399,7 +399,7 @@ func TestRuleThatNoDaySatisfiesEnds(t *testing.T) {
 
 func TestTextAndJSONSayTheSame(t *testing.T) {
 	for _, text := range []string{
-		"FREQ=WEEKLY;BYDAY=SA,SU at 02:30 for 4h in Europe/Berlin from 2026-01-01 except 2026-12-26 extra 2026-12-27T10:00 named weekend",
+		"FREQ=WEEKLY;BYDAY=SA,SU at 02:30 for 4h in Europe/Berlin from 2026-01-01 except 2026-12-26 extra 2026-12-27T10:00 named late weekend",
 		"at 02:30 for 3h55m in UTC extra 2026-12-27",
 	} {
 		w := parse(t, text)
