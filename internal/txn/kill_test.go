@@ -179,7 +179,7 @@ func TestProcessThatDiesAtAnyPointIsReportedAsDied(t *testing.T) {
 		return do(txn.WithStep(txn.Options{}, func(string) {
 			if n == die {
 				_ = syscall.Kill(v.pid, syscall.SIGKILL)
-				time.Sleep(5 * time.Millisecond)
+				v.ended()
 			}
 			n++
 		})), n

@@ -176,6 +176,24 @@ func (v *victim) kill() {
 	v.t.Errorf("victim %d does not end", v.pid)
 }
 
+// ended waits until no thread is alive: a busy host takes its time.
+func (v *victim) ended() {
+	v.t.Helper()
+	for range 5000 {
+		tasks, _ := filepath.Glob("/proc/" + itoa(v.pid) + "/task/*/stat")
+		alive := false
+		for _, path := range tasks {
+			b, err := os.ReadFile(path)
+			alive = alive || err == nil && b[bytes.LastIndexByte(b, ')')+2] != 'Z'
+		}
+		if !alive {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	v.t.Errorf("victim %d does not end", v.pid)
+}
+
 // state is the letter of /proc/PID/stat, 0 when there is no such process.
 func (v *victim) state() byte {
 	b, err := os.ReadFile("/proc/" + itoa(v.pid) + "/stat")

@@ -7,9 +7,9 @@
 #define ADDED 1
 #endif
 
-static atomic_int hold, result;
+static atomic_int inside, hold, result;
 static pthread_t worker;
-static void wait_here(void) { while (hold) usleep(1000); }
+static void wait_here(void) { inside = 1; while (hold) usleep(1000); }
 NOINLINE int fixed_function(int n, void (*wait)(void)) {
 	volatile int kept = n;
 	if (wait) wait();
@@ -23,7 +23,7 @@ int main(void) {
 	while ((q = next()))
 		switch (*q) {
 		case 'q': answer("%d", fixed_function(1, NULL)); break;
-		case 'h': hold = 1; pthread_create(&worker, NULL, work, NULL); usleep(50000); answer("held"); break;
+		case 'h': inside = 0; hold = 1; pthread_create(&worker, NULL, work, NULL); while (!inside) usleep(1000); answer("held"); break;
 		case 'g': hold = 0; pthread_join(worker, NULL); answer("%d", result); break;
 		}
 }

@@ -10,8 +10,8 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-static atomic_int hold;
-NOINLINE void wait_here(void) { while (hold) usleep(1000); }
+static atomic_int hold, inside;
+NOINLINE void wait_here(void) { inside = 1; while (hold) usleep(1000); }
 NOINLINE int fixed_function(int n) { ROOM; return OLD_NEW(n + 1, n + 1000); }
 
 // split has a page of its own frame locked, which splits the stack's mapping
@@ -68,7 +68,7 @@ int main(int argc, char **argv) {
 	if (!strcmp(how, "filtered-main")) { pthread_create(&t, NULL, spin, NULL); confine(); }
 	if (!strcmp(how, "jit")) pthread_create(&t, NULL, jit, NULL);
 	if (!strcmp(how, "vfork")) pthread_create(&t, NULL, vforker, NULL);
-	if (!strcmp(how, "split")) pthread_create(&t, NULL, split, NULL);
+	if (!strcmp(how, "split")) { pthread_create(&t, NULL, split, NULL); while (!inside) usleep(1000); }
 	if (!strcmp(how, "exec") && argc > 2 && atoi(argv[2]) > 0) { // start itself again and again
 		char left[16];
 		usleep(2000);
