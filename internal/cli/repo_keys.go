@@ -39,7 +39,7 @@ a way that you trust.`,
 	fl.StringArrayVar(&keyFiles, "key", nil, "`ROLE=FILE`: a public key for a role or channel (may be repeated)")
 	fl.StringArrayVar(&thresholds, "threshold", nil, "`ROLE=N`: how many keys of a role must sign (default 1)")
 	fl.StringArrayVar(&lifetimes, "lifetime", nil, "`ROLE=TIME`: how long its metadata is valid: 365d, 24h; channel is all channels")
-	fl.IntVar(&work, "work-factor", repo.DefaultWork, "a guess of a passphrase costs 2^`N` (10 to 22)")
+	fl.IntVar(&work, "work-factor", repo.DefaultWork, "a guess of a passphrase costs 2^`N` (10 to 20)")
 	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
 		if len(args) == 1 {
 			f.dir = args[0]
@@ -176,7 +176,7 @@ a channel), which the holders of those keys have to sign.`,
 to anybody, in the directory of the keys.`,
 		Example: `  hotpatch repo key new bob --keys ~/hotpatch-keys`,
 	}
-	newCmd.Flags().IntVar(&work, "work-factor", repo.DefaultWork, "a guess of the passphrase costs 2^`N` (10 to 22)")
+	newCmd.Flags().IntVar(&work, "work-factor", repo.DefaultWork, "a guess of the passphrase costs 2^`N` (10 to 20)")
 	newCmd.RunE = a.verb(func(_ context.Context, args []string) error {
 		keys, err := f.openKeys(a)
 		if err != nil {

@@ -33,7 +33,7 @@ const (
 	// for every guess.
 	DefaultWork = 18
 	minWork     = 10
-	maxWork     = 22
+	maxWork     = 20 // a gibibyte: more would be an attack on whoever opens it
 )
 
 // ErrNoKey says that a directory of keys does not have one.
