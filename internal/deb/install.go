@@ -215,7 +215,7 @@ func (s System) Install(ctx context.Context, chosen []Choice, o PlanOptions) (Re
 		for _, a := range s.dpkgArgs() {
 			args = append(args, "-o", "DPkg::Options::="+a)
 		}
-		return g.command(context.WithoutCancel(ctx), nil, "apt-get", append(args, s.installArgs(p.Chosen, o)...)...)
+		return g.command(context.WithoutCancel(ctx), nil, "apt-get", append(args, s.installArgs(p.request, o)...)...)
 	})
 }
 
@@ -234,7 +234,7 @@ func (s System) newJob(p Plan) (job, error) {
 	if err != nil {
 		return j, err
 	}
-	for _, c := range p.Chosen {
+	for _, c := range p.request {
 		for _, name := range auto {
 			if pkg, arch, _ := strings.Cut(name, ":"); pkg == c.Package && (c.Arch == "" || c.Arch == "all" || c.Arch == arch) {
 				j.Auto = append(j.Auto, name)

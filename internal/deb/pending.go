@@ -3,6 +3,7 @@ package deb
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -123,7 +124,7 @@ func (s System) records(ctx context.Context, choices []Choice) ([]record, error)
 		args = append(args, c.arg())
 	}
 	text, err := s.ask(ctx, "apt-cache", args...)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotListed) {
 		return nil, fmt.Errorf("look up versions: %w", err)
 	}
 	return parseRecords(text)

@@ -103,7 +103,8 @@ type Plan struct {
 	Grow     int64    `json:"grow"`     // bytes more on disk afterwards, as the packages say
 	Refused  []Reason `json:"refused"`  // empty: it can be carried out
 
-	files []record
+	request []Choice // what apt is asked for: Chosen, and what has to go along
+	files   []record
 }
 
 // PlanOptions say how far a plan may go.
@@ -140,21 +141,71 @@ func (s System) Plan(ctx context.Context, chosen []Choice, o PlanOptions) (Plan,
 		return p, fmt.Errorf("plan installation: %w", err)
 	}
 	p.judgeChosen(have, o)
-	if err := s.simulate(ctx, &p, o); err != nil {
-		return p, fmt.Errorf("plan installation: %w", err)
+	p.request = p.Chosen
+	rs, err := s.solve(ctx, &p, have, o)
+	if err == nil && len(p.Refused) > 0 && !o.Exact {
+		// apt takes the newest of what goes along, which may be too new.
+		rs, err = s.solveTogether(ctx, &p, rs, have, o)
 	}
-	rs, err := s.lookUp(ctx, &p)
+	if err == nil && len(p.Refused) == 0 {
+		err = s.weigh(&p, have, rs)
+	}
 	if err != nil {
 		return p, fmt.Errorf("plan installation: %w", err)
 	}
-	p.judgeChanges(have, rs, o)
-	if len(p.Refused) > 0 {
-		return p, nil
-	}
-	if err := s.weigh(&p, have, rs); err != nil {
-		return p, fmt.Errorf("plan installation: %w", err)
-	}
 	return p, nil
+}
+
+// solve lets apt find a way and judges it.
+func (s System) solve(ctx context.Context, p *Plan, have []Installed, o PlanOptions) ([]record, error) {
+	if err := s.simulate(ctx, p, o); err != nil {
+		return nil, err
+	}
+	rs, err := s.lookUp(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	p.judgeChanges(have, rs, o)
+	return rs, nil
+}
+
+// solveTogether asks for the chosen packages together with the other installed
+// ones of their sources, in the same version. p stays as it is when that is no
+// way either.
+func (s System) solveTogether(ctx context.Context, p *Plan, rs []record, have []Installed, o PlanOptions) ([]record, error) {
+	var more []Choice
+	for _, c := range p.Chosen {
+		chosen, ok := find(have, c)
+		if !ok {
+			continue
+		}
+		for _, i := range have {
+			x := Choice{i.Package, i.Arch, c.Version}
+			if i.Source == chosen.Source && i.Version == chosen.Version && !i.Held && p.chosenAs(Change{Package: i.Package, Arch: i.Arch}) < 0 && !slices.Contains(more, x) {
+				more = append(more, x)
+			}
+		}
+	}
+	known, err := s.records(ctx, more)
+	if err != nil {
+		return nil, err
+	}
+	more = slices.DeleteFunc(more, func(c Choice) bool {
+		_, ok := recordOf(known, Change{Package: c.Package, Arch: c.Arch, To: c.Version})
+		return !ok
+	})
+	if len(more) == 0 {
+		return rs, nil
+	}
+	q := Plan{Chosen: p.Chosen, Changes: []Change{}, Added: []string{}, Along: []string{}, Refused: []Reason{}}
+	q.request = append(slices.Clone(p.Chosen), more...)
+	q.judgeChosen(have, o)
+	together, err := s.solve(ctx, &q, have, o)
+	if err != nil || len(q.Refused) > 0 {
+		return rs, err
+	}
+	*p = q
+	return together, nil
 }
 
 // Err is a *RefusedError when something speaks against the plan.
@@ -205,14 +256,14 @@ func (p *Plan) judgeChosen(have []Installed, o PlanOptions) {
 }
 
 // installArgs are those of the simulation and of the real thing alike.
-func (s System) installArgs(chosen []Choice, o PlanOptions) []string {
+func (s System) installArgs(request []Choice, o PlanOptions) []string {
 	args := append(s.aptArgs(), "-y", "--no-install-recommends", "-o", "APT::Get::AutomaticRemove=false",
 		"-o", "APT::Install-Suggests=false")
 	if o.Downgrade {
 		args = append(args, "--allow-downgrades")
 	}
 	args = append(args, "install", "--")
-	for _, c := range chosen {
+	for _, c := range request {
 		args = append(args, c.arg())
 	}
 	return args
@@ -220,7 +271,7 @@ func (s System) installArgs(chosen []Choice, o PlanOptions) []string {
 
 func (s System) simulate(ctx context.Context, p *Plan, o PlanOptions) error {
 	// Holds are judged by us, in words of ours.
-	args := append([]string{"-s", "--allow-change-held-packages"}, s.installArgs(p.Chosen, o)...)
+	args := append([]string{"-s", "--allow-change-held-packages"}, s.installArgs(p.request, o)...)
 	text, err := s.ask(ctx, "apt-get", args...)
 	p.Changes = parseSimulation(text)
 	switch {
