@@ -137,3 +137,15 @@ func slotName(t *testing.T, base *image.Image, o *patch.Object, field uint64) st
 	t.Fatalf("the field at %#x leads nowhere", field)
 	return ""
 }
+
+// An unwinder that is linked into the program asks the loader alone.
+func TestBuildRefusesAnUnwinderOfItsOwn(t *testing.T) {
+	base, fixed := compile(t, "throws.cc", style{flags: []string{"-g", "-static-libgcc"}})
+	r, b := run(t, base, fixed, build.Options{})
+	if b != nil || !slices.Equal(codes(r), []string{"exceptions"}) {
+		t.Fatalf("%s: %v", r.Verdict, r.Reasons)
+	}
+	if why := r.Reasons[0].Detail; !strings.Contains(why, "an unwinder of its own") {
+		t.Errorf("reason %q", why)
+	}
+}
