@@ -50,6 +50,7 @@ type hole struct {
 	fixed    string          // first version that has the fix
 	closes   []*Artifact     // those that have it
 	builds   map[string]bool // build-ids that closes names, old and new
+	paths    map[string]bool
 }
 
 // Exposure says, for every CVE that a published release fixes, what it means
@@ -61,22 +62,52 @@ func (c *Catalog) Exposure(inv *Inventory, now time.Time) []Exposure {
 }
 
 func (v *view) exposure() []Exposure {
-	byName := v.inv.byName()
+	f := v.inv.find()
 	out := []Exposure{}
 	for _, h := range v.holes() {
-		out = append(out, h.on(v.inv, byName[h.pkg]))
+		out = append(out, h.on(f))
 	}
 	return out
 }
 
-// byName finds a package in every root.
-func (inv *Inventory) byName() map[string][]*Package {
-	m := map[string][]*Package{}
+// found is an inventory in the order in which holes ask it.
+type found struct {
+	inv      *Inventory
+	packages map[string][]*Package // by name, in every root
+	loaded   map[string][]int      // path or build-id → processes, by their place
+	unknown  []int                 // processes that could not be read
+}
+
+func (inv *Inventory) find() *found {
+	f := &found{inv: inv, packages: map[string][]*Package{}, loaded: map[string][]int{}}
 	for i := range inv.Packages {
 		p := &inv.Packages[i]
-		m[p.Name] = append(m[p.Name], p)
+		f.packages[p.Name] = append(f.packages[p.Name], p)
 	}
-	return m
+	for i := range inv.Processes {
+		p := &inv.Processes[i]
+		if p.Unknown != "" {
+			f.unknown = append(f.unknown, i)
+		}
+		for _, g := range p.Images {
+			f.loaded[g.Path] = append(f.loaded[g.Path], i)
+			f.loaded[g.BuildID] = append(f.loaded[g.BuildID], i)
+		}
+	}
+	return f
+}
+
+// processes are those that a hole may concern, in order.
+func (f *found) processes(h *hole) []int {
+	list := slices.Clone(f.unknown)
+	for path := range h.paths {
+		list = append(list, f.loaded[path]...)
+	}
+	for id := range h.builds {
+		list = append(list, f.loaded[id]...)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // holes are sorted by CVE, then package.
@@ -108,10 +139,10 @@ func (v *view) holes() []*hole {
 				h.closes = append(h.closes, a)
 			}
 		}
-		h.builds = map[string]bool{}
+		h.builds, h.paths = map[string]bool{}, map[string]bool{}
 		for _, a := range h.closes {
 			for _, g := range a.Images {
-				h.builds[g.Base], h.builds[g.Fixed] = true, true
+				h.builds[g.Base], h.builds[g.Fixed], h.paths[g.Path] = true, true, true
 			}
 		}
 		delete(h.builds, "")
@@ -122,10 +153,10 @@ func (v *view) holes() []*hole {
 }
 
 // on judges one machine.
-func (h *hole) on(inv *Inventory, packages []*Package) Exposure {
+func (h *hole) on(f *found) Exposure {
 	e := Exposure{CVE: h.cve, Package: h.pkg, Fixed: h.fixed, Release: h.release.ID, Status: NotAffected, Disk: true}
 	roots := map[string]*Package{}
-	for _, p := range packages {
+	for _, p := range f.packages[h.pkg] {
 		if !p.foreign(roots[p.Root]) {
 			roots[p.Root] = p
 		}
@@ -133,8 +164,8 @@ func (h *hole) on(inv *Inventory, packages []*Package) Exposure {
 		e.Disk = e.Disk && h.closedOnDisk(p)
 	}
 	var exposed, patched, unknown bool
-	for i := range inv.Processes {
-		p := &inv.Processes[i]
+	for _, i := range f.processes(h) {
+		p := &f.inv.Processes[i]
 		q := roots[p.Root]
 		x := h.in(p, q)
 		switch {
@@ -233,7 +264,7 @@ func (h *hole) image(p *Process, g Loaded, q *Package) (ExposureStatus, Digest) 
 	for _, a := range h.closes {
 		for _, c := range a.Images {
 			switch {
-			case c.Path != g.Path && !h.builds[g.BuildID]:
+			case c.Path != g.Path && c.Base != g.BuildID && c.Fixed != g.BuildID:
 				continue
 			case c.Fixed == g.BuildID:
 				return FixedOnDisk, ""

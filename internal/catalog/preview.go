@@ -115,9 +115,9 @@ func (x *index) holesOf(r *Release, now time.Time) []*hole {
 
 // exposedTo: one of the holes is open on the machine, or may be.
 func exposedTo(holes []*hole, inv *Inventory) bool {
-	byName := inv.byName()
+	f := inv.find()
 	return slices.ContainsFunc(holes, func(h *hole) bool {
-		status := h.on(inv, byName[h.pkg]).Status
+		status := h.on(f).Status
 		return status == Exposed || status == Undetermined
 	})
 }
