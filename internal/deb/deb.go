@@ -1,5 +1,6 @@
 // Package deb knows Debian: .deb files, version order, changelogs and the CVEs
-// they name, and fetching packages with apt. It installs nothing here.
+// they name, fetching packages with apt, and what is installed. System is the
+// regular channel: what waits, and installing it without restarting anything.
 //
 // Everything inside a .deb is outside data: names, sizes, counts and nesting
 // are bounded, and no entry is ever written outside the directory given.
