@@ -455,3 +455,55 @@ func TestVerifyFindsDamage(t *testing.T) {
 	f.advance(25 * time.Hour)
 	verify("refuse timestamp (metadata/timestamp.json): expired")
 }
+
+// Machines that a cold release would take from their track are named in the
+// preview; the approval is an override for exactly those, and goes along.
+func TestApprovalOfWhatEjectsIsAnOverrideForThoseMachines(t *testing.T) {
+	f := newFixture(t)
+	f.withBaseline()
+	machine := func(host string, intent catalog.Intent) catalog.Machine {
+		return catalog.Machine{Enrolment: catalog.Enrolment{Intent: intent}, Inventory: &catalog.Inventory{
+			Format: catalog.Format, Host: host, Taken: start, Facts: catalog.Facts{Arch: "amd64"},
+			Packages: []catalog.Package{{Name: "hello", Version: "1.0-1"}, {Name: "world", Arch: "amd64", Version: "2.0"}},
+		}}
+	}
+	f.add(cold("c"), bundle(t, "1.0-1", "1.0-1+deb12u1"))
+	p, err := f.repo.Preview("c", []catalog.Machine{machine("web1", catalog.Enrolled), machine("web2", catalog.NotEnrolled)}, "carol")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Machines != 2 || !slices.Equal(p.Preview.WouldEject, []string{"web1"}) {
+		t.Fatalf("preview %s", indent(t, p))
+	}
+	if _, err := f.repo.Approve("c", repo.Approval{By: "carol", Reason: "the hole is worse", Preview: p.Digest}); err != nil {
+		t.Fatal(err)
+	}
+	o := repo.PublishOptions{Enrolled: 1, By: "carol", NoneBecause: "none in time"}
+	ps, err := f.repo.Publish([]catalog.ReleaseID{"c"}, o, f.keys)
+	if err != nil || !slices.Equal(ps[0].Override, []string{"web1"}) {
+		t.Fatal(ps, err)
+	}
+	check := func(channel string) {
+		t.Helper()
+		c := f.client(f.dir)
+		refresh(t, c)
+		k := catalogOf(t, c, channel)
+		if len(k.Overrides) != 1 {
+			t.Fatalf("%s: overrides %v", channel, k.Overrides)
+		}
+		v := &k.Overrides[0]
+		if err := v.Covers(k.Release("c"), "web1", start); err != nil {
+			t.Errorf("%s: %v", channel, err)
+		}
+		if err := v.Covers(k.Release("c"), "web2", start); err == nil {
+			t.Errorf("%s: it covers a machine that nobody approved", channel)
+		}
+	}
+	check("candidate")
+	for _, id := range []catalog.ReleaseID{"2025.10", "c"} {
+		if _, err := f.repo.Promote([]catalog.ReleaseID{id}, "", o, f.keys); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("stable")
+}
