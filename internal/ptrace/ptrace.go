@@ -42,6 +42,9 @@ const (
 	optSuspendSeccomp = 1 << 21
 )
 
+// mostUrgent is the nice value of a tracer while it holds up a process.
+const mostUrgent = -20
+
 // Tracer is one OS thread that may trace. It is valid only inside Run and must
 // not be used from another goroutine.
 type Tracer struct {
@@ -72,6 +75,9 @@ func Run(fn func(*Tracer) error) error {
 			done <- result{nil, err}
 			return
 		}
+		// Others wait while we work. Only those may who have the privilege; the
+		// thread ends with us, and its priority with it.
+		_ = unix.Setpriority(unix.PRIO_PROCESS, t.tid, mostUrgent)
 		done <- result{t, fn(t)}
 	}()
 	r := <-done

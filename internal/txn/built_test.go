@@ -2,7 +2,6 @@ package txn_test
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
@@ -66,10 +65,7 @@ func TestFunctionOnAStackIsNamed(t *testing.T) {
 	v.want("q", "2 2")
 	for hold, name := range map[string]string{"h": "fixed_function", "s": "raises"} {
 		v.want(hold, "held")
-		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 100 * time.Millisecond})
-		if r.Outcome != txn.Busy || !strings.Contains(r.Reason, name) {
-			t.Fatalf("%+v does not name %s", r, name)
-		}
+		busyWith(t, name, applying(v, b), txn.Options{})
 		v.running()
 		v.want("q", "2 2")
 		if n := executableAnonymous(t, v.pid); n != 0 {
@@ -89,10 +85,7 @@ func TestCodeOnAStackKeepsItsHotpatch(t *testing.T) {
 	apply(t, v, b, txn.Applied)
 	for _, hold := range []string{"h", "s"} {
 		v.want(hold, "held")
-		r := txn.Revert(context.Background(), v.pid, id(t, b), txn.Options{Wait: 100 * time.Millisecond})
-		if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "code of hotpatch") {
-			t.Fatalf("%+v", r)
-		}
+		busyWith(t, "code of hotpatch", reverting(t, v, b), txn.Options{})
 		v.want("q", "1001 1001")
 		v.want("g", "gone")
 	}

@@ -33,6 +33,37 @@ func revert(t testing.TB, v *victim, b *patch.Bundle, want txn.Outcome) txn.Resu
 	return r
 }
 
+// busyWith applies or reverts for a short time and fails unless the process is
+// busy for the reason given. On a host with much more work than processors a
+// thread may not even stop in that time; that is another reason, and one to
+// try again.
+func busyWith(t testing.TB, reason string, do func(txn.Options) txn.Result, o txn.Options) txn.Result {
+	t.Helper()
+	if o.Wait == 0 {
+		o.Wait = 100 * time.Millisecond
+	}
+	var r txn.Result
+	for range 20 {
+		if r = do(o); r.Outcome == txn.Busy && strings.Contains(r.Reason, reason) {
+			return r
+		}
+		if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "did not stop in time") {
+			break
+		}
+	}
+	t.Fatalf("%+v is not busy because of %q", r, reason)
+	return r
+}
+
+// applying and reverting are what busyWith does.
+func applying(v *victim, b *patch.Bundle) func(txn.Options) txn.Result {
+	return func(o txn.Options) txn.Result { return txn.Apply(context.Background(), v.pid, b, o) }
+}
+
+func reverting(t testing.TB, v *victim, b *patch.Bundle) func(txn.Options) txn.Result {
+	return func(o txn.Options) txn.Result { return txn.Revert(context.Background(), v.pid, id(t, b), o) }
+}
+
 func id(t testing.TB, b *patch.Bundle) patch.ID {
 	t.Helper()
 	id, err := b.ID()

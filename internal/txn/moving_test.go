@@ -16,10 +16,7 @@ func TestStackWhoseMappingIsSplitIsReadToItsEnd(t *testing.T) {
 	base, fixed := compile(t, "moving", "-g")
 	b := built(t, base, fixed)
 	v := start(t, base, "split")
-	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 100 * time.Millisecond})
-	if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "outer") {
-		t.Fatalf("%+v", r)
-	}
+	busyWith(t, "outer", applying(v, b), txn.Options{})
 	v.want("g", "gone")
 	apply(t, v, b, txn.Applied)
 	v.want("o", "1001")

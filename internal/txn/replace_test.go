@@ -60,14 +60,11 @@ func TestReplacementThatFailsLeavesTheEarlierOneInForce(t *testing.T) {
 	v := start(t, path)
 	apply(t, v, one, txn.Applied)
 	v.want("h", "held") // code of the first fix is on a stack
-	r := txn.Apply(context.Background(), v.pid, two, txn.Options{Wait: 50 * time.Millisecond})
-	if r.Outcome != txn.Busy {
-		t.Fatalf("%+v", r)
-	}
+	busyWith(t, "code of hotpatch", applying(v, two), txn.Options{})
 	v.want("q", fixed1)
 	v.want("g", "gone")
 	n := 0
-	r = txn.Apply(context.Background(), v.pid, two, txn.WithFail(txn.Options{}, func(p string) error {
+	r := txn.Apply(context.Background(), v.pid, two, txn.WithFail(txn.Options{}, func(p string) error {
 		if p == "entry-written" {
 			if n++; n == 2 {
 				return fmt.Errorf("injected")
