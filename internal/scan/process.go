@@ -26,6 +26,9 @@ func (p *pass) process(pid int) *Process {
 		}
 		return x
 	}
+	if ms, err := proc.Maps(pid); errors.Is(err, proc.ErrGone) || err == nil && len(ms) == 0 {
+		return nil // it has given up its memory and is about to end
+	}
 	return &Process{PID: pid, Unknown: "it changes faster than it can be read"}
 }
 
@@ -87,7 +90,11 @@ func (p *pass) examine(x *Process, tid int) error {
 		return err
 	}
 	x.Root = r.name
-	if x.Exe, err = os.Readlink(dir + "/exe"); err != nil {
+	x.Exe, err = os.Readlink(dir + "/exe")
+	if errors.Is(err, os.ErrNotExist) {
+		return errChanged // no memory any more: it ends
+	}
+	if err != nil {
 		return err
 	}
 	cgroup, err := small(dir + "/cgroup")
