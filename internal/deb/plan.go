@@ -384,7 +384,7 @@ func (p *Plan) judgeChanges(have []Installed, rs []record, o PlanOptions) {
 			reached[i] = true
 		case c.From == "" && i < 0:
 			p.Added = append(p.Added, c.Package)
-		case i < 0 && !o.Exact && sources[[2]string{r.source, r.sourceVersion}] && installed && !old.Held && newer(c.To, c.From) != o.Downgrade:
+		case i < 0 && !o.Exact && sources[[2]string{r.source, r.sourceVersion}] && installed && !old.Held && (o.Downgrade || newer(c.To, c.From)):
 			p.Along = append(p.Along, c.Package)
 		default:
 			p.refuse(ReasonBeyond, c.Package, "%s would go from %s to %s and was not chosen", c.Package, c.From, c.To)
