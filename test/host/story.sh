@@ -1,0 +1,116 @@
+# The repository and the archive of the story that run.sh and faults.sh tell;
+# read, not run.
+
+fixed_version() { newest "$1"; }
+
+# make_archive puts the fixed packages into an archive inside the host, which is
+# all that its apt knows.
+make_archive() {
+	mkdir -p "$root/srv/archive"
+	same=
+	for p in $updated; do
+		old=$(version_in_root "$p")
+		new=$(fixed_version "$p")
+		[ "$old" != "$new" ] || same="$same $p"
+		f=$(get_deb "$p" "$new") || fail "fetch $p $new"
+		cp "$f" "$root/srv/archive/"
+	done
+	[ -z "$same" ] || say "note: no update is pending for$same"
+	(cd "$root/srv/archive" && dpkg-scanpackages . /dev/null 2>/dev/null >Packages)
+	rm -f "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/*
+	echo "deb [trusted=yes] file:/srv/archive ./" >"$root/etc/apt/sources.list"
+}
+
+# make_repository builds the hotpatches and publishes them.
+make_repository() {
+	mkdir "$work/bundles"
+	HOTPATCH_PASSPHRASE=open HOTPATCH_REPO=$work/repo HOTPATCH_KEYS=$work/keys
+	export HOTPATCH_PASSPHRASE HOTPATCH_REPO HOTPATCH_KEYS
+	for p in nginx redis-tools memcached haproxy libpng16-16; do
+		old=$(get_deb "$p" "$(version_in_root "$p")") || fail "fetch the old $p"
+		new=$(get_deb "$p" "$(fixed_version "$p")")
+		code=0
+		"$HOTPATCH" build "$old" "$new" -o "$work/bundles/$p.hotpatch" >"$work/build-$p.txt" 2>&1 || code=$?
+		case $code in
+		0 | 4) ;;
+		*) cat "$work/build-$p.txt" >&2; fail "build $p" ;;
+		esac
+		[ -f "$work/bundles/$p.hotpatch" ] || { say "$p: nothing to patch in memory"; continue; }
+		[ $code = 0 ] || "$HOTPATCH" review "$work/bundles/$p.hotpatch" --accept "the test's own update" --by tester >/dev/null || fail "accept $p"
+	done
+	{
+		"$HOTPATCH" repo init --name test --channels stable --work-factor 10
+		only=$(echo $updated | tr ' ' ,)
+		"$HOTPATCH" repo baseline create host-baseline --from host --root "$root" --only "$only" --available "$(date -u -d '30 days ago' +%F)"
+		approve host-baseline
+		# shellcheck disable=SC2046 # files of ours
+		"$HOTPATCH" repo add host-update "$work"/bundles/*.hotpatch $(ls "$root"/srv/archive/*.deb) --available "$(date -u -d yesterday +%F)"
+		approve host-update
+		"$HOTPATCH" repo verify
+	} >"$work/repo.log" 2>&1 || { cat "$work/repo.log" >&2; fail "make the repository"; }
+	publish
+}
+
+# approve RELEASE previews, approves and publishes a draft.
+approve() {
+	digest=$("$HOTPATCH" repo preview "$1" --json | field .digest)
+	"$HOTPATCH" repo approve "$1" --by tester --reason "the test says so" --preview "$digest"
+	"$HOTPATCH" repo publish "$1"
+}
+
+# publish copies what a web server would serve into the host.
+publish() {
+	rm -rf "$root/srv/repo.new"
+	cp -r "$work/repo/public" "$root/srv/repo.new"
+	rm -rf "$root/srv/repo"
+	mv "$root/srv/repo.new" "$root/srv/repo"
+	cp "$work/repo/public/metadata/1.root.json" "$root/srv/root.json"
+}
+
+# put_png_user adds a service that uses libpng.
+put_png_user() {
+	lib=$(find "$root/usr/lib" -name 'libpng16.so.16' | head -n 1)
+	gcc -O1 "$here/png.c" "$lib" -lm -o "$root/usr/local/bin/png-user" -Wl,--allow-shlib-undefined || fail "compile png.c"
+	cat >"$root/etc/systemd/system/png.service" <<'U'
+[Service]
+ExecStart=/usr/local/bin/png-user
+[Install]
+WantedBy=multi-user.target
+U
+	ln -sf ../png.service "$root/etc/systemd/system/multi-user.target.wants/png.service"
+}
+
+# put_package lays the package ready, and a policy that looks often.
+put_package() {
+	cp "$HOTPATCH_DEB" "$root/srv/hotpatch.deb"
+	mkdir -p "$root/etc/hotpatch"
+	cat >"$root/etc/hotpatch/policy.toml" <<'T'
+repository = "file:///srv/repo"
+soak = "30s"
+[assess]
+every = "3s"
+jitter = "1s"
+T
+}
+
+# pids are the processes that must stay: pid and start time of every service.
+pids() {
+	in_host sh -c 'for u in nginx redis-server memcached haproxy png; do
+		cg=$(systemctl show -p ControlGroup --value $u)
+		for p in $(cat /sys/fs/cgroup$cg/cgroup.procs | sort -n); do
+			echo $u $p $(cut -d" " -f22 /proc/$p/stat)
+		done
+	done'
+}
+
+# serving asks every service something.
+serving() {
+	in_host bash -c '
+		set -e
+		ask() { exec 3<>/dev/tcp/127.0.0.1/$1; printf "$2" >&3; read -t 5 line <&3; exec 3>&-; case "$line" in $3*) ;; *) echo "port $1 said $line" >&2; exit 1;; esac; }
+		ask 80 "GET / HTTP/1.0\r\n\r\n" "HTTP/1.1 200"
+		ask 6379 "PING\r\n" "+PONG"
+		ask 11211 "version\r\n" "VERSION"
+	' || fail "a service does not serve"
+	in_host systemctl is-active --quiet haproxy png || fail "haproxy or the libpng user is gone"
+}
