@@ -1,8 +1,11 @@
 package build
 
 import (
+	"slices"
+
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
+	"hotpatch/internal/patch"
 )
 
 // judge finds what speaks against a pair of images apart from single
@@ -16,6 +19,7 @@ type judge struct {
 
 func (j *judge) all() {
 	j.compiler()
+	j.startFiles()
 	j.unwindData()
 	j.layout()
 	j.ownership()
@@ -93,13 +97,26 @@ func (j *judge) longFunctions() (equal, long int) {
 
 // sameStartFiles says whether the code that the compiler's own files bring
 // (crtstuff; it has no unwind data) is the same.
-func (j *judge) sameStartFiles() bool {
-	for _, f := range j.d.Fixed.Funcs {
-		if s, _ := j.d.State(f); f.Source == image.FromGap && s != diff.Same {
-			return false
+func (j *judge) sameStartFiles() bool { return len(j.startCode()) == 0 }
+
+// startCode are the changed functions without unwind data that run only while
+// the image is loaded or unloaded: those of the compiler's own files.
+func (j *judge) startCode() map[*diff.Func]bool {
+	out := map[*diff.Func]bool{}
+	for _, f := range j.d.Startup() {
+		if f.Source == image.FromGap {
+			out[f] = true
 		}
 	}
-	return true
+	return out
+}
+
+// startFiles names another compiler where it shows only in what it brings.
+func (j *judge) startFiles() {
+	named := slices.ContainsFunc(j.r.list, func(x patch.Reason) bool { return x.Code == rebuiltCompiler })
+	if n := len(j.startCode()); n > 0 && !named {
+		j.r.add(rebuiltCompiler, "", "the start-up code that the compiler itself brings differs (%d functions): it was built by another compiler", n)
+	}
 }
 
 // unwindData: code that nothing describes can be neither bounded nor unwound,
@@ -107,9 +124,10 @@ func (j *judge) sameStartFiles() bool {
 // every stack is looked at instead: that misses nothing, but what was left on
 // a stack by an earlier call keeps a process busy.
 func (j *judge) unwindData() {
+	start := j.startCode()
 	for _, f := range j.d.Fixed.Funcs {
 		s, why := j.d.State(f)
-		if s != diff.Changed && s != diff.New {
+		if s != diff.Changed && s != diff.New || start[f] {
 			continue
 		}
 		switch f.Source {
@@ -167,6 +185,10 @@ func (j *judge) layout() {
 // ownership: objects that old code filled are freed by new code.
 func (j *judge) ownership() {
 	for _, h := range j.d.Handovers() {
+		if h.Freed != nil {
+			j.r.add(ownershipMoved, label(j.d, h.Frees), "it frees (%s) what is at offset %#x of an object; before, %s did", h.Callee, h.Offset, label(j.d, h.Freed))
+			continue
+		}
 		j.r.add(ownershipMoved, label(j.d, h.Frees), "it frees (%s) what is at offset %#x of an object; what %s stores at that offset comes from %s now, before from %s",
 			h.Callee, h.Offset, label(j.d, h.Stores), h.Is, h.Was)
 	}
@@ -176,6 +198,9 @@ func (j *judge) ownership() {
 func (j *judge) startup() {
 	for _, f := range j.d.Startup() {
 		s, _ := j.d.State(f)
+		if f.Source == image.FromGap {
+			continue // startFiles
+		}
 		j.r.add(startupChanged, label(j.d, f), "it is %s and runs only while the program starts or ends", s)
 	}
 	if !j.d.SameStarters() {

@@ -60,8 +60,8 @@ func (d *Diff) findHandovers() []Handover {
 				continue
 			}
 			for _, g := range pairs {
-				if g != f && len(g.base.free[at]) == 0 && len(g.fixed.free[at]) != 0 {
-					add(Handover{Frees: g.fn, Stores: f.fn, Offset: at, Callee: g.frees(at), Was: "freed by " + f.fn.Name(), Is: "freed by " + g.fn.Name()})
+				if g != f && !destroys(g.frees(at)) && len(g.base.free[at]) == 0 && len(g.fixed.free[at]) != 0 {
+					add(Handover{Frees: g.fn, Freed: f.fn, Offset: at, Callee: g.frees(at)})
 				}
 			}
 		}
@@ -153,6 +153,10 @@ func (p *custodyPair) origins(at int64) (was, is string, differs bool) {
 		slices.ContainsFunc(won, borrowed) && slices.ContainsFunc(x, allocated)
 	return strings.Join(x, ", "), strings.Join(y, ", "), changes
 }
+
+// destroys: C++ frees members in destructors, which compilers put into whatever
+// function an object ends in.
+func destroys(callee string) bool { return strings.HasPrefix(callee, "_Zd") }
 
 func unique(s []string) []string {
 	s = slices.Clone(s)
