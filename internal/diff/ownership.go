@@ -16,6 +16,7 @@ import (
 type Handover struct {
 	Frees  *Func  // changed; frees the member
 	Stores *Func  // changed; what it stores there has another source. May be Frees
+	Freed  *Func  // instead of Stores: it freed the member before, and no longer does
 	Offset int64  // of the member in its object, bytes
 	Callee string // what frees
 	Was    string // where the pointer came from: functions, "elsewhere"
