@@ -64,7 +64,7 @@ changed, 4 that it waits for signatures.`,
 	}
 	for _, c := range []*cobra.Command{
 		a.repoInitCmd(f), a.repoBaselineCmd(f), a.repoAddCmd(f), a.repoPreviewCmd(f), a.repoApproveCmd(f), a.repoPublishCmd(f),
-		a.repoPromoteCmd(f), a.repoRecallCmd(f), a.repoDropCmd(f), a.repoCalendarCmd(f), a.repoVerifyCmd(f), a.repoMirrorCmd(f),
+		a.repoPromoteCmd(f), a.repoRecallCmd(f), a.repoScopeCmd(f), a.repoDropCmd(f), a.repoCalendarCmd(f), a.repoVerifyCmd(f), a.repoMirrorCmd(f),
 		a.repoRefreshCmd(f), a.repoKeyCmd(f), a.repoSignCmd(f),
 	} {
 		c.DisableFlagsInUseLine = true

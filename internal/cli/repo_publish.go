@@ -473,3 +473,66 @@ notice stays, on which hosts purge the copies that they staged.`,
 	})
 	return cmd
 }
+
+func (a *app) repoScopeCmd(f *repoFlags) *cobra.Command {
+	var labels, hosts, except []string
+	var machines, by, reason string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "scope RELEASE --reason TEXT",
+		Short: "Change for which machines a release is meant",
+		Long: `scope sets for which machines a release is meant: all of these labels, one of these
+hosts, none of those; with none of the three, everybody. Of a published release
+the machines have to be named (--machines, see preview): for those that fall out
+an incident is opened, which lists who installed it, has it staged, or is exposed
+without it.`,
+		Example: `  hotpatch repo scope 2025.11 --label env=test --reason "test first"
+  hotpatch repo scope 2025.11 --except web7 --machines /srv/inventories --reason "crashes there"`,
+		Args: needs("RELEASE"),
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVar(&labels, "label", nil, "machines with this label, `NAME=VALUE` (may be repeated: all of them)")
+	fl.StringSliceVar(&hosts, "host", nil, "these machines only")
+	fl.StringSliceVar(&except, "except", nil, "not these machines")
+	fl.StringVar(&machines, "machines", "", "`DIR` with the machines' inventories")
+	fl.StringVar(&by, "by", "", "who does it (default: you, as `NAME`@host)")
+	fl.StringVar(&reason, "reason", "", "why: `TEXT`")
+	fl.BoolVar(&asJSON, "json", false, "print as JSON")
+	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
+		to := catalog.Scope{Hosts: hosts, Except: except}
+		for _, l := range labels {
+			name, value, ok := strings.Cut(l, "=")
+			if !ok || name == "" {
+				return usage("scope: --label: %q is not NAME=VALUE", l)
+			}
+			if to.Labels == nil {
+				to.Labels = map[string]string{}
+			}
+			to.Labels[name] = value
+		}
+		ms, err := readMachines(machines)
+		if err != nil {
+			return err
+		}
+		return a.signing(f, func(r *repo.Repo, keys *repo.Keys) error {
+			out, err := r.Rescope(catalog.ReleaseID(args[0]), to, ms, author(by), reason, keys)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(a.out, out)
+			}
+			where := "the draft"
+			if len(out.Channels) > 0 {
+				where = strings.Join(out.Channels, ", ")
+			}
+			fmt.Fprintf(a.out, "scope    of %s changed in %s\n", args[0], where)
+			if out.Incident != nil {
+				fmt.Fprintf(a.out, "incident %s fell out: %s installed it, %s staged, %s exposed; see %s\n", count(len(out.Incident.Machines), "machine"),
+					fmt.Sprint(len(out.Incident.Installed)), fmt.Sprint(len(out.Incident.Staged)), fmt.Sprint(len(out.Incident.Exposed)), out.File)
+			}
+			return nil
+		})
+	})
+	return cmd
+}

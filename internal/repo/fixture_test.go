@@ -279,3 +279,12 @@ func targetFileOf(data []byte) *metadata.TargetFiles {
 	sum := sha256.Sum256(data)
 	return &metadata.TargetFiles{Length: int64(len(data)), Hashes: metadata.Hashes{"sha256": sum[:]}}
 }
+
+// rotate replaces the key of a role, the nth of RoleKeys.
+func (f *fixture) rotate(role string, n int) {
+	f.t.Helper()
+	edit := repo.KeyEdit{Role: role, Add: []repo.PublicKey{generate(f.t, f.keys, role+"-2")}, Revoke: []string{f.repo.RoleKeys()[n].Keys[0].ID}}
+	if err := f.repo.EditKeys(edit, f.keys); err != nil {
+		f.t.Fatal(err)
+	}
+}

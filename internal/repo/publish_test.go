@@ -507,3 +507,38 @@ func TestApprovalOfWhatEjectsIsAnOverrideForThoseMachines(t *testing.T) {
 	}
 	check("stable")
 }
+
+// Narrowing what is published names the machines that are left with it, or
+// without it.
+func TestNarrowingAPublishedReleaseOpensAnIncident(t *testing.T) {
+	f := newFixture(t)
+	f.withBaseline()
+	f.add(hot("2025.11"), bundle(t, "1.0-1", "1.0-1+deb12u1"))
+	if _, err := f.repo.Rescope("2025.11", catalog.Scope{Labels: map[string]string{"env": "test"}}, nil, "carol", "try it first", f.keys); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := f.repo.Draft("2025.11"); err != nil || d.Scope.Labels["env"] != "test" || d.Life.State != catalog.Validated {
+		t.Fatalf("draft %+v %v", d, err)
+	}
+	f.approve("2025.11")
+	f.publish(1, "2025.11")
+	machine := catalog.Machine{Enrolment: catalog.Enrolment{Intent: catalog.Enrolled}, Inventory: &catalog.Inventory{
+		Format: catalog.Format, Host: "web1", Labels: map[string]string{"env": "test"}, Taken: start, Facts: catalog.Facts{Arch: "amd64"},
+		Packages: []catalog.Package{{Name: "hello", Version: "1.0-1"}},
+	}}
+	to := catalog.Scope{Except: []string{"web1"}}
+	_, err := f.repo.Rescope("2025.11", to, nil, "carol", "it crashes there", f.keys)
+	wantError(t, err, repo.ErrRefused, "name the machines")
+	out, err := f.repo.Rescope("2025.11", to, []catalog.Machine{machine}, "carol", "it crashes there", f.keys)
+	if err != nil || out.Incident == nil || !slices.Equal(out.Incident.Machines, []string{"web1"}) || !slices.Equal(out.Channels, []string{"candidate"}) {
+		t.Fatalf("%s %v", indent(t, out), err)
+	}
+	if data := mustRead(t, out.File); !strings.Contains(string(data), "it crashes there") {
+		t.Errorf("the incident: %s", data)
+	}
+	c := f.client(f.dir)
+	refresh(t, c)
+	if s := catalogOf(t, c, "candidate").Release("2025.11").Scope; !slices.Equal(s.Except, []string{"web1"}) {
+		t.Errorf("scope %+v", s)
+	}
+}
