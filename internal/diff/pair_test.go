@@ -105,6 +105,21 @@ int main(int argc, char **argv) { (void)argv; return set(argc) + show_r() + show
 	want(t, got, map[string]string{"get_r": "get_r", "get_g": "get_g", "get_b": "get_b", "get_o": ""})
 }
 
+// Objects may be linked in another order: which of several functions with one
+// code is which, their strings say.
+func TestTwinsArePairedByWhatTheyName(t *testing.T) {
+	twin := func(name string) string {
+		return "KEEP int " + name + `(int n) { if (n > 3) puts("` + name + `"); return printf("%d %s\n", n, "` + name + `s"); }
+`
+	}
+	rest := `
+int main(int argc, char **argv) { int (*volatile f[])(int) = { pear, plum, fig }; return f[argc](argv[0][0]); }
+`
+	first, second := twin("pear")+twin("plum")+twin("fig"), twin("fig")+twin("pear")+twin("plum")
+	got, _ := pairsByName(t, plumbing+first+rest, plumbing+second+rest)
+	want(t, got, map[string]string{"pear": "pear", "plum": "plum", "fig": "fig"})
+}
+
 func TestNamesPairRepeatedStaticFunctions(t *testing.T) {
 	// Two functions of one name, as static functions of two files are.
 	source := func(more string) string {

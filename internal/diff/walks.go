@@ -41,65 +41,84 @@ type Walker struct {
 	d     *Diff
 	f     *Func
 	class image.Class
+	all   look
+}
+
+// look is the analysis of one function that tells apart the addresses it takes,
+// as far as there are bits: several may share one.
+type look struct {
 	t     *trace
-	taken []Taken // by bit: one reference to each address
+	taken []Taken // one reference to each address; by bit, modulo maxTracked
 }
 
 // Walker makes one; it is not safe for concurrent use.
 func (d *Diff) Walker() *Walker { return &Walker{d: d} }
 
-// look analyses f, telling apart the addresses of one class that it takes.
-func (w *Walker) look(f *Func, class image.Class) {
-	if w.f == f && w.class == class {
-		return
-	}
-	w.f, w.class, w.taken = f, class, nil
-	w.t = traceOf(w.d.Fixed, f, w.d.parts[f], func(g *Func, j int) int {
+// look analyses f with the addresses that wanted says.
+func (w *Walker) look(f *Func, wanted func(*Ref) bool) look {
+	var l look
+	index := map[image.Addr]int{}
+	l.t = traceOf(w.d.Fixed, f, w.d.parts[f], func(g *Func, j int) int {
 		q := &g.Refs[j]
-		if q.Class != class {
+		if !wanted(q) {
 			return -1
 		}
-		for b, t := range w.taken {
-			if t.F.Refs[t.K].Target == q.Target {
-				return b
-			}
+		n, ok := index[q.Target]
+		if !ok {
+			n = len(l.taken)
+			index[q.Target] = n
+			l.taken = append(l.taken, Taken{g, j})
 		}
-		if len(w.taken) == maxTracked {
-			return -1
-		}
-		w.taken = append(w.taken, Taken{g, j})
-		return len(w.taken) - 1
+		return n % maxTracked
 	})
+	return l
 }
 
 // Walk analyses what f compares the address with that its reference k takes.
 func (w *Walker) Walk(f *Func, k int) Walk {
-	var out Walk
 	r := &f.Refs[k]
 	if r.Kind != Lea {
+		return Walk{}
+	}
+	if w.f != f || w.class != r.Class {
+		w.f, w.class = f, r.Class
+		w.all = w.look(f, func(q *Ref) bool { return q.Class == r.Class })
+	}
+	out := w.all.walk(f, r)
+	if len(w.all.taken) <= maxTracked || !out.Compared() {
 		return out
 	}
-	w.look(f, r.Class)
-	at, ok := w.t.index[f.Lo+image.Addr(r.At)]
-	if !ok || w.t.steps[at].bit == 0 || w.t.lost {
+	// Too many to tell apart: once more, with those that can matter.
+	from, ok := w.d.Before(r.Target)
+	if !ok {
+		from = r.Target
+	}
+	near := w.look(f, func(q *Ref) bool { return q.Class == r.Class && q.Target >= from && q.Target <= r.Target })
+	return near.walk(f, r)
+}
+
+func (l *look) walk(f *Func, r *Ref) Walk {
+	var out Walk
+	at, ok := l.t.index[f.Lo+image.Addr(r.At)]
+	if !ok || l.t.steps[at].bit == 0 || l.t.lost {
 		out.Elsewhere = true
 		return out
 	}
-	mine := w.t.steps[at].bit
-	for i := range w.t.steps {
-		if !w.t.states[i].seen {
+	mine := l.t.steps[at].bit
+	for i := range l.t.steps {
+		if !l.t.states[i].seen {
 			continue
 		}
-		x, y, ok := w.t.compares(i)
+		x, y, ok := l.t.compares(i)
 		if !ok {
-			out.Used = out.Used || w.t.uses(i, mine)
+			out.Used = out.Used || l.t.uses(i, mine)
 			continue
 		}
 		if x&mine != 0 {
-			w.meet(&out, y, r.Target)
+			l.meet(&out, y, r.Target)
 		}
 		if y&mine != 0 {
-			w.meet(&out, x, r.Target)
+			l.meet(&out, x, r.Target)
 		}
 	}
 	slices.SortFunc(out.From, func(a, b Taken) int { return cmp.Or(a.F.Index-b.F.Index, a.K-b.K) })
@@ -108,9 +127,9 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 }
 
 // meet notes that the address t is compared with a value from the places with.
-func (w *Walker) meet(o *Walk, with provenance, t image.Addr) {
-	for b, a := range w.taken {
-		if with&(1<<(firstTracked+b)) == 0 {
+func (l *look) meet(o *Walk, with provenance, t image.Addr) {
+	for b, a := range l.taken {
+		if with&(1<<(firstTracked+b%maxTracked)) == 0 {
 			continue
 		}
 		if a.F.Refs[a.K].Target < t {
