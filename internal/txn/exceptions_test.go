@@ -3,12 +3,14 @@ package txn_test
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"hotpatch/internal/build"
 	"hotpatch/internal/patch"
 	"hotpatch/internal/txn"
 )
@@ -312,4 +314,40 @@ func TestExceptionsWithoutAnUnwinderAreRefused(t *testing.T) {
 	b.Manifest.Images[0].Unwinds = false
 	apply(t, v, b, txn.Applied)
 	v.want("q", "1001")
+}
+
+// Nearly every function of the C++ library itself, those that throw and find
+// handlers among them, runs from a copy while exceptions fly.
+func TestExceptionsOfACarriedRuntime(t *testing.T) {
+	x := compileThrowing(t, true)
+	v := start(t, x.program)
+	lib := ""
+	maps, err := os.ReadFile("/proc/" + itoa(v.pid) + "/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range strings.Fields(string(maps)) {
+		if strings.HasPrefix(filepath.Base(f), "libstdc++.so") {
+			lib = f
+		}
+	}
+	if lib == "" {
+		skip(t, "the C++ library is not a shared one here")
+	}
+	rep, b, err := build.Build(context.Background(), lib, lib, build.Options{All: true, Accept: "a test", By: "test"})
+	if err != nil || b == nil {
+		t.Fatalf("%+v: %v", rep, err)
+	}
+	if n := len(b.Manifest.Images[0].Sites); n < 1000 {
+		t.Errorf("only %d functions", n)
+	}
+	v.want("storm", "begun")
+	for range 2 {
+		apply(t, v, b, txn.Applied)
+		v.answersAs(false)
+		revert(t, v, b, txn.Reverted)
+		v.answersAs(false)
+	}
+	v.want("calm", "thrown")
+	v.running()
 }

@@ -24,7 +24,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv("HOTPATCH_TEST_TOOL") != "" {
 		os.Exit(tool(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if victims.path != "" {
+		_ = os.RemoveAll(victims.path)
+	}
+	os.Exit(code)
 }
 
 // tool apply|revert PID BUNDLE N: N < 0 lets it finish. It prints each point.

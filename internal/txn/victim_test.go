@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -32,12 +33,39 @@ func compileAs(t testing.TB, name, out string, flags ...string) string {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		skip(t, "gcc is missing")
 	}
+	kept := filepath.Join(victims.dir(t), strings.Join(append([]string{name, out}, flags...), " "))
+	victims.Lock()
+	defer victims.Unlock()
+	if _, err := os.Stat(kept); err != nil {
+		args := append([]string{"-O2", "-Wall", "-Wno-return-type", "-pthread", "-o", kept, filepath.Join("testdata", "victims", name+".c")}, flags...)
+		if b, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+			t.Fatalf("compile %s: %v\n%s", name, err, b)
+		}
+	}
 	path := filepath.Join(t.TempDir(), out)
-	args := append([]string{"-O2", "-Wall", "-Wno-return-type", "-pthread", "-o", path, filepath.Join("testdata", "victims", name+".c")}, flags...)
-	if b, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
-		t.Fatalf("compile %s: %v\n%s", name, err, b)
+	if err := os.Link(kept, path); err != nil {
+		t.Fatal(err)
 	}
 	return path
+}
+
+// victims are compiled once in a run of the tests.
+var victims compiled
+
+type compiled struct {
+	sync.Mutex
+	once sync.Once
+	path string
+	err  error
+}
+
+func (c *compiled) dir(t testing.TB) string {
+	t.Helper()
+	c.once.Do(func() { c.path, c.err = os.MkdirTemp("", "hotpatch-victims-") })
+	if c.err != nil {
+		t.Fatal(c.err)
+	}
+	return c.path
 }
 
 // accepted takes a bundle that was changed after it was built.
