@@ -64,19 +64,45 @@ func DecodeJournal(b []byte) error {
 }
 
 // SampleJournal is a valid journal of one region and one site.
-func SampleJournal() []byte {
-	j := &journal{
+func SampleJournal() []byte { return encoded(sampleJournal()) }
+
+func sampleJournal() *journal {
+	return &journal{
 		Addr: 0x7f0000000000, Phase: applied, ID: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
 		Seq: 3, Since: time.Unix(1700000000, 0), UID: 7, User: "alice", Tool: "v1.2.3", Mode: patch.Strict, Package: "demo 1.0",
 		Regions: []region{{Addr: 0x7f0000000000, Header: 4096, RX: 8192, RW: 4096, BuildID: "abcd", Fixed: "dcba", Path: "/usr/bin/demo"}},
 		Sites:   []site{{Addr: 0x1000, Orig: [5]byte{1, 2, 3, 4, 5}, Old: [5]byte{1, 2, 3, 4, 5}, New: [5]byte{0xe9}, Ranges: [][2]uint64{{0x1000, 0x1040}}, Name: "main"}},
+		Hooks: []hook{{
+			Entry: 0x2004, Orig: []byte{0x41, 0x57, 0x41, 0x56, 0x41, 0x55}, Stub: 0x3040, Miss: 0x30b0, Copy: 0x30c0,
+			Room: region{Addr: 0x2000, Header: 4096, RX: 8192, EHFrame: 0x3000, EHSize: 52, BuildID: "ef", Path: "/lib/libgcc_s.so.1"},
+		}},
 	}
+}
+
+func encoded(j *journal) []byte {
 	body, err := j.encodeBody()
 	if err != nil {
 		panic(err)
 	}
 	b := j.header(j.Regions[0], body)
 	return append(b, make([]byte, 8192-len(b))...)
+}
+
+// ImpossibleHooks are journals that no release wrote.
+func ImpossibleHooks() map[string][]byte {
+	out := map[string][]byte{}
+	for name, spoil := range map[string]func(h *hook){
+		"too few bytes":     func(h *hook) { h.Orig = h.Orig[:4] },
+		"too many bytes":    func(h *hook) { h.Orig = make([]byte, maxWindow+1) },
+		"header too long":   func(h *hook) { h.Room.Header = h.Room.RX + 1 },
+		"unwind data, too":  func(h *hook) { h.Room.EHSize = h.Room.RX + 1 },
+		"of more than 4 GB": func(h *hook) { h.Room.RX = 1<<32 + 1 },
+	} {
+		j := sampleJournal()
+		spoil(&j.Hooks[0])
+		out[name] = encoded(j)
+	}
+	return out
 }
 
 // Facts are what denial goes by.

@@ -20,7 +20,7 @@ import (
 // Layout, little endian:
 //
 //	0   magic "HOTPATCH"
-//	8   u32 version (3; of 1 and 2, which lack some fields of the body, reading is all there is)
+//	8   u32 version (2; of 1, which lacks some fields of the body, reading is all there is)
 //	12  u32 phase
 //	16  u64 address of the primary's journal (its own address: this is it)
 //	24  u64 size of header and journal, bytes, page multiple
@@ -31,7 +31,7 @@ import (
 //	64  body: see encodeBody
 const (
 	journalMagic   = "HOTPATCH"
-	journalVersion = 3
+	journalVersion = 2
 	firstVersion   = 1 // the oldest that is understood
 	headerSize     = 64
 	phaseAt        = 12
@@ -69,7 +69,7 @@ type journal struct {
 	Package string
 	Regions []region
 	Sites   []site
-	Hooks   []hook // since version 3
+	Hooks   []hook // in unwinders; since version 2
 }
 
 // region is the tagged mapping of one patched image.
@@ -283,7 +283,7 @@ func decodeBody(b []byte, h head, at uint64) (*journal, error) {
 		s.Name = d.str()
 		j.Sites = append(j.Sites, s)
 	}
-	if h.version > 2 {
+	if h.version > 1 {
 		d.hooks(j)
 	}
 	if d.err == nil && len(d.b) != 0 {

@@ -71,3 +71,13 @@ func FuzzJournal(f *testing.F) {
 		_ = txn.DecodeJournal(b) // must not panic, whatever it says
 	})
 }
+
+// What a journal says of unwinders is bounded like the rest: the bytes that a
+// jump displaces are no fewer than the jump's.
+func TestJournalRefusesAnImpossibleHook(t *testing.T) {
+	for name, j := range txn.ImpossibleHooks() {
+		if err := txn.DecodeJournal(j); err == nil || !strings.Contains(err.Error(), "hook at 0x2004") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
