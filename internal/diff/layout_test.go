@@ -75,6 +75,35 @@ int main(void) {
 	}
 }
 
+// With LTO the types are in other units than the code.
+func TestTypesOfLTOAreCompared(t *testing.T) {
+	files := map[string]string{
+		"one.c": "struct s { long a; int b; };\n__attribute__((noinline, noipa)) int one(struct s *s) { return s->b; }\n",
+		"two.c": "int one(void *);\nint main(int n, char **v) { return one(v) + n; }\n",
+	}
+	base := compileFiles(t, files, "-g", "-flto=1")
+	files["one.c"] = strings.Replace(files["one.c"], "long a;", "long a, x;", 1)
+	fixed := compileFiles(t, files, "-g", "-flto=1")
+	d := compare(t, base, fixed)
+	found, known, err := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["one"]})
+	if !known || err != nil || len(found) != 1 {
+		t.Errorf("found %v (known %v, error %v)", found, known, err)
+	}
+}
+
+// Units with lines and functions, but no types, prove nothing.
+func TestLineTablesAreNoTypes(t *testing.T) {
+	const source = "struct s { long a; int b; } s;\nint main(int n, char **v) { (void)v; return s.b + n; }\n"
+	for _, flag := range []string{"-g1", "-gsplit-dwarf"} {
+		base := compile(t, source, flag)
+		fixed := compile(t, strings.Replace(source, "long a;", "long a, x;", 1), flag)
+		d := compare(t, base, fixed)
+		if found, known, err := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["main"]}); known && err == nil {
+			t.Errorf("%s: known, found %v", flag, found)
+		}
+	}
+}
+
 func TestWithoutDWARFNothingIsKnown(t *testing.T) {
 	path := compile(t, "int main(void) { return 0; }\n")
 	if _, known, err := diff.Layouts(open(t, path), open(t, path)); known || err != nil {

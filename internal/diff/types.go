@@ -36,7 +36,8 @@ type unit struct {
 	objects []placed // variables with an address
 	// whole says that the unit names every type its code handles. gcc does so
 	// for C and C++: also for types that only a cast or sizeof mentions.
-	whole bool
+	whole   bool
+	imports bool // it takes types from other units (dwz, LTO)
 	// partial names the producer when code may handle types that the unit does
 	// not describe at all: rustc describes those of variables only.
 	partial string
@@ -202,6 +203,7 @@ func (t *typeReader) start(e *dwarf.Entry) {
 	if e.Tag == dwarf.TagCompileUnit && !strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "clang version") && !strings.Contains(producer, "GNU GIMPLE") {
 		u.partial = fmt.Sprintf("made by %q", producer)
 	}
+	u.imports = strings.Contains(producer, "GNU GIMPLE") // of LTO: the types stay in the units that were compiled
 	if r, err := t.data.Ranges(e); err == nil {
 		u.ranges = r
 	} else {
@@ -254,7 +256,7 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			t.open.uses = append(t.open.uses, use{typ, e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())})
 		}
 	case dwarf.TagImportedUnit:
-		t.unit.whole = false
+		t.unit.whole, t.unit.imports = false, true
 	}
 }
 
@@ -389,6 +391,9 @@ func (t *typeReader) finish() {
 	}
 	p := t.open
 	p.unit = t.unit
+	if len(p.order) == 0 && t.unit.partial == "" && !t.unit.imports {
+		t.unit.partial = "compiled without types (-g1, or split)"
+	}
 	t.open = pending{}
 	if !t.unit.whole {
 		t.later = append(t.later, p)
