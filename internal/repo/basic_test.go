@@ -62,6 +62,34 @@ func TestClientWorksOfflineFromItsCache(t *testing.T) {
 	wantError(t, c.Load(), repo.ErrExpired, "timestamp")
 }
 
+func TestCacheKeepsOnlyWhatIsOffered(t *testing.T) {
+	f := newFixture(t)
+	cache := t.TempDir()
+	c := f.clientAt(f.dir, cache)
+	for _, content := range []string{"one", "two", "three"} {
+		f.put("stable/a", content)
+		refresh(t, c)
+		if got := read(c, "stable/a"); got != content {
+			t.Error(got)
+		}
+		glob(t, filepath.Join(cache, "documents/*"))
+	}
+}
+
+func TestClientsThatShareACacheFollowOneAnother(t *testing.T) {
+	f := newFixture(t)
+	cache := t.TempDir()
+	errs := make(chan error)
+	for range 4 {
+		go func() { errs <- f.clientAt(f.dir, cache).Refresh(context.Background()) }()
+	}
+	for range 4 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestRepositoryIsReopenedAndChanged(t *testing.T) {
 	f := newFixture(t)
 	f.put("stable/a", "one")

@@ -89,7 +89,7 @@ func (c *Client) Refresh(ctx context.Context, channels ...string) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := lockDir(c.cache, true)
+	unlock, err := waitDir(ctx, c.cache)
 	if err != nil {
 		return fmt.Errorf("refresh: %w", err)
 	}
@@ -101,7 +101,28 @@ func (c *Client) Refresh(ctx context.Context, channels ...string) error {
 	c.mu.Lock()
 	c.state = r.t
 	c.mu.Unlock()
+	c.tidy(r.t)
 	return nil
+}
+
+// tidy removes the documents of earlier states from the cache. It is only
+// tidying: what cannot be removed stays.
+func (c *Client) tidy(t *trust) {
+	keep := map[string]bool{}
+	for _, m := range t.set.Targets {
+		for _, f := range m.Signed.Targets {
+			keep[f.Hashes["sha256"].String()] = true
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(c.cache, documentsDir))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !keep[e.Name()] && !strings.HasPrefix(e.Name(), tempPrefix) {
+			_ = os.Remove(filepath.Join(c.cache, documentsDir, e.Name()))
+		}
+	}
 }
 
 // Load takes the state of the last refresh from the cache, verified and not
@@ -400,19 +421,18 @@ func (c *Client) Root() ([]byte, error) {
 	return encode(t.set.Root)
 }
 
-// lockDir makes processes that share a directory follow one another. Without
-// wait it fails at once when another holds it.
-func lockDir(dir string, wait bool) (unlock func(), err error) {
+// errLocked says that another process holds the lock.
+var errLocked = errors.New("another hotpatch is at work there")
+
+// lockDir makes processes that share a directory exclude each other: errLocked
+// while another holds it.
+func lockDir(dir string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	how := syscall.LOCK_EX
-	if !wait {
-		how |= syscall.LOCK_NB
-	}
 	for {
-		err = syscall.Flock(int(f.Fd()), how)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
@@ -420,9 +440,24 @@ func lockDir(dir string, wait bool) (unlock func(), err error) {
 	if err != nil {
 		_ = f.Close() // nothing was written
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: another hotpatch is at work there", dir)
+			err = errLocked
 		}
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	return func() { _ = f.Close() }, nil // closing unlocks
+}
+
+// waitDir is lockDir once the other is done.
+func waitDir(ctx context.Context, dir string) (unlock func(), err error) {
+	for {
+		unlock, err := lockDir(dir)
+		if !errors.Is(err, errLocked) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }

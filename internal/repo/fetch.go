@@ -22,6 +22,9 @@ import (
 // maxDocument bounds a target that is read into memory, in bytes.
 const maxDocument = catalog.MaxBytes
 
+// documentsDir of the cache has the targets that were read, by digest.
+const documentsDir = "documents"
+
 // staleTemp is how old a half download must be to be cleared away: nobody is
 // writing it any more.
 const staleTemp = 24 * time.Hour
@@ -64,7 +67,7 @@ func (c *Client) Read(ctx context.Context, path string) ([]byte, error) {
 	if f.Length > maxDocument {
 		return nil, fmt.Errorf("read %s: %w: %d bytes, at most %d", path, ErrTooLarge, f.Length, maxDocument)
 	}
-	file := filepath.Join(c.cache, "documents", f.Hashes["sha256"].String())
+	file := filepath.Join(c.cache, documentsDir, f.Hashes["sha256"].String())
 	if err := c.Fetch(ctx, path, file); err != nil {
 		return nil, err
 	}

@@ -41,7 +41,9 @@ func (r *Repo) Preview(id catalog.ReleaseID, machines []catalog.Machine, by stri
 	if err != nil {
 		return nil, fmt.Errorf("preview %s: %w", id, err)
 	}
-	if rel.Life.State == catalog.Validated {
+	// An approval was of the preview before: who looks again decides again.
+	if s := rel.Life.State; s == catalog.Validated || s == catalog.Approved {
+		rel.Life.State = catalog.Validated
 		if rel.Life, err = rel.Life.To(catalog.Previewed, by, r.stamp()); err != nil {
 			return nil, fmt.Errorf("preview %s: %w", id, err)
 		}

@@ -305,6 +305,13 @@ func TestApprovalNeedsNameReasonAndThePreviewOfThisContent(t *testing.T) {
 	_, err = f.repo.Approve("x", repo.Approval{By: "carol", Reason: "tested", Preview: p.Digest})
 	wantError(t, err, repo.ErrRefused, "not previewed")
 	f.approve("x")
+	// Somebody looks again, perhaps at other machines: decide again.
+	if _, err := f.repo.Preview("x", nil, "mallory"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.repo.Publish([]catalog.ReleaseID{"x"}, repo.PublishOptions{By: "carol"}, f.keys)
+	wantError(t, err, repo.ErrRefused, "previewed, not approved")
+	f.approve("x")
 	f.add(hot("x"), bundle(t, "1.0-1", "1.0-1+deb12u3"))
 	_, err = f.repo.Publish([]catalog.ReleaseID{"x"}, repo.PublishOptions{By: "carol"}, f.keys)
 	wantError(t, err, repo.ErrRefused)

@@ -158,7 +158,7 @@ func create(dir string, s Setup, keys *Keys, now func() time.Time) (*Repo, error
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	unlock, err := lockDir(dir, false)
+	unlock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +296,7 @@ func load(dir string, now func() time.Time) (_ *Repo, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", settingsFile, err)
 	}
-	unlock, err := lockDir(dir, false)
+	unlock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
 	}
