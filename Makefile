@@ -2,6 +2,7 @@
 export CGO_ENABLED := 0
 FUZZTIME ?= 20s
 THREADS ?= 2,16,64
+MINUTES ?= 20
 BIN := bin/hotpatch
 
 build: ; go build -trimpath -o $(BIN) ./cmd/hotpatch
@@ -29,6 +30,9 @@ coverage: build ; $(BIN) parity --list docs/coverage.tsv --state .cache/coverage
 
 e2e: setup build ; test/e2e/run.sh
 
+# Daemons under load, with a transition every second.
+soak: setup build ; MINUTES=$(MINUTES) test/e2e/soak.sh
+
 torture-identity: setup build ; test/e2e/torture.sh
 
 # The tool killed 1,000 times at random while it works on a process.
@@ -44,4 +48,4 @@ man: build ; $(BIN) man docs/man
 
 setup: ; @scripts/setup.sh
 
-.PHONY: build demo test lint fuzz bench coverage e2e torture-identity torture deb e2e-host man setup
+.PHONY: build demo test lint fuzz bench coverage e2e soak torture-identity torture deb e2e-host man setup
