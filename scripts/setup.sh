@@ -14,6 +14,8 @@ need objdump binutils
 need gdb gdb
 need setpriv util-linux
 need dpkg-deb dpkg
+need systemctl systemd
+need service init-system-helpers
 dpkg -s build-essential >/dev/null 2>&1 || missing="$missing build-essential"
 printf '#include <stdio.h>\n' | gcc -E - >/dev/null 2>&1 || missing="$missing libc6-dev"
 [ -n "$missing" ] || exit 0
