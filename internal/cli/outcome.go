@@ -78,6 +78,14 @@ func (a *app) printResult(r txn.Result) {
 		fmt.Fprintf(a.out, ": %s", text)
 	}
 	fmt.Fprintln(a.out)
+	if len(r.Stack) > 0 {
+		const shown = 8
+		more := ""
+		if len(r.Stack) > shown {
+			more = ", ..."
+		}
+		fmt.Fprintf(a.out, "          stack: %s%s\n", plain(strings.Join(r.Stack[:min(shown, len(r.Stack))], ", ")), more)
+	}
 	if untouched {
 		fmt.Fprintf(a.out, "          nothing was changed\n")
 	}

@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,7 +66,10 @@ func TestFunctionOnAStackIsNamed(t *testing.T) {
 	v.want("q", "2 2")
 	for hold, name := range map[string]string{"h": "fixed_function", "s": "raises"} {
 		v.want(hold, "held")
-		busyWith(t, name, applying(v, b), txn.Options{})
+		r := busyWith(t, name, applying(v, b), txn.Options{})
+		if stack := strings.Join(r.Stack, " "); !strings.Contains(stack, "onstack+0x") || !strings.Contains(stack, "libc.so.6+0x") {
+			t.Errorf("stack %q", stack)
+		}
 		v.running()
 		v.want("q", "2 2")
 		if n := executableAnonymous(t, v.pid); n != 0 {

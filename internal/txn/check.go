@@ -106,7 +106,7 @@ func (k *checker) check(threads []ptrace.Thread) error {
 // answered by unwinding; a stack that cannot be unwound is not safe.
 func (k *checker) clear(th *ptrace.Thread) error {
 	if name, in := k.guardAt(th.Regs.Rip); in {
-		return &busy{fmt.Sprintf("%s is running in thread %d", name, th.TID)}
+		return &busy{reason: fmt.Sprintf("%s is running in thread %d", name, th.TID)}
 	}
 	clear, stack := k.scan(th)
 	if clear || th.Regs.Rip == 0 && kernelWorker(k.pid, th.TID) {
@@ -166,15 +166,26 @@ func (k *checker) unwind(th *ptrace.Thread, stack []byte) error {
 	regs := dwarfRegs(&th.Regs)
 	frames, err := k.space.Frames(k.frames[:0], &regs, mem)
 	if err != nil {
-		return &busy{fmt.Sprintf("the stack of thread %d may hold replaced code and cannot be unwound: %v", th.TID, err)}
+		return &busy{reason: fmt.Sprintf("the stack of thread %d may hold replaced code and cannot be unwound: %v", th.TID, err)}
 	}
 	k.frames = frames
 	for _, f := range frames {
 		if name, in := k.guardAt(f.Code()); in {
-			return &busy{fmt.Sprintf("%s is on the stack of thread %d", name, th.TID)}
+			return &busy{reason: fmt.Sprintf("%s is on the stack of thread %d", name, th.TID), stack: places(frames)}
 		}
 	}
 	return nil
+}
+
+// mostPlaces is how much of a stack is kept for people to see.
+const mostPlaces = 32
+
+func places(frames []unwind.Frame) []uint64 {
+	var out []uint64
+	for _, f := range frames[:min(len(frames), mostPlaces)] {
+		out = append(out, f.Code())
+	}
+	return out
 }
 
 // kernelWorker says that a thread of the process only ever runs kernel code, as

@@ -242,7 +242,7 @@ func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 		case r.changed():
 			return nil, proc.ErrGone
 		case time.Now().After(until):
-			return nil, &busy{fmt.Sprintf("no thread could be borrowed to map the new code (uninterruptible sleep, vfork, a flood of signals?): %v", err)}
+			return nil, &busy{reason: fmt.Sprintf("no thread could be borrowed to map the new code (uninterruptible sleep, vfork, a flood of signals?): %v", err)}
 		}
 		if err := r.pause(time.Millisecond); err != nil {
 			return nil, err

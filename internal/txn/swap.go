@@ -108,9 +108,9 @@ func (r *run) swap(c change) error {
 			}
 			continue
 		case errors.Is(err, ptrace.ErrTimeout):
-			err = &busy{fmt.Sprintf("%v: it is in uninterruptible sleep, or waits for a vfork child", err)}
+			err = &busy{reason: fmt.Sprintf("%v: it is in uninterruptible sleep, or waits for a vfork child", err)}
 		case errors.Is(err, ptrace.ErrGone) && !r.changed():
-			err = &busy{"its threads come and go too quickly to be stopped"}
+			err = &busy{reason: "its threads come and go too quickly to be stopped"}
 		case !errors.As(err, &b):
 			return err
 		}

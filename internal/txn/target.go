@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"sync"
 
 	"hotpatch/internal/image"
@@ -111,7 +112,7 @@ func (t *target) look() error {
 func sharesMemory(pid int, relatives []int) error {
 	for _, other := range relatives {
 		if same, err := ptrace.SharesMemory(pid, other); err == nil && same {
-			return &busy{fmt.Sprintf("it shares its memory with process %d (vfork?)", other)}
+			return &busy{reason: fmt.Sprintf("it shares its memory with process %d (vfork?)", other)}
 		}
 	}
 	return nil
@@ -121,6 +122,29 @@ func sharesMemory(pid int, relatives []int) error {
 func (t *target) changed() bool {
 	now, err := proc.Read(t.info.PID)
 	return err != nil || now.Start != t.info.Start || now.Live == 0
+}
+
+// places names addresses of code as people and addr2line know them.
+func (t *target) places(pcs []uint64) []string {
+	var out []string
+	for _, pc := range pcs {
+		name := fmt.Sprintf("%#x", pc)
+		for _, m := range t.modules {
+			if pc >= m.Lo() && pc < m.Hi() {
+				name = fmt.Sprintf("%s+%#x", path.Base(m.Path), pc-m.Bias)
+				break
+			}
+		}
+		for _, j := range t.journals {
+			for _, g := range j.Regions {
+				if lo, hi := g.code(); pc >= lo && pc < hi {
+					name = fmt.Sprintf("hotpatch %s+%#x", j.ID.Short(), pc-lo)
+				}
+			}
+		}
+		out = append(out, name)
+	}
+	return out
 }
 
 func (t *target) threads() ([]int, error) { return proc.Threads(t.info.PID) }

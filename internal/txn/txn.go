@@ -92,6 +92,9 @@ type Result struct {
 	// Lingers says where replaced code was still on a stack when an independent
 	// hotpatch was applied: it finishes there. "": nowhere.
 	Lingers string `json:"lingers,omitempty"`
+	// Stack is that of the thread that kept the process busy, innermost first,
+	// as file+offset.
+	Stack []string `json:"stack,omitempty"`
 }
 
 // Refusal is why a process is left alone: it is not safe, or not allowed.
@@ -109,7 +112,10 @@ type skip struct{ reason string }
 func (s *skip) Error() string { return s.reason }
 
 // busy says that a stack kept the process from being changed.
-type busy struct{ reason string }
+type busy struct {
+	reason string
+	stack  []uint64 // the places on it, innermost first; nil: not known
+}
 
 func (b *busy) Error() string { return b.reason }
 
@@ -194,8 +200,11 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 	if err == nil || errors.Is(err, errAlready) {
 		return false, err
 	}
-	if b := (*busy)(nil); errors.As(err, &b) && r.attempts == 0 {
-		return true, err // it shares its memory with a child, for a moment
+	if b := (*busy)(nil); errors.As(err, &b) {
+		if r.attempts == 0 {
+			return true, err // it shares its memory with a child, for a moment
+		}
+		res.Stack = t.places(b.stack)
 	}
 	// A process that ends while it is worked on fails in many ways.
 	if t.changed() {
@@ -226,7 +235,7 @@ func (r *run) lock() (unlock func(), err error) {
 		}
 		if time.Now().After(r.deadline) {
 			d.Close()
-			return nil, &busy{"another hotpatch is at work on it"}
+			return nil, &busy{reason: "another hotpatch is at work on it"}
 		}
 		if err := r.pause(5 * time.Millisecond); err != nil {
 			d.Close()
