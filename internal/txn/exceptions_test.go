@@ -351,3 +351,32 @@ func TestExceptionsOfACarriedRuntime(t *testing.T) {
 	v.want("calm", "thrown")
 	v.running()
 }
+
+// Another unwinder that stands before libgcc's throws the exceptions then.
+func TestUnwinderOfAnotherMakeIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	src, lib := filepath.Join(dir, "other.c"), filepath.Join(dir, "libother.so")
+	if err := os.WriteFile(src, []byte("int _Unwind_RaiseException(void *e) { return e != 0; }\nvoid *_Unwind_Find_FDE(void *a, void *b) { return b ? a : b; }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath("gcc"); err != nil {
+		skip(t, "gcc is missing")
+	}
+	gcc := func(out string, args ...string) string {
+		t.Helper()
+		path := filepath.Join(dir, out)
+		if text, err := exec.Command("gcc", append([]string{"-O2", "-o", path}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("compile %s: %v\n%s", out, err, text)
+		}
+		return path
+	}
+	gcc("libother.so", "-shared", "-fPIC", "-Wl,-soname,libother.so", src)
+	victim := []string{"-fexceptions", "-pthread", filepath.Join("testdata", "victims", "cancel.c"), "-Wl,--no-as-needed", lib, "-Wl,-rpath," + dir}
+	base, fixed := gcc("cancel", victim...), gcc("cancel.fixed", append(victim, "-DFIXED")...)
+	v := start(t, base)
+	if r := apply(t, v, built(t, base, fixed), txn.Denied); !strings.Contains(r.Reason, "libother.so is not libgcc_s.so.1") {
+		t.Errorf("reason %q", r.Reason)
+	}
+	v.want("q", "2")
+	v.running()
+}

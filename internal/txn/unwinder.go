@@ -39,6 +39,7 @@ type hook struct {
 const (
 	findFDE = "_Unwind_Find_FDE"
 	raise   = "_Unwind_RaiseException"
+	libgcc  = "libgcc_s.so.1"
 
 	maxHooks  = 16 // of one transaction
 	maxWindow = 32 // bytes of Orig: four instructions and the rest of one
@@ -169,6 +170,9 @@ func (t *target) hookOf(m proc.Module, im *imports) (*hooking, error) {
 	img, err := im.image(m)
 	if err != nil {
 		return nil, err
+	}
+	if img.Soname != libgcc { // others export the function, too, and do not use it
+		return nil, fmt.Errorf("%s is not %s", m.Path, libgcc)
 	}
 	s, ok := img.Dynamic(findFDE)
 	code := img.Bytes(s.Addr, int(min(s.Size, 1<<16)))
