@@ -29,7 +29,7 @@ func DecodeJournal(data []byte) error {
 }
 
 func OpenKey(data []byte, pass string) error {
-	_, err := openKey(data, pass)
+	_, err := openKey(data, pass, minWork)
 	return err
 }
 

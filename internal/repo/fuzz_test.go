@@ -133,6 +133,14 @@ func FuzzPublicKey(f *testing.F) {
 	})
 }
 
+func FuzzKeyFile(f *testing.F) {
+	k := openKeys(f, filepath.Join(f.TempDir(), "keys"))
+	generate(f, k, "a")
+	f.Add(mustRead(f, filepath.Join(k.Dir(), "a.key")))
+	f.Add([]byte("-----BEGIN AGE ENCRYPTED FILE-----\n-----END AGE ENCRYPTED FILE-----\n"))
+	f.Fuzz(func(_ *testing.T, data []byte) { _ = repo.OpenKey(data, passphrase) })
+}
+
 func FuzzJournal(f *testing.F) {
 	f.Add([]byte(`{"steps": [{"from": "stable.json", "to": "metadata/2.stable.json"}], "remove": ["targets/stable/x"]}`))
 	f.Add([]byte(`{"steps": [{"from": "../../x", "to": "metadata/../../x"}], "remove": ["/etc/passwd"]}`))

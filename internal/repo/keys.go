@@ -241,13 +241,14 @@ func sealKey(private ed25519.PrivateKey, pass string, work int) ([]byte, error) 
 	return buf.Bytes(), nil
 }
 
-// openKey decrypts a key file. A wrong passphrase is ErrPassphrase.
-func openKey(data []byte, pass string) (ed25519.PrivateKey, error) {
+// openKey decrypts a key file whose passphrase costs at most 2^work to try. A
+// wrong passphrase is ErrPassphrase.
+func openKey(data []byte, pass string, work int) (ed25519.PrivateKey, error) {
 	id, err := age.NewScryptIdentity(pass)
 	if err != nil {
 		return nil, err
 	}
-	id.SetMaxWorkFactor(maxWork)
+	id.SetMaxWorkFactor(work)
 	r, err := age.Decrypt(armor.NewReader(bytes.NewReader(data)), id)
 	if err != nil {
 		if n := (*age.NoIdentityMatchError)(nil); errors.As(err, &n) {
@@ -339,7 +340,7 @@ func (k *Keys) unlock(p *PublicKey) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	private, err := openKey(data, pass)
+	private, err := openKey(data, pass, maxWork)
 	if err != nil {
 		return nil, err
 	}
