@@ -20,7 +20,7 @@ type Dsc struct {
 	Path            string // of the .dsc
 	Source, Version string
 	Binaries        []string     // names, as listed
-	Machine         []string     // those of them that hold machine code: not for all architectures, no udeb
+	Machine         []string     // those of them with machine code for amd64; no udeb
 	Files           []SourceFile // without the .dsc itself
 }
 
@@ -130,8 +130,8 @@ func dscFields(r io.Reader) (map[string][]string, error) {
 	return fields, nil
 }
 
-// withCode leaves out what Package-List says has no machine code. A source
-// package from before that field says nothing: then all may have some.
+// withCode leaves out what Package-List says has no machine code for amd64. A
+// source package from before that field says nothing: then all may have some.
 func withCode(binaries, list []string) []string {
 	without := map[string]bool{}
 	for _, line := range list {
@@ -139,7 +139,12 @@ func withCode(binaries, list []string) []string {
 		if len(f) < 2 {
 			continue
 		}
-		without[f[0]] = f[1] == "udeb" || slices.Contains(f[2:], "arch=all")
+		without[f[0]] = f[1] == "udeb"
+		for _, x := range f[2:] {
+			if archs, ok := strings.CutPrefix(x, "arch="); ok {
+				without[f[0]] = without[f[0]] || !slices.ContainsFunc(strings.Split(archs, ","), meansAMD64)
+			}
+		}
 	}
 	var out []string
 	for _, b := range binaries {
@@ -148,6 +153,16 @@ func withCode(binaries, list []string) []string {
 		}
 	}
 	return out
+}
+
+// meansAMD64 says whether an architecture wildcard (Debian Policy 11.1.1) takes
+// in amd64.
+func meansAMD64(arch string) bool {
+	switch arch {
+	case "any", "amd64", "linux-any", "linux-amd64", "any-amd64", "gnu-any-any", "gnu-linux-any", "gnu-any-amd64", "gnu-linux-amd64":
+		return true
+	}
+	return false
 }
 
 // dscFiles reads lines "DIGEST SIZE NAME".

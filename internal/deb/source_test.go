@@ -19,14 +19,16 @@ Hash: SHA512
 
 Format: 3.0 (quilt)
 Source: redis
-Binary: redis, redis-sentinel, redis-server,
- redis-udeb
+Binary: redis, redis-sentinel, redis-server, redis-sparc,
+ redis-some, redis-udeb
 Architecture: any all
 Version: 5:7.0.15-1~deb12u7
 Package-List:
  redis deb database optional arch=all
  redis-sentinel deb database optional arch=any
  redis-server deb database optional arch=any
+ redis-sparc deb database optional arch=sparc,s390x
+ redis-some deb database optional arch=i386,linux-any
  redis-udeb udeb debian-installer optional arch=any
 Checksums-Sha1:
  68ff7c3b1b9e9d9d0c7a4e0f3b1e3f9c8b1a2d3e 3025940 redis_7.0.15.orig.tar.gz
@@ -47,8 +49,8 @@ func TestSourceControlFileIsRead(t *testing.T) {
 	}
 	want := &deb.Dsc{
 		Source: "redis", Version: "5:7.0.15-1~deb12u7",
-		Binaries: []string{"redis", "redis-sentinel", "redis-server", "redis-udeb"},
-		Machine:  []string{"redis-sentinel", "redis-server"},
+		Binaries: []string{"redis", "redis-sentinel", "redis-server", "redis-sparc", "redis-some", "redis-udeb"},
+		Machine:  []string{"redis-sentinel", "redis-server", "redis-some"},
 		Files: []deb.SourceFile{
 			{Name: "redis_7.0.15.orig.tar.gz", Size: 3025940, SHA256: "4b1dc4ee6d622a09fff9c6777191209750fb5e5a725ef78ea012d6eef4c22982"},
 			{Name: "redis_7.0.15-1~deb12u7.debian.tar.xz", Size: 45456, SHA256: "1414177085364a374a89de565845dbb9798ef46c8a91a2726e4485a376b6b9ec"},

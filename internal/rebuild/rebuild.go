@@ -222,7 +222,7 @@ func run(ctx context.Context, t target, o Options) Package {
 		}
 	}
 	if err := w.source(ctx); err != nil {
-		return fail("fetch source of", err)
+		return fail("rebuild", err)
 	}
 	if w.done() {
 		return w.p
@@ -237,7 +237,7 @@ func run(ctx context.Context, t target, o Options) Package {
 	}
 	shipped, err := w.shipped(ctx)
 	if err != nil {
-		return fail("fetch", err)
+		return fail("rebuild", err)
 	}
 	rebuilt, err := w.build(ctx)
 	if err != nil {

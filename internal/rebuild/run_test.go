@@ -233,8 +233,8 @@ func TestFailuresNameThePackageAndTheStep(t *testing.T) {
 		{"compiler", broken, "build", "tiny=1:1.0-2", time.Minute, "this cannot be compiled"},
 		{"time", sourcePackage(t, slow), "build", "not done after 2s", 2 * time.Second, ""},
 		{"dependencies", sourcePackage(t, needy), "build", "no-such-package (>= 3)", time.Minute, ""},
-		{"digest", altered, "fetch source of", "orig.tar.gz", time.Minute, ""},
-		{"no file", filepath.Join(shipped, "absent.dsc"), "fetch source of", "no such file", time.Minute, ""},
+		{"digest", altered, "rebuild", "orig.tar.gz", time.Minute, ""},
+		{"no file", filepath.Join(shipped, "absent.dsc"), "rebuild", "no such file", time.Minute, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := options(t, shipped)
