@@ -166,7 +166,11 @@ func (h *Host) Inventory(ctx context.Context, c *catalog.Catalog) (*catalog.Inve
 	if err != nil {
 		return nil, err
 	}
-	return snap.Inventory(), nil
+	inv := snap.Inventory()
+	// The policy chose the channel, whose name is its publisher's business. That
+	// its packages are not this host's shows in the packages.
+	inv.Facts.Channel = ""
+	return inv, nil
 }
 
 func (h *Host) origin(buildID string) (scan.Origin, bool) {

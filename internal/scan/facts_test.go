@@ -149,7 +149,6 @@ func TestFactsNameEveryObstacleWithItsRemedy(t *testing.T) {
 		{"yama", func(h *proc.Host, _ *proc.Rights) { h.Yama = 3 }, func(f catalog.Facts) catalog.Probe { return f.Ptrace }},
 		{"selinux", func(h *proc.Host, _ *proc.Rights) { h.DenyPtrace = true }, func(f catalog.Facts) catalog.Probe { return f.Ptrace }},
 		{"proc_mem", func(h *proc.Host, _ *proc.Rights) { h.ProcMem = "never" }, func(f catalog.Facts) catalog.Probe { return f.Ptrace }},
-		{"container", func(h *proc.Host, _ *proc.Rights) { h.FirstPIDNS = false }, func(f catalog.Facts) catalog.Probe { return f.Ptrace }},
 		{"rights", func(_ *proc.Host, r *proc.Rights) { r.Effective = 0 }, func(f catalog.Facts) catalog.Probe { return f.Ptrace }},
 		{"seccomp", func(_ *proc.Host, r *proc.Rights) { r.Effective, r.Seccomp = 1<<proc.CapSysPtrace, 2 }, func(f catalog.Facts) catalog.Probe { return f.Seccomp }},
 	} {

@@ -93,14 +93,14 @@ jitter = "1s"
 T
 }
 
-# pids are the processes that must stay: pid and start time of every service.
+# pids are the processes that must stay: name, pid and start time of each.
 pids() {
-	in_host sh -c 'for u in nginx redis-server memcached haproxy png; do
-		cg=$(systemctl show -p ControlGroup --value $u)
-		for p in $(cat /sys/fs/cgroup$cg/cgroup.procs | sort -n); do
-			echo $u $p $(cut -d" " -f22 /proc/$p/stat)
-		done
-	done'
+	in_host sh -c 'for d in /proc/[0-9]*; do
+		read -r name 2>/dev/null <$d/comm || continue
+		case $name in nginx | redis-server | memcached | haproxy | png-user)
+			echo $name ${d#/proc/} $(cut -d" " -f22 $d/stat) ;;
+		esac
+	done | sort'
 }
 
 # serving asks every service something.
