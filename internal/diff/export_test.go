@@ -9,5 +9,5 @@ func ReadTypes(d *dwarf.Data) (int, error) {
 		return 0, err
 	}
 	l := layouts{set, set}
-	return len(set.names) + len(l.compare(nil)), err
+	return len(set.defs) + len(l.compare(nil)), err
 }

@@ -53,7 +53,6 @@ type placed struct {
 // typeSet are the types of one image.
 type typeSet struct {
 	units []*unit
-	names []string // sorted
 	defs  map[string][]*definition
 	// kept are enumerations that may live in memory: a member, a variable
 	// outside of functions, an array or something pointed to has the type.
@@ -113,6 +112,8 @@ type typeReader struct {
 	later []pending
 	unit  *unit
 	stack []frame
+	known map[string]*definition // by name and key
+	total int                    // members of all of them
 }
 
 // pending are the types of a unit that is not finished.
@@ -147,6 +148,7 @@ func readTypes(data *dwarf.Data) (set *typeSet, err error) {
 		data:  data,
 		set:   &typeSet{defs: map[string][]*definition{}, kept: map[string]bool{}, local: map[string]bool{}},
 		nodes: map[dwarf.Offset]*node{},
+		known: map[string]*definition{},
 	}
 	r := data.Reader()
 	for {
@@ -179,12 +181,9 @@ func readTypes(data *dwarf.Data) (set *typeSet, err error) {
 	if len(t.set.units) == 0 {
 		return nil, nil
 	}
-	for name, defs := range t.set.defs {
+	for _, defs := range t.set.defs {
 		slices.SortFunc(defs, func(a, b *definition) int { return strings.Compare(a.key, b.key) })
-		t.set.defs[name] = slices.CompactFunc(defs, func(a, b *definition) bool { return a.key == b.key })
-		t.set.names = append(t.set.names, name)
 	}
-	slices.Sort(t.set.names)
 	return t.set, nil
 }
 
@@ -423,6 +422,10 @@ func (t *typeReader) define(p pending) {
 }
 
 func (t *typeReader) defineType(n *node) {
+	if t.total > maxTotal {
+		t.cannot("there are too many types to be true")
+		return
+	}
 	d := &definition{}
 	switch n.tag {
 	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
@@ -457,10 +460,18 @@ func (t *typeReader) defineType(n *node) {
 		return
 	}
 	d.key = fmt.Sprint(d.size, d.members, d.virtuals)
+	// Most units describe the same types: of a header there are many copies.
+	full := d.name + "\x00" + d.key
+	if same := t.known[full]; same != nil {
+		d = same
+	} else {
+		t.known[full] = d
+		t.set.defs[d.name] = append(t.set.defs[d.name], d)
+		t.total += len(d.members)
+	}
 	if t.unit.defs[d.name] == nil {
 		t.unit.defs[d.name] = d
 	}
-	t.set.defs[d.name] = append(t.set.defs[d.name], d)
 }
 
 // layout lists the members of n and what they are.
@@ -494,6 +505,10 @@ func (t *typeReader) flatten(out []member, n *node, prefix string, at int64, dep
 		if depth > 8 {
 			continue
 		}
+		if len(out) > maxMembers {
+			t.cannot("%s has too many members to be true", n.name)
+			return out
+		}
 		inner := t.nodes[f.typ]
 		for k := 0; inner != nil && inner.tag == dwarf.TagArrayType && k < 8; k++ {
 			inner = t.nodes[inner.typ]
@@ -508,6 +523,13 @@ func (t *typeReader) flatten(out []member, n *node, prefix string, at int64, dep
 	}
 	return out
 }
+
+// maxMembers bounds the members of one type, those of anonymous structs in it
+// included: a damaged file may put one into itself.
+const maxMembers = 1 << 16
+
+// maxTotal bounds the members of all different types; Chromium has a million.
+const maxTotal = 1 << 23
 
 // maxTypeDepth bounds chains of typedefs and arrays, which may be circular in
 // a damaged file.
