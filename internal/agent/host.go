@@ -148,6 +148,9 @@ func (h *Host) Install(ctx context.Context, artifacts []catalog.Artifact) error 
 	for _, w := range r.Withheld {
 		h.log.Info("kept a package from restarting something", "package", w.Package, "tool", w.Tool, "args", strings.Join(w.Args, " "))
 	}
+	for _, p := range r.Ended {
+		h.log.Warn("a process of a package ended while it was installed", "pid", p.PID, "name", p.Name)
+	}
 	return err
 }
 
