@@ -228,10 +228,15 @@ func (e *emitter) typeObject(t image.Addr) (image.Addr, bool) {
 		}
 	}
 	as := e.h.types[name]
-	if len(as) != 1 || !e.d.SameTable(as[0], t) {
-		return 0, false
+	if len(as) == 1 && e.d.SameTable(as[0], t) {
+		return as[0], true
 	}
-	return as[0], true
+	if len(as) > 0 && name[0] == '*' {
+		// A copy would be another type: what the program throws would not be caught.
+		e.refuse(exceptions, "it uses the type %s, and which of the program's %d is meant, or whether it is still the same, is uncertain", name[1:], len(as))
+		return as[0], true
+	}
+	return 0, false
 }
 
 // typeName is the name of the type object at t (Itanium C++ ABI §2.9.5: the
