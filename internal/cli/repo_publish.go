@@ -22,6 +22,7 @@ type releaseFlags struct {
 	available, deadline, by                        string
 	replaces, restarts                             []string
 	outOfBand, unplanned                           bool
+	same                                           []string
 }
 
 // parseDay reads a date, from midnight UTC on, or a
@@ -89,6 +90,7 @@ that the baseline has.`,
 	fl.StringVar(&rf.fixes, "fixes", "", "the cold release whose fix this companion or hotpatch has")
 	fl.StringSliceVar(&rf.restarts, "restarts", nil, "units that have to be restarted where they run: nginx.service, host")
 	fl.BoolVar(&rf.outOfBand, "out-of-band", false, "on a day that the calendar did not foresee")
+	fl.StringSliceVar(&rf.same, "same", nil, "of these packages hotpatch build said that nothing is to be patched: no restart")
 	rf.addCommon(cmd)
 	fl.BoolVar(&asJSON, "json", false, "print the draft as JSON")
 	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
@@ -96,12 +98,12 @@ that the baseline has.`,
 		if err != nil {
 			return err
 		}
-		return a.repoAdd(f, rel, args[1:], author(rf.by), asJSON)
+		return a.repoAdd(f, rel, args[1:], &rf, asJSON)
 	})
 	return cmd
 }
 
-func (a *app) repoAdd(f *repoFlags, rel catalog.Release, files []string, by string, asJSON bool) error {
+func (a *app) repoAdd(f *repoFlags, rel catalog.Release, files []string, rf *releaseFlags, asJSON bool) error {
 	r, err := f.open()
 	if err != nil {
 		return err
@@ -110,7 +112,7 @@ func (a *app) repoAdd(f *repoFlags, rel catalog.Release, files []string, by stri
 	if err := defaults(r, &rel); err != nil {
 		return err
 	}
-	add := repo.Addition{Release: rel, By: by}
+	add := repo.Addition{Release: rel, Same: rf.same, By: author(rf.by)}
 	for _, file := range files {
 		switch {
 		case strings.HasSuffix(file, ".deb"):

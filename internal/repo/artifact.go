@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	"hotpatch/internal/catalog"
 	"hotpatch/internal/deb"
 	"hotpatch/internal/patch"
-	"hotpatch/internal/proc"
 )
 
 // addBundle takes a bundle into a draft.
@@ -158,11 +158,11 @@ func debArtifact(file string) (catalog.Artifact, error) {
 	a.Deb = catalog.Digest(hex.EncodeToString(sum.Sum(nil)))
 	isELF := func(_ string, head []byte) bool { return strings.HasPrefix(string(head), "\x7fELF") }
 	err = p.Walk(isELF, func(f deb.File) error {
-		id, ok, err := proc.FileBuildID(strings.NewReader(string(f.Data)))
+		id, err := buildID(bytes.NewReader(f.Data))
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", file, f.Name, err)
 		}
-		if ok && id != "" {
+		if id != "" {
 			a.Images = append(a.Images, catalog.Change{Path: onDisk(f.Name), Fixed: id})
 		}
 		return nil
@@ -171,11 +171,17 @@ func debArtifact(file string) (catalog.Artifact, error) {
 }
 
 // relate says of images that no bundle patches which of them run the same code
-// as the baseline's: files that did not change, and those of a package with a
-// bundle, which has all images of the package that differ.
-func relate(rel, base *catalog.Release) {
+// as the baseline's: files that did not change, those of a package with a
+// bundle, which has all images of the package that differ, and those of the
+// packages in same.
+func relate(rel, base *catalog.Release, same []string) error {
+	for _, name := range same {
+		if base == nil || !slices.ContainsFunc(rel.Artifacts, func(a catalog.Artifact) bool { return a.Package == name }) {
+			return refuse("%s: it is said to run the same code, but it is not in a release on top of a baseline", name)
+		}
+	}
 	if base == nil {
-		return
+		return nil
 	}
 	for i := range rel.Artifacts {
 		a := &rel.Artifacts[i]
@@ -187,13 +193,18 @@ func relate(rel, base *catalog.Release) {
 			if a.Base == "" {
 				a.Base = pin.Fixed
 			}
-			for n := range a.Images {
-				g := &a.Images[n]
-				k := slices.IndexFunc(pin.Images, func(p catalog.Change) bool { return p.Path == g.Path })
-				if k >= 0 && g.Base == "" && (a.Bundle != "" || g.Fixed == pin.Images[k].Fixed) {
-					g.Base, g.Same = pin.Images[k].Fixed, true
-				}
-			}
+			relateImages(a, pin, a.Bundle != "" || slices.Contains(same, a.Package))
+		}
+	}
+	return nil
+}
+
+func relateImages(a, pin *catalog.Artifact, same bool) {
+	for n := range a.Images {
+		g := &a.Images[n]
+		k := slices.IndexFunc(pin.Images, func(p catalog.Change) bool { return p.Path == g.Path })
+		if k >= 0 && g.Base == "" && (same || g.Fixed == pin.Images[k].Fixed) {
+			g.Base, g.Same = pin.Images[k].Fixed, true
 		}
 	}
 }
@@ -230,8 +241,8 @@ func checkArtifacts(rel, base *catalog.Release) error {
 	patches := 0
 	for i := range rel.Artifacts {
 		a := &rel.Artifacts[i]
-		if a.Bundle != "" {
-			patches++
+		if a.Bundle != "" || len(a.Images) > 0 && !slices.ContainsFunc(a.Images, func(g catalog.Change) bool { return !g.Same }) {
+			patches++ // nothing of it needs a restart
 		}
 		if a.Base == "" {
 			continue

@@ -13,7 +13,6 @@ import (
 
 	"hotpatch/internal/catalog"
 	"hotpatch/internal/deb"
-	"hotpatch/internal/proc"
 )
 
 // A baseline is a release that pins packages: name, architecture and version,
@@ -74,12 +73,9 @@ func installedBuildID(root *os.Root, name string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	id, ok, err := proc.FileBuildID(f)
+	id, err := buildID(f)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	if !ok {
-		return "", nil
 	}
 	return id, nil
 }

@@ -198,3 +198,30 @@ func TestBundleForAnotherBuildIsRefused(t *testing.T) {
 	_, err = f.repo.Add(repo.Addition{Release: hot("x"), Bundles: []string{bundle(t, "1.0-1", "1.0-2")}, By: "carol"})
 	wantError(t, err, repo.ErrRefused, g.BuildIDBase, libID)
 }
+
+// An update whose programs run the same code needs neither a patch nor a
+// restart, if somebody who asked the builder says so.
+func TestPackagesThatRunTheSameCodeNeedNoBundle(t *testing.T) {
+	f := newFixture(t)
+	pins, err := repo.PinDebs(nil, []string{makeDeb(t, "hello", "1.0-1", map[string][]byte{"/usr/bin/hello": elf(oldID)})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.repo.AddBaseline(catalog.Release{ID: "2025.10", Kind: catalog.Baseline}, pins, "carol"); err != nil {
+		t.Fatal(err)
+	}
+	a := repo.Addition{Release: hot("x"), Debs: []string{makeDeb(t, "hello", "1.0-2", map[string][]byte{"/usr/bin/hello": elf(newID)})}, By: "carol"}
+	_, err = f.repo.Add(a)
+	wantError(t, err, repo.ErrRefused, "without a bundle")
+	a.Same = []string{"other"}
+	_, err = f.repo.Add(a)
+	wantError(t, err, repo.ErrRefused, "other")
+	a.Same = []string{"hello"}
+	rel, err := f.repo.Add(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g := rel.Artifacts[0].Images[0]; g != (catalog.Change{Path: "/usr/bin/hello", Base: oldID, Fixed: newID, Same: true}) {
+		t.Errorf("image %+v", g)
+	}
+}

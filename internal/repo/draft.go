@@ -175,6 +175,7 @@ type Addition struct {
 	Release catalog.Release // without Life and Artifacts
 	Bundles []string        // .hotpatch files
 	Debs    []string        // .deb files of what it becomes on disk
+	Same    []string        // packages whose programs run the same code as the baseline's: the builder found nothing to patch
 	By      string
 }
 
@@ -224,7 +225,9 @@ func (r *Repo) add(a Addition) (*catalog.Release, error) {
 			return nil, err
 		}
 	}
-	relate(&rel, base)
+	if err := relate(&rel, base, a.Same); err != nil {
+		return nil, err
+	}
 	sortArtifacts(&rel)
 	if err := checkArtifacts(&rel, base); err != nil {
 		return nil, err

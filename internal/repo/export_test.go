@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -97,3 +98,5 @@ func Walk(root, timestamp, snapshot, targets []byte, role string, data []byte, n
 	}
 	return t.updateTargets(role, data)
 }
+
+func BuildID(data []byte) (string, error) { return buildID(bytes.NewReader(data)) }

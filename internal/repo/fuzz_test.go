@@ -141,6 +141,17 @@ func FuzzKeyFile(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) { _ = repo.OpenKey(data, passphrase) })
 }
 
+func FuzzBuildID(f *testing.F) {
+	f.Add(elf(oldID))
+	f.Add(elf(oldID)[:600])
+	f.Add([]byte("\x7fELF"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if id, err := repo.BuildID(data); err == nil && len(id) > 128 {
+			t.Errorf("build-id of %d digits", len(id))
+		}
+	})
+}
+
 func FuzzJournal(f *testing.F) {
 	f.Add([]byte(`{"steps": [{"from": "stable.json", "to": "metadata/2.stable.json"}], "remove": ["targets/stable/x"]}`))
 	f.Add([]byte(`{"steps": [{"from": "../../x", "to": "metadata/../../x"}], "remove": ["/etc/passwd"]}`))
