@@ -87,7 +87,7 @@ func (e *emitter) walks(f *diff.Func, k int) bool {
 	}
 	w := e.walker.Walk(f, k)
 	switch {
-	case !w.Compared(), len(w.From) == 0 && (!w.Elsewhere || e.isText(t, w)):
+	case !w.Compared(), len(w.From) == 0 && (!w.Elsewhere || w.Used):
 		return false
 	case len(w.From) > 0 && !w.Start && !w.Elsewhere && !w.Used && e.end(f, k, w.From):
 		return true
@@ -150,23 +150,16 @@ func (e *emitter) passedOn() {
 			if r.Kind != diff.Lea || r.Class != image.ROData && r.Class != image.RelRO {
 				continue
 			}
-			if o, ok := e.d.Before(r.Target); ok && own[o] && e.endsElsewhere(walker.Walk(f, k), r.Target) {
+			if o, ok := e.d.Before(r.Target); ok && own[o] && endsElsewhere(walker.Walk(f, k)) {
 				e.reasons.add(endPointer, label(e.d, f), "it is not replaced and walks to %#x, where a table ends of which new code has a copy of its own", uint64(r.Target))
 			}
 		}
 	}
 }
 
-// endsElsewhere: w may be a walk up to t from a start that is not known.
-func (e *emitter) endsElsewhere(w diff.Walk, t image.Addr) bool {
-	return w.Elsewhere && !e.isText(t, w)
-}
-
-// isText: what starts at t is a string that is used as such, and so is not only
-// where something else ends.
-func (e *emitter) isText(t image.Addr, w diff.Walk) bool {
-	return w.Used && e.d.Fixed.ClassAt(t) == image.ROData && e.d.Fixed.CString(t) > 1 && e.startsString(t)
-}
+// endsElsewhere: w may be a walk to the end of an object, from a start that is
+// not known.
+func endsElsewhere(w diff.Walk) bool { return w.Elsewhere && !w.Used }
 
 // start is where carried code finds what reference w leads to: in the base
 // image, or at an address of the fixed one that is carried.

@@ -48,7 +48,8 @@ type dataMap struct {
 	taken   []image.Addr // base addresses of points, sorted
 	// baseRefs are the writable addresses that described base code and
 	// relocations refer to, sorted.
-	baseRefs []image.Addr
+	baseRefs  []image.Addr
+	addressed []image.Addr // see addressedPlaces
 }
 
 // point is a place whose counterpart is clear.
@@ -67,6 +68,7 @@ func (m *dataMap) prepare(d *Diff) {
 		m.d = d
 		m.objects = nameObjects(d.Base.Image, d.Fixed.Image)
 		m.baseRefs = d.Base.dataRefs()
+		m.addressed = addressedPlaces(d.Base)
 	}
 }
 

@@ -39,7 +39,7 @@ func (m *dataMap) noRoom(v image.Addr, lo, hi *point) bool {
 func (m *dataMap) unreachable(a image.Addr) bool {
 	c := m.d.Base
 	s := c.SectionAt(a)
-	if s == nil {
+	if s == nil || !s.Class.Writable() {
 		return false
 	}
 	i, _ := slices.BinarySearch(c.heads, a+1)
@@ -47,7 +47,7 @@ func (m *dataMap) unreachable(a image.Addr) bool {
 		if h < s.Addr {
 			break
 		}
-		if m.addressed(h) || h != s.Addr && !m.handle(h) || m.handle(h) && h+handleSize > a {
+		if _, known := slices.BinarySearch(m.addressed, h); known || h != s.Addr && !m.handle(h) || m.handle(h) && h+handleSize > a {
 			return false
 		}
 	}
@@ -71,23 +71,29 @@ func (m *dataMap) handle(h image.Addr) bool {
 	return ok && t == h
 }
 
-// addressed says that code, another pointer or the name of an object knows the
-// address h.
-func (m *dataMap) addressed(h image.Addr) bool {
-	c := m.d.Base
+// addressedPlaces are the addresses that code, pointers elsewhere or the names
+// of objects know, sorted.
+func addressedPlaces(c *Code) []image.Addr {
+	var out []image.Addr
 	for _, f := range c.Funcs {
 		for k := range f.Refs {
-			if f.Refs[k].Target == h && f.Refs[k].Kind == Lea {
-				return true
+			if r := &f.Refs[k]; r.Kind == Lea && r.Class.Writable() {
+				out = append(out, r.Target)
 			}
 		}
 	}
 	for i := range c.Relocs {
-		if t, ok := Pointee(&c.Relocs[i]); ok && t == h && c.Relocs[i].At != h {
-			return true
+		if t, ok := Pointee(&c.Relocs[i]); ok && c.Relocs[i].At != t {
+			out = append(out, t)
 		}
 	}
-	return slices.ContainsFunc(c.SymbolsAt(h), func(s image.Symbol) bool { return s.Type == elf.STT_OBJECT })
+	for i := range c.Symbols {
+		if c.Symbols[i].Type == elf.STT_OBJECT {
+			out = append(out, c.Symbols[i].Addr)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // shortAccess says that no access at p reaches up to a.

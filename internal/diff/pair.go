@@ -121,11 +121,27 @@ func (d *Diff) pairIdentical() bool {
 
 // join makes a pair unless either is taken or they cannot belong together.
 func (d *Diff) join(a, b *Func, how link) bool {
-	if d.baseOf[b.Index] != nil || d.fixedOf[a.Index] != nil || !d.compatible(a, b) || d.banned[anchor{a.Index, b.Index}] {
+	if d.baseOf[b.Index] != nil || d.fixedOf[a.Index] != nil || !d.compatible(a, b) && !(how == byTableRef && d.renamed(a, b)) || d.banned[anchor{a.Index, b.Index}] {
 		return false
 	}
 	d.baseOf[b.Index], d.fixedOf[a.Index], d.how[b.Index] = a, b, how
 	return true
+}
+
+// renamed says that a could be b by another name: the other image knows neither
+// of the two names. That they are the same function, a slot in a table must say.
+func (d *Diff) renamed(a, b *Func) bool {
+	if a.described() != b.described() || a.Fragment || b.Fragment {
+		return false
+	}
+	known := func(f *Func, c *Code) bool {
+		return slices.ContainsFunc(c.Funcs, func(g *Func) bool {
+			return slices.ContainsFunc(g.Names, func(n string) bool {
+				return slices.ContainsFunc(f.Names, func(m string) bool { return stem(m) == stem(n) })
+			})
+		})
+	}
+	return !known(a, d.Fixed) && !known(b, d.Base)
 }
 
 // compatible says whether names and kind allow a pair. Where both images have

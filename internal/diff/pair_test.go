@@ -120,6 +120,36 @@ int main(int argc, char **argv) { int (*volatile f[])(int) = { pear, plum, fig }
 	want(t, got, map[string]string{"pear": "pear", "plum": "plum", "fig": "fig"})
 }
 
+// A function may be given another name when it is given another task; what
+// holds it in a table then holds the new one.
+func TestRenamedFunctionsArePairedBySlots(t *testing.T) {
+	source := func(name, body, more string) string {
+		return head + plumbing + more + "KEEP int " + name + "(int n) { " + body + ` }
+int (*const ops[])(int) = { one, ` + name + `, three };
+int main(int argc, char **argv) { (void)argv; return ops[argc](argc); }
+`
+	}
+	base := compile(t, source("prepare", "return two(n) * 7 + one(n);", ""))
+	for _, c := range []struct{ more, want string }{
+		{"", "prepare"},
+		{"KEEP int prepare(int n) { return three(n) - 2; }\n", ""}, // the old one is still there
+	} {
+		d := compare(t, base, compile(t, source("obtain", "return two(n + 1) * 9 + three(n);", c.more)))
+		for _, f := range d.Fixed.Funcs {
+			if f.Name() != "obtain" {
+				continue
+			}
+			got := ""
+			if a := d.BaseOf(f); a != nil {
+				got = a.Name()
+			}
+			if got != c.want {
+				t.Errorf("obtain is paired with %q, want %q", got, c.want)
+			}
+		}
+	}
+}
+
 func TestNamesPairRepeatedStaticFunctions(t *testing.T) {
 	// Two functions of one name, as static functions of two files are.
 	source := func(more string) string {

@@ -22,7 +22,7 @@ type Walk struct {
 	// caller or from a call.
 	Elsewhere bool
 	// Used: it is not only compared, but also read through, stored or passed
-	// on.
+	// on. Nobody does that with the end of an object, unless a walk starts there.
 	Used bool
 }
 
@@ -54,13 +54,20 @@ type look struct {
 // Walker makes one; it is not safe for concurrent use.
 func (d *Diff) Walker() *Walker { return &Walker{d: d} }
 
-// look analyses f with the addresses that wanted says.
-func (w *Walker) look(f *Func, wanted func(*Ref) bool) look {
+// look analyses f with the addresses that wanted says; reference own of f has a
+// bit for itself.
+func (w *Walker) look(f *Func, own int, wanted func(*Ref) bool) look {
 	var l look
 	index := map[image.Addr]int{}
+	if own >= 0 {
+		l.taken = append(l.taken, Taken{f, own})
+	}
 	l.t = traceOf(w.d.Fixed, f, w.d.parts[f], func(g *Func, j int) int {
 		q := &g.Refs[j]
-		if !wanted(q) {
+		switch {
+		case g == f && j == own:
+			return 0
+		case !wanted(q):
 			return -1
 		}
 		n, ok := index[q.Target]
@@ -82,18 +89,22 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 	}
 	if w.f != f || w.class != r.Class {
 		w.f, w.class = f, r.Class
-		w.all = w.look(f, func(q *Ref) bool { return q.Class == r.Class })
+		w.all = w.look(f, -1, func(q *Ref) bool { return q.Class == r.Class })
 	}
 	out := w.all.walk(f, r)
-	if len(w.all.taken) <= maxTracked || !out.Compared() {
+	if !out.Compared() {
 		return out
 	}
-	// Too many to tell apart: once more, with those that can matter.
+	// Once more, for this reference alone, with those that can matter to it: a
+	// compiler does not know which objects will be neighbours, so what is loaded
+	// once is either the end of one or the start of another.
 	from, ok := w.d.Before(r.Target)
 	if !ok {
 		from = r.Target
 	}
-	near := w.look(f, func(q *Ref) bool { return q.Class == r.Class && q.Target >= from && q.Target <= r.Target })
+	near := w.look(f, k, func(q *Ref) bool {
+		return q.Class == r.Class && q.Target >= from && (q.Target <= r.Target || len(w.all.taken) <= maxTracked/2)
+	})
 	return near.walk(f, r)
 }
 
