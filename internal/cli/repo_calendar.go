@@ -15,32 +15,29 @@ import (
 )
 
 func (a *app) repoCalendarCmd(f *repoFlags) *cobra.Command {
-	var channel, html, ical string
+	var channel, html, ical, rootFile string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "calendar",
+		Use:   "calendar [WHERE]",
 		Short: "Show the release calendar, as a table, page, JSON or iCalendar",
 		Long: `calendar shows what was published in a channel and what is planned for the next
 twelve months: month, update, type, day, build and article. Unplanned baselines
-are marked with !, planned rows with ~.`,
+are marked with !, planned rows with ~.
+
+WHERE is a repository or mirror to ask instead of --repo: a directory or an
+http, https or file URL, verified from the trusted root file (--root).`,
 		Example: `  hotpatch repo calendar
+  hotpatch repo calendar https://hotpatch.example.org/ --root root.json
   hotpatch repo calendar --html public/calendar.html --ical public/calendar.ics`,
-		Args: cobra.NoArgs,
+		Args: cobra.MaximumNArgs(1),
 	}
+	cmd.Flags().StringVar(&rootFile, "root", "", "with WHERE: the trusted root `FILE`")
 	cmd.Flags().StringVar(&channel, "channel", "", "of this channel (default: the last)")
 	cmd.Flags().StringVar(&html, "html", "", "write one self-contained page to `FILE`")
 	cmd.Flags().StringVar(&ical, "ical", "", "write iCalendar (RFC 5545) to `FILE`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
-	cmd.RunE = a.verb(func(context.Context, []string) error {
-		r, err := f.open()
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		if channel == "" && len(r.Channels()) > 0 {
-			channel = r.Channels()[len(r.Channels())-1]
-		}
-		k, err := r.Catalog(channel)
+	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
+		k, err := calendarOf(ctx, f, args, rootFile, channel)
 		if err != nil {
 			return err
 		}
@@ -70,6 +67,48 @@ are marked with !, planned rows with ~.`,
 		return nil
 	})
 	return cmd
+}
+
+// calendarOf is the catalogue of a channel ("": the last), of the repository or
+// of one elsewhere.
+func calendarOf(ctx context.Context, f *repoFlags, where []string, rootFile, channel string) (*catalog.Catalog, error) {
+	if len(where) == 0 {
+		r, err := f.open()
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		if channel == "" && len(r.Channels()) > 0 {
+			channel = r.Channels()[len(r.Channels())-1]
+		}
+		return r.Catalog(channel)
+	}
+	root, err := trustedRoot(where[0], rootFile)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := os.MkdirTemp("", "hotpatch-calendar-")
+	if err != nil {
+		return nil, fmt.Errorf("read calendar: %w", err)
+	}
+	defer os.RemoveAll(cache)
+	c, err := repo.Open(where[0], root, cache, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	if channel == "" {
+		channels, err := c.Channels()
+		if err != nil {
+			return nil, err
+		}
+		if len(channels) > 0 {
+			channel = channels[len(channels)-1]
+		}
+	}
+	return c.Catalog(ctx, channel)
 }
 
 // calendarJSON is the documented shape of `repo calendar --json`.

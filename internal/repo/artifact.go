@@ -199,12 +199,24 @@ func relate(rel, base *catalog.Release, same []string) error {
 	return nil
 }
 
+// One file under several names is in a bundle once, by one of them: what the
+// others run is patched, too.
 func relateImages(a, pin *catalog.Artifact, same bool) {
+	patched := map[string]bool{} // build-ids
+	for _, g := range a.Images {
+		patched[g.Base] = patched[g.Base] || g.Base != "" && !g.Same
+	}
 	for n := range a.Images {
 		g := &a.Images[n]
 		k := slices.IndexFunc(pin.Images, func(p catalog.Change) bool { return p.Path == g.Path })
-		if k >= 0 && g.Base == "" && (same || g.Fixed == pin.Images[k].Fixed) {
-			g.Base, g.Same = pin.Images[k].Fixed, true
+		if k < 0 || g.Base != "" {
+			continue
+		}
+		switch base := pin.Images[k].Fixed; {
+		case patched[base]:
+			g.Base = base
+		case same || g.Fixed == base:
+			g.Base, g.Same = base, true
 		}
 	}
 }

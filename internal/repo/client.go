@@ -200,7 +200,6 @@ func (r *refresh) roots() error {
 	if err := r.cachedRoots(); err != nil {
 		return err
 	}
-	timestampKeys, snapshotKeys := r.t.keysOf(Timestamp), r.t.keysOf(Snapshot)
 	for n := 0; r.src != nil; n++ {
 		if n == maxRoots {
 			return &RoleError{Root, metadataPath(Root, r.t.rootVersion()+1), fmt.Errorf("%w: more than %d new versions", ErrTooLarge, maxRoots)}
@@ -213,21 +212,22 @@ func (r *refresh) roots() error {
 		if err != nil {
 			return &RoleError{Root, metadataPath(Root, next), err}
 		}
+		timestampKeys, snapshotKeys := r.t.keysOf(Timestamp), r.t.keysOf(Snapshot)
 		if err := r.t.updateRoot(data); err != nil {
 			return err
+		}
+		// §5.3.11: recover from a fast-forward by keys that were replaced.
+		// Before the root is kept: a run cut short here does it again.
+		if !slices.Equal(timestampKeys, r.t.keysOf(Timestamp)) || !slices.Equal(snapshotKeys, r.t.keysOf(Snapshot)) {
+			if err := errors.Join(removed(r.c.cachePath("timestamp.json")), removed(r.c.cachePath("snapshot.json"))); err != nil {
+				return err
+			}
 		}
 		if err := r.keep(fmt.Sprintf("%d.root.json", next), data); err != nil {
 			return err
 		}
 	}
-	if err := r.t.checkRootExpiry(); err != nil {
-		return err
-	}
-	// §5.3.11: recover from a fast-forward by keys that were since replaced.
-	if !slices.Equal(timestampKeys, r.t.keysOf(Timestamp)) || !slices.Equal(snapshotKeys, r.t.keysOf(Snapshot)) {
-		return errors.Join(removed(r.c.cachePath("timestamp.json")), removed(r.c.cachePath("snapshot.json")))
-	}
-	return nil
+	return r.t.checkRootExpiry()
 }
 
 func (r *refresh) cachedRoots() error {
