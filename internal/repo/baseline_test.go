@@ -180,6 +180,39 @@ func TestBundleAndPackageHaveToAgree(t *testing.T) {
 	}
 }
 
+// A file under two names is in the bundle by one of them: what the other runs
+// is patched, and never taken for unchanged.
+func TestSecondNameOfAPatchedFileIsPatchedToo(t *testing.T) {
+	f := newFixture(t)
+	b, err := patch.ReadFile(bundle(t, "1.0-1", "1.0-2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := b.Manifest.Images[0]
+	both := func(version, id string) string {
+		return makeDeb(t, "hello", version, map[string][]byte{g.Path: elf(id), "/usr/bin/other-name": elf(id)})
+	}
+	pins, err := repo.PinDebs(nil, []string{both("1.0-1", g.BuildIDBase)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.repo.AddBaseline(catalog.Release{ID: "2025.10", Kind: catalog.Baseline}, pins, "carol"); err != nil {
+		t.Fatal(err)
+	}
+	rel, err := f.repo.Add(repo.Addition{Release: hot("x"), Bundles: []string{bundle(t, "1.0-1", "1.0-2")}, Debs: []string{both("1.0-2", g.BuildIDFixed)}, By: "carol"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, im := range rel.Artifacts[0].Images {
+		if im.Base != g.BuildIDBase || im.Same {
+			t.Errorf("image %+v", im)
+		}
+	}
+	if n := len(rel.Artifacts[0].Images); n != 2 {
+		t.Errorf("%d images", n)
+	}
+}
+
 // A build-id that the baseline has not: refused, whatever the version says.
 func TestBundleForAnotherBuildIsRefused(t *testing.T) {
 	f := newFixture(t)

@@ -24,6 +24,7 @@ make_archive() {
 # make_repository builds the hotpatches and publishes them.
 make_repository() {
 	mkdir "$work/bundles"
+	same=
 	HOTPATCH_PASSPHRASE=open HOTPATCH_REPO=$work/repo HOTPATCH_KEYS=$work/keys
 	export HOTPATCH_PASSPHRASE HOTPATCH_REPO HOTPATCH_KEYS
 	for p in nginx redis-tools memcached haproxy libpng16-16; do
@@ -35,7 +36,7 @@ make_repository() {
 		0 | 4) ;;
 		*) cat "$work/build-$p.txt" >&2; fail "build $p" ;;
 		esac
-		[ -f "$work/bundles/$p.hotpatch" ] || { say "$p: nothing to patch in memory"; continue; }
+		[ -f "$work/bundles/$p.hotpatch" ] || { say "$p: nothing to patch in memory"; same="$same --same $p"; continue; }
 		[ $code = 0 ] || "$HOTPATCH" review "$work/bundles/$p.hotpatch" --accept "the test's own update" --by tester >/dev/null || fail "accept $p"
 	done
 	{
@@ -44,7 +45,7 @@ make_repository() {
 		"$HOTPATCH" repo baseline create host-baseline --from host --root "$root" --only "$only" --available "$(date -u -d '30 days ago' +%F)"
 		approve host-baseline
 		# shellcheck disable=SC2046 # files of ours
-		"$HOTPATCH" repo add host-update "$work"/bundles/*.hotpatch $(ls "$root"/srv/archive/*.deb) --available "$(date -u -d yesterday +%F)"
+		"$HOTPATCH" repo add host-update $same "$work"/bundles/*.hotpatch $(ls "$root"/srv/archive/*.deb) --available "$(date -u -d yesterday +%F)"
 		approve host-update
 		"$HOTPATCH" repo verify
 	} >"$work/repo.log" 2>&1 || { cat "$work/repo.log" >&2; fail "make the repository"; }
