@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,13 @@ changed, 4 that it waits for signatures.`,
   hotpatch repo promote 2025.11`,
 	}
 	p := cmd.PersistentFlags()
-	p.StringVar(&f.dir, "repo", envOr("HOTPATCH_REPO", "."), "directory of the repository (or HOTPATCH_REPO)")
-	p.StringVar(&f.keys, "keys", os.Getenv("HOTPATCH_KEYS"), "directory of the private keys (or HOTPATCH_KEYS; default hotpatch/keys in the user's configuration)")
+	p.StringVar(&f.dir, "repo", "", "`DIR` of the repository (default: HOTPATCH_REPO, else the working directory)")
+	p.StringVar(&f.keys, "keys", "", "`DIR` of the private keys (default: HOTPATCH_KEYS, else hotpatch/keys in the user's configuration)")
+	// Not as defaults of the flags: these are printed in manual pages.
+	cmd.PersistentPreRun = func(*cobra.Command, []string) {
+		f.dir = cmp.Or(f.dir, os.Getenv("HOTPATCH_REPO"), ".")
+		f.keys = cmp.Or(f.keys, os.Getenv("HOTPATCH_KEYS"))
+	}
 	p.StringVar(&f.passFile, "passphrase-file", "", "read the keys' passphrase from the first line of `FILE`")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the list as JSON")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
@@ -71,13 +77,6 @@ changed, 4 that it waits for signatures.`,
 		cmd.AddCommand(c)
 	}
 	return cmd
-}
-
-func envOr(name, value string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return value
 }
 
 // keysDir is where private keys are kept.
