@@ -23,6 +23,7 @@ func (j *judge) all() {
 	j.unwindData()
 	j.layout()
 	j.ownership()
+	j.newCallbacks()
 	j.startup()
 	j.unreached()
 	j.gonePointers()

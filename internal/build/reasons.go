@@ -24,6 +24,7 @@ const (
 	imageGone        = "image-gone"
 	enumChanged      = "enum-changed"
 	ownershipMoved   = "ownership-moved"
+	newCallback      = "new-callback"
 	functionSplit    = "function-split"
 	symbolBounds     = "symbol-bounds"
 	muchChanged      = "much-changed"
@@ -56,7 +57,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, functionSplit, symbolBounds, muchChanged:
+		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, newCallback, functionSplit, symbolBounds, muchChanged:
 		return true
 	}
 	return false

@@ -74,6 +74,10 @@ func meanings() map[string]meaning {
 			"the fix seems to change who owns a buffer: what old code stored in an object, new code could free twice, or free what it does not own",
 			"see in the distribution's patch whether objects made before can live on; if it changes who frees what, restart the program instead",
 		},
+		"new-callback": {
+			"the fix stores or passes a pointer to a function of its own; what old code has set up before does not lead to it",
+			"see whether the pointer goes into something that lives on (a table, a timer, a parsed configuration): if it does, the fix works only for what is made from now on",
+		},
 		"enum-changed": {
 			"a named value has another number in the fixed program; only parameters and local variables have its type, nothing that lives in memory",
 			"see that no variable or member of another type keeps such a number from call to call, then accept",
