@@ -120,8 +120,12 @@ account() {
 
 # --- the loop ---------------------------------------------------------------
 
-tell() { echo "$name: $*" >&2; }
-say() { echo "$(date +%T) $*" >>"$work/transitions"; }
+say() { # one line a second would be too much to read
+	case $1 in
+	"applied "* | "reverted "*) echo "$(date +%T) $*" >>"$work/transitions" ;;
+	*) echo "$name: $*" >&2 ;;
+	esac
+}
 
 transition() { # NAME
 	eval "file=\$file_$1 pids=\$pids_$1 on=\$on_$1"
@@ -154,7 +158,7 @@ while now=$(date +%s) && [ "$now" -lt "$end" ]; do
 	done
 	if [ $((now - told)) -ge 60 ]; then
 		told=$now
-		tell "$(((now - begin) / 60)) of $minutes minutes, $done_n transitions"
+		say "$(((now - begin) / 60)) of $minutes minutes, $done_n transitions"
 	fi
 done
 for s in $subjects; do
@@ -169,7 +173,7 @@ account >"$work/account.end"
 paste -d' ' "$work/account.begin" "$work/account.end" >"$work/account"
 while read -r p b0 m0 a0 q b1 m1 a1; do
 	[ "$p" = "$q" ] || fail "accounts of $p and $q"
-	tell "$(cat "/proc/$p/comm") ($p): $b0 → $b1 mappings brought, $m0 → $m1 in all, $a0 → $a1 kB anonymous"
+	say "$(cat "/proc/$p/comm") ($p): $b0 → $b1 mappings brought, $m0 → $m1 in all, $a0 → $a1 kB anonymous"
 	[ "$b0" = "$b1" ] || fail "$p has $b1 mappings that were brought, not $b0"
 	[ $((m1 - m0)) -le 16 ] || fail "$p has $((m1 - m0)) mappings more"
 	[ $((a1 - a0)) -le $((8192 + a0 / 4)) ] || fail "$p has grown by $((a1 - a0)) kB"
@@ -177,5 +181,5 @@ done <"$work/account"
 
 load_off
 [ -z "$worker" ] || host_ends "$worker"
-tell "$(tail -n 2 "$work/transitions" | cut -d' ' -f2-)"
-tell "$done_n transitions in $minutes minutes; pauses in µs: $(sed -n 's/.*paused \(.*\) µs/\1/p' "$work/transitions" | tr ' ' '\n' | sort -n | awk '{ v[NR] = $1 } END { print "p50 " v[int((NR + 1) / 2)] ", p99 " v[int(NR * 0.99)] ", longest " v[NR] }')"
+say "$(tail -n 2 "$work/transitions" | cut -d' ' -f2-)"
+say "$done_n transitions in $minutes minutes; pauses in µs: $(sed -n 's/.*paused \(.*\) µs/\1/p' "$work/transitions" | tr ' ' '\n' | sort -n | awk '{ v[NR] = $1 } END { print "p50 " v[int((NR + 1) / 2)] ", p99 " v[int(NR * 0.99)] ", longest " v[NR] }')"
