@@ -34,7 +34,7 @@ func denial(pid int) string {
 		return unknownDenial
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/mem", pid), &st); err == nil {
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/maps", pid), &st); err == nil {
 		f.undumpable = int(st.Uid) != f.it.UIDs[1]
 	}
 	ours, err := proc.Namespace(os.Getpid(), "user")
