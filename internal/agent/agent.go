@@ -37,7 +37,8 @@ type Agent struct {
 	log     *slog.Logger
 	policy  func() (*Policy, error) // reads it anew
 
-	work sync.Mutex // held by who works: Step, Run
+	work  sync.Mutex     // held by who works: Step, Run
+	tries map[string]try // what did not succeed in this life, by action and release; guarded by work
 
 	mu   sync.Mutex // guards view
 	view view
@@ -71,7 +72,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{world: o.World, journal: o.Journal, log: o.Log, policy: o.Policy, wake: make(chan struct{}, 1)}
+	a := &Agent{world: o.World, journal: o.Journal, log: o.Log, policy: o.Policy, wake: make(chan struct{}, 1), tries: map[string]try{}}
 	a.view.policy = p
 	if a.view.catalog, a.view.fetched, err = o.Journal.Catalog(); err != nil {
 		return nil, err
@@ -136,6 +137,35 @@ func (a *Agent) pause() time.Duration {
 	return max(every, time.Second)
 }
 
+// try is work that did not succeed, and when it is tried again.
+type try struct {
+	failures int
+	after    time.Time
+}
+
+// Work that did not succeed is tried again after this long, each time twice as
+// long, but no longer than the last.
+const (
+	firstRetry = 30 * time.Second
+	lastRetry  = time.Hour
+)
+
+func key(d *catalog.Due) string { return string(d.Action) + " " + string(d.Release) }
+
+// tried notes how a piece of work ended.
+func (a *Agent) tried(d *catalog.Due, s catalog.RunState) {
+	if s == catalog.RunSucceeded {
+		delete(a.tries, key(d))
+		return
+	}
+	t := a.tries[key(d)]
+	wait := lastRetry
+	if t.failures < 7 {
+		wait = min(lastRetry, firstRetry<<t.failures)
+	}
+	a.tries[key(d)] = try{t.failures + 1, a.world.Now().Add(wait)}
+}
+
 // most is how many things one step does before it looks at the clock anew: a
 // bound for what a catalogue that contradicts itself could make us do.
 const most = 16
@@ -171,7 +201,7 @@ func (a *Agent) Step(ctx context.Context) (*catalog.Assessment, error) {
 		if d == nil {
 			break
 		}
-		done[string(d.Action)+" "+string(d.Release)] = true
+		done[key(d)] = true
 		if err := a.perform(ctx, *d); err != nil {
 			errs = append(errs, fmt.Errorf("%s %s: %w", d.Action, d.Release, err))
 		}
@@ -191,7 +221,7 @@ func (a *Agent) next(as *catalog.Assessment, done map[string]bool, barred map[ca
 	now := a.world.Now()
 	for i := range as.Due {
 		d := &as.Due[i]
-		if !d.Now(now) || done[string(d.Action)+" "+string(d.Release)] {
+		if !d.Now(now) || done[key(d)] || now.Before(a.tries[key(d)].after) {
 			continue
 		}
 		if barred[d.Release] && d.Action != catalog.DoRevert && d.Action != catalog.DoRestart {

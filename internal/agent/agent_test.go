@@ -151,9 +151,28 @@ func TestBusyProcessIsReportedAndTriedAgain(t *testing.T) {
 	}
 	h.processes[812].busy = false
 	h.step()
+	h.wantDid() // not at once
+	h.now = h.now.Add(time.Minute)
+	h.step()
 	h.wantDid("apply 812", "apply 813")
 	if s, err = h.Status(); err != nil || len(s.Exposed) != 0 {
 		t.Errorf("exposed %+v, %v", s, err)
+	}
+}
+
+func TestWorkThatFailsIsTriedLessAndLessOften(t *testing.T) {
+	h := newHost(t, plain)
+	h.fail["install"] = errNo
+	h.enrol()
+	begun, tries := h.now, 0
+	for h.now.Before(begun.Add(6 * time.Hour)) {
+		h.did = nil
+		_, _ = h.Step(context.Background()) // it fails
+		tries += len(h.did)
+		h.now = h.now.Add(10 * time.Second)
+	}
+	if tries < 8 || tries > 14 {
+		t.Errorf("tried %d times in six hours", tries)
 	}
 }
 
@@ -250,6 +269,7 @@ func TestNothingThatFailsRestartsAnything(t *testing.T) {
 			h.now = day.Add(90 * time.Minute)
 			for range 3 {
 				_, _ = h.Step(context.Background()) // each failure is an error of its own
+				h.now = h.now.Add(3 * time.Minute)
 			}
 			for _, d := range h.did {
 				if strings.HasPrefix(d, "restart") || d == "reboot" {
@@ -309,6 +329,7 @@ func TestFailingPreHookStopsTheRunAndThePostHookStillRuns(t *testing.T) {
 	}
 	h.wantDid("hook drain", "hook undrain")
 	h.hook = nil
+	h.now = h.now.Add(time.Minute)
 	h.step()
 	h.wantDid("hook drain", "install food 1.1", "apply 812", "apply 813", "hook undrain")
 }
@@ -327,6 +348,7 @@ func TestSuspendedHostIsLeftAlone(t *testing.T) {
 	if _, err := h.Enrol(catalog.Enrolled, "kim"); err != nil {
 		t.Fatal(err)
 	}
+	h.now = h.now.Add(time.Minute)
 	h.step()
 	if h.did[0] != "apply 812" {
 		t.Errorf("did %q", h.did)

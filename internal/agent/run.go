@@ -81,6 +81,7 @@ func (a *Agent) end(j *job, err error) error {
 	default:
 		r.State = catalog.RunSucceeded
 	}
+	a.tried(&j.due, r.State)
 	keep := a.journal.PutRun(r)
 	a.mu.Lock()
 	a.view.run = nil
