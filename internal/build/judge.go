@@ -70,7 +70,7 @@ func (j *judge) compiler() {
 			differ, all, equal, long, longFunction)
 		return
 	}
-	j.r.add(rebuiltCompiler, "", "%d of %d functions differ, and only %d of the %d functions of %d instructions and more came out equal: it was built by another compiler or with other options",
+	j.r.add(rebuiltCompiler, "", "%d of %d functions differ, and only %d of the %d functions of %d instructions and more came out equal: another compiler, other options or a new upstream version made it",
 		differ, all, equal, long, longFunction)
 }
 

@@ -47,7 +47,7 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	d := diff.Compare(base, fixed, diff.Options{BaseVersion: o.versions[0], FixedVersion: o.versions[1]})
 	res.report.Counts, res.report.Functions = describe(d)
 	if n := d.Foreign(); n != nil && !o.all {
-		r.add(rebuiltCompiler, "", "at least %d of %d functions differ, and at most %d of the %d functions of %d instructions and more came out equal: it was built by another compiler or with other options",
+		r.add(rebuiltCompiler, "", "at least %d of %d functions differ, and at most %d of the %d functions of %d instructions and more came out equal: another compiler, other options or a new upstream version made it",
 			n.Differ, n.Functions, n.Equal, n.Long, diff.LongFunction)
 		res.report.Functions = []patch.Function{} // all of them: nobody wants to read that
 		res.reasons, res.differs = r.list, true

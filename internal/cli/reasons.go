@@ -148,7 +148,7 @@ func meanings() map[string]meaning {
 			useRestart,
 		},
 		"rebuilt-compiler": {
-			"the fixed program was made by another compiler or with other flags: what differs is no longer the fix",
+			"the fixed program was made by another compiler, with other flags or from a new upstream version: what differs is more than the fix",
 			useRestart,
 		},
 		"reference-unbound": {
