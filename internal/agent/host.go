@@ -191,9 +191,9 @@ func namesOf(c *catalog.Catalog) ([]string, map[string]scan.Origin) {
 		for _, a := range c.Releases[i].Artifacts {
 			names[a.Package] = true
 			for _, g := range a.Images {
-				known[g.Fixed] = scan.Origin{Package: a.Package, Version: a.Fixed}
+				known[g.Fixed] = scan.Origin{Package: a.Package, Version: a.Fixed, Path: g.Path}
 				if g.Base != "" && a.Base != "" {
-					known[g.Base] = scan.Origin{Package: a.Package, Version: a.Base}
+					known[g.Base] = scan.Origin{Package: a.Package, Version: a.Base, Path: g.Path}
 				}
 			}
 		}

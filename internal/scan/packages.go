@@ -162,12 +162,62 @@ func compare(a, b string) int {
 // attribute says of every image in memory which package it is of, and in which
 // version where that is known: that of the disk when it is the file on disk,
 // else by what the caller or a former scan knows of the build-id.
-func (s *Scanner) attribute(snap *Snapshot) {
+//
+// It returns the files that got their names back.
+func (s *Scanner) attribute(snap *Snapshot) (all []renamed) {
 	for i := range snap.Processes {
 		x := &snap.Processes[i]
 		o := s.owners[x.Root]
 		for n := range x.Images {
-			s.attributeOne(o, &x.Images[n])
+			l := &x.Images[n]
+			if l.Path == mountedFile {
+				if s.rename(l); x.Exe == mountedFile || x.Exe == mountedFile+deletedMark {
+					x.Exe = l.Path
+				}
+				all = append(all, renamed{l, x.Root})
+			}
+			s.attributeOne(o, l)
+		}
+	}
+	return all
+}
+
+// renamed is a file that got its name back.
+type renamed struct {
+	*Loaded
+	root string
+}
+
+// mountedFile is the name of a file that was mounted by itself and has been
+// replaced: with ExecPaths= systemd makes such mounts, and the name of a deleted
+// file is told from its mount on.
+const (
+	mountedFile = "/"
+	deletedMark = " (deleted)"
+)
+
+// rename gives such a file its name back, by what the caller knows of its
+// build-id.
+func (s *Scanner) rename(l *Loaded) {
+	if s.opt.Known == nil || l.BuildID == "" {
+		return
+	}
+	from, ok := s.opt.Known(l.BuildID)
+	if !ok || from.Path == "" {
+		return
+	}
+	l.Path = from.Path
+}
+
+// restart says what the next start of renamed files would load.
+func restart(snap *Snapshot, all []renamed) {
+	for _, r := range all {
+		for _, p := range snap.Packages {
+			for _, g := range p.Images {
+				if p.Root == r.root && g.Path == r.Path {
+					r.Next = g.BuildID
+				}
+			}
 		}
 	}
 }
@@ -183,7 +233,7 @@ func (s *Scanner) attributeOne(o *owned, l *Loaded) {
 	if ok && !l.Old() {
 		l.Version = owner.Version
 		if l.BuildID != "" {
-			s.seen[l.BuildID] = Origin{owner.Package, owner.Version}
+			s.seen[l.BuildID] = Origin{Package: owner.Package, Version: owner.Version}
 		}
 		return
 	}

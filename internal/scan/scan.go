@@ -120,7 +120,10 @@ type Applied struct {
 const InForce = "applied"
 
 // Origin is where an image comes from.
-type Origin struct{ Package, Version string }
+type Origin struct {
+	Package, Version string
+	Path             string // where the package has it; "" when that is not known
+}
 
 // Options are what the caller knows and wants.
 type Options struct {
@@ -175,10 +178,11 @@ func (s *Scanner) Scan(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
-	s.attribute(snap)
+	named := s.attribute(snap)
 	if err := s.packages(ctx, dirs, snap); err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
+	restart(snap, named)
 	if snap.Facts, err = s.facts(); err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}

@@ -116,9 +116,9 @@ func database(t *testing.T, root, version, file string) {
 }
 
 // start runs the program until the test ends.
-func start(t *testing.T, name string, attr *syscall.SysProcAttr) int {
+func start(t *testing.T, name string, attr *syscall.SysProcAttr, args ...string) int {
 	t.Helper()
-	cmd := exec.Command(name)
+	cmd := exec.Command(name, args...)
 	cmd.SysProcAttr = attr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -375,6 +375,26 @@ func TestServiceWithItsOwnMountsIsOfTheHost(t *testing.T) {
 	p := process(t, take(t, scan.New(scan.Options{Root: w.root})), pid)
 	if p.Root != "" || len(p.Images) != 1 || p.Images[0].Version != "1" || p.Images[0].BuildID != id1 {
 		t.Errorf("%+v", p)
+	}
+}
+
+// A service whose program file is a mount of its own (ExecPaths= makes one):
+// when the file is replaced, the process's name for it is "/".
+func TestReplacedFileThatIsAMountOfItsOwnKeepsItsName(t *testing.T) {
+	need(t, os.Geteuid() == 0, "root (for a mount namespace)")
+	v1, id1 := compile(t, 0x11)
+	v2, id2 := compile(t, 0x22)
+	w := newWorld(t)
+	w.install("1", v1)
+	pid := start(t, "/bin/sh", &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS},
+		"-c", `mount --make-rprivate / && mount --bind "$0" "$0" && exec "$0"`, w.name)
+	w.install("2", v2)
+	s := scan.New(scan.Options{Root: w.root, Managed: []string{"victim"}, Known: func(id string) (scan.Origin, bool) {
+		return scan.Origin{Package: "victim", Version: "1", Path: w.name}, id == id1
+	}})
+	want := scan.Loaded{Path: w.name, BuildID: id1, Package: "victim", Version: "1", Disk: "2", Next: id2, Deleted: true}
+	if p := process(t, take(t, s), pid); p.Root != "" || p.Exe != want.Path || len(p.Images) != 1 || p.Images[0] != want {
+		t.Errorf("%+v, want %+v", p, want)
 	}
 }
 
