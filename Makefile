@@ -42,7 +42,7 @@ torture: setup ; HOTPATCH_TEST_KILLS=1000 go test ./internal/txn -run 'Killed' -
 deb: build ; @packaging/build
 
 # A Debian of its own with older services, a repository, and the agent at work.
-e2e-host: setup deb ; test/host/run.sh
+e2e-host: deb ; scripts/setup.sh host && test/host/run.sh && { [ ! -x test/host/faults.sh ] || test/host/faults.sh; }
 
 man: build ; $(BIN) man docs/man
 

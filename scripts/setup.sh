@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what tests, demo and benchmarks need and is missing; says so when it
-# may not. Debian package names; the product itself needs none of them.
+# may not. Debian package names; the product itself needs none of them. With the
+# word "host" also what boots a Debian of its own (test/host).
 set -eu
 
 missing=
@@ -17,6 +18,13 @@ need dpkg-deb dpkg
 need systemctl systemd
 need service init-system-helpers
 dpkg -s build-essential >/dev/null 2>&1 || missing="$missing build-essential"
+if [ "${1:-}" = host ]; then
+	need mmdebstrap mmdebstrap
+	need systemd-nspawn systemd-container
+	need dpkg-scanpackages dpkg-dev
+	need python3 python3
+	need nsenter util-linux
+fi
 printf '#include <stdio.h>\n' | gcc -E - >/dev/null 2>&1 || missing="$missing libc6-dev"
 [ -n "$missing" ] || exit 0
 
