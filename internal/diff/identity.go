@@ -194,12 +194,25 @@ func (d *Diff) EndOf(t image.Addr) (start image.Addr, ok bool) {
 	return 0, false
 }
 
+// endingAt is the section of variables or constants that ends at t.
+func (c *Code) endingAt(t image.Addr) *image.Section {
+	for _, s := range c.Sections {
+		if s.Addr < t && s.Addr+s.Size == t && (s.Class.Writable() || s.Class == image.ROData || s.Class == image.RelRO) {
+			return s
+		}
+	}
+	return nil
+}
+
 // Before is the object that ends exactly at t, where one is known to start
 // before it. Strings and switch tables are none: nobody walks them to their
 // end by address.
 func (d *Diff) Before(t image.Addr) (image.Addr, bool) {
 	c := d.Fixed
 	s := c.SectionAt(t)
+	if s != nil && t == s.Addr { // what ends where .bss starts is in .data
+		s = c.endingAt(t)
+	}
 	if s == nil || t <= s.Addr {
 		return 0, false
 	}

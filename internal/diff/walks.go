@@ -89,7 +89,7 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 	}
 	if w.f != f || w.class != r.Class {
 		w.f, w.class = f, r.Class
-		w.all = w.look(f, -1, func(q *Ref) bool { return q.Class == r.Class })
+		w.all = w.look(f, -1, func(q *Ref) bool { return sameClass(q.Class, r.Class) })
 	}
 	out := w.all.walk(f, r)
 	if !out.Compared() {
@@ -103,7 +103,7 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 		from = r.Target
 	}
 	near := w.look(f, k, func(q *Ref) bool {
-		return q.Class == r.Class && q.Target >= from && (q.Target <= r.Target || len(w.all.taken) <= maxTracked/2)
+		return sameClass(q.Class, r.Class) && q.Target >= from && (q.Target <= r.Target || len(w.all.taken) <= maxTracked/2)
 	})
 	return near.walk(f, r)
 }
