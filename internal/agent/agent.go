@@ -14,12 +14,16 @@
 // (journal.go); an agent that was killed anywhere goes on from there and from
 // what it measures, never from what it remembers having wanted.
 //
-// One goroutine works: Run and Step hold the lock of the work; questions are
-// answered from the last assessment while it goes on.
+// One goroutine works at a time: Step and Look hold the lock of the work.
+// Questions are answered from the last assessment while it goes on, and what
+// the owner wants (Enrol, Rebase, LiftBar) is taken down at once: the work
+// looks at it between two processes and before each restart.
 package agent
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,12 +41,14 @@ type Agent struct {
 	log     *slog.Logger
 	policy  func() (*Policy, error) // reads it anew
 
-	work  sync.Mutex     // held by who works: Step, Run
-	tries map[string]try // what did not succeed in this life, by action and release; guarded by work
+	work    chan struct{} // holds a token while somebody works: Step, Look
+	leaving time.Time     // when the host was told to start anew; guarded by work
+	want    sync.Mutex    // held to read, change and write the enrolment
 
-	mu   sync.Mutex // guards view
-	view view
-	wake chan struct{}
+	mu    sync.Mutex // guards view and tries
+	view  view
+	tries map[string]try // what did not succeed in this life, by action and release
+	wake  chan struct{}
 }
 
 // view is what questions are answered from.
@@ -55,6 +61,7 @@ type view struct {
 	inventory  *catalog.Inventory
 	assessment *catalog.Assessment
 	run        *catalog.Run // the one that goes on
+	trouble    error        // what the last round ended with
 }
 
 // Options are what an agent is made of; all are needed.
@@ -65,15 +72,19 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// New prepares an agent and remembers the last catalogue and assessment. The
-// policy must be readable now; later a bad one leaves the last good in force.
+// New prepares an agent and remembers the last catalogue, assessment and good
+// policy. Without a policy that was ever good it is an error.
 func New(o Options) (*Agent, error) {
-	p, err := o.Policy()
-	if err != nil {
+	a := &Agent{world: o.World, journal: o.Journal, log: o.Log, policy: o.Policy,
+		work: make(chan struct{}, 1), wake: make(chan struct{}, 1), tries: map[string]try{}}
+	var err error
+	if a.view.policy, err = o.Journal.Policy(); err != nil {
 		return nil, err
 	}
-	a := &Agent{world: o.World, journal: o.Journal, log: o.Log, policy: o.Policy, wake: make(chan struct{}, 1), tries: map[string]try{}}
-	a.view.policy = p
+	a.reread()
+	if a.view.policy == nil {
+		return nil, a.view.policyErr
+	}
 	if a.view.catalog, a.view.fetched, err = o.Journal.Catalog(); err != nil {
 		return nil, err
 	}
@@ -141,6 +152,7 @@ func (a *Agent) pause() time.Duration {
 type try struct {
 	failures int
 	after    time.Time
+	err      error
 }
 
 // Work that did not succeed is tried again after this long, each time twice as
@@ -152,18 +164,40 @@ const (
 
 func key(d *catalog.Due) string { return string(d.Action) + " " + string(d.Release) }
 
-// tried notes how a piece of work ended.
-func (a *Agent) tried(d *catalog.Due, s catalog.RunState) {
-	if s == catalog.RunSucceeded {
-		delete(a.tries, key(d))
+// tried notes how a piece of work ended; nil: well.
+func (a *Agent) tried(what string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err == nil {
+		delete(a.tries, what)
 		return
 	}
-	t := a.tries[key(d)]
+	t := a.tries[what]
 	wait := lastRetry
 	if t.failures < 7 {
 		wait = min(lastRetry, firstRetry<<t.failures)
 	}
-	a.tries[key(d)] = try{t.failures + 1, a.world.Now().Add(wait)}
+	a.tries[what] = try{t.failures + 1, a.world.Now().Add(wait), err}
+}
+
+// waiting is why a piece of work is not tried again yet; nil: it may be.
+func (a *Agent) waiting(what string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t, ok := a.tries[what]; ok && a.world.Now().Before(t.after) {
+		return t.err
+	}
+	return nil
+}
+
+// begin waits until nobody else works.
+func (a *Agent) begin(ctx context.Context) (end func(), err error) {
+	select {
+	case a.work <- struct{}{}:
+		return func() { <-a.work }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // most is how many things one step does before it looks at the clock anew: a
@@ -172,25 +206,52 @@ const most = 16
 
 // Step is one round: read the policy, refresh the catalogue, drop staged
 // copies that are not wanted any more, look after patched processes, measure,
-// assess, and do what is due now. It returns the last assessment.
+// assess, and do what is due now. It returns the last assessment. Whatever goes
+// wrong, patched processes are looked after.
 func (a *Agent) Step(ctx context.Context) (*catalog.Assessment, error) {
-	a.work.Lock()
-	defer a.work.Unlock()
-	a.reread()
-	if err := a.refresh(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.finishInterrupted(ctx); err != nil {
-		return nil, err
-	}
-	var errs []error
-	if err := a.lookAfter(ctx); err != nil {
-		errs = append(errs, err)
-	}
-	as, err := a.assess(ctx)
+	end, err := a.begin(ctx)
 	if err != nil {
-		return nil, errors.Join(append(errs, err)...)
+		return nil, err
 	}
+	defer end()
+	as, err := a.step(ctx)
+	a.mu.Lock()
+	a.view.trouble = err
+	a.mu.Unlock()
+	return as, err
+}
+
+func (a *Agent) step(ctx context.Context) (*catalog.Assessment, error) {
+	if a.world.Now().Sub(a.leaving) < leaveTime {
+		return a.Assessment() // nothing new is begun on a host that goes down
+	}
+	a.reread()
+	errs := []error{a.refresh(ctx)}
+	a.mu.Lock()
+	known := a.view.catalog != nil
+	a.mu.Unlock()
+	if !known {
+		return nil, errors.Join(errs...)
+	}
+	unfinished := a.finishInterrupted(ctx)
+	errs = append(errs, unfinished, a.lookAfter(ctx))
+	as, err := a.assess(ctx)
+	if err == nil {
+		err = a.restartMatched(as)
+	}
+	errs = append(errs, err)
+	if err != nil || unfinished != nil {
+		return as, errors.Join(errs...)
+	}
+	return a.workOff(ctx, as, errs)
+}
+
+// leaveTime is how long a host may take to go down before it counts as one that
+// did not.
+const leaveTime = 15 * time.Minute
+
+// workOff does what is due now, one after the other.
+func (a *Agent) workOff(ctx context.Context, as *catalog.Assessment, errs []error) (*catalog.Assessment, error) {
 	barred, err := a.barred()
 	if err != nil {
 		return as, errors.Join(append(errs, err)...)
@@ -205,7 +266,7 @@ func (a *Agent) Step(ctx context.Context) (*catalog.Assessment, error) {
 		if err := a.perform(ctx, *d); err != nil {
 			errs = append(errs, fmt.Errorf("%s %s: %w", d.Action, d.Release, err))
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || !a.leaving.IsZero() {
 			break
 		}
 		if as, err = a.assess(ctx); err != nil {
@@ -221,7 +282,7 @@ func (a *Agent) next(as *catalog.Assessment, done map[string]bool, barred map[ca
 	now := a.world.Now()
 	for i := range as.Due {
 		d := &as.Due[i]
-		if !d.Now(now) || done[key(d)] || now.Before(a.tries[key(d)].after) {
+		if !d.Now(now) || done[key(d)] || a.waiting(key(d)) != nil {
 			continue
 		}
 		if barred[d.Release] && d.Action != catalog.DoRevert && d.Action != catalog.DoRestart {
@@ -255,13 +316,19 @@ func (a *Agent) barred() (map[catalog.ReleaseID]bool, error) {
 func (a *Agent) reread() {
 	p, err := a.policy()
 	a.mu.Lock()
+	was := a.view.policy
 	changed := fmt.Sprint(err) != fmt.Sprint(a.view.policyErr)
 	a.view.policyErr = err
 	if err == nil {
 		a.view.policy = p
 	}
 	a.mu.Unlock()
-	if err != nil && changed {
+	switch {
+	case err == nil && (was == nil || was.text != p.text):
+		if err := a.journal.PutPolicy(p); err != nil { // the file is there, too
+			a.log.Warn("could not remember the policy", "err", err)
+		}
+	case err != nil && changed && was != nil:
 		a.note(Event{Kind: PolicyBad, Text: fmt.Sprintf("the policy is not readable, the last one stays in force: %v", err)})
 	}
 }
@@ -317,22 +384,72 @@ func (a *Agent) assess(ctx context.Context) (*catalog.Assessment, error) {
 		return nil, err
 	}
 	as := catalog.Assess(inv, c, enrolment, &rules, a.world.Now())
-	next := enrolment.Advance(as)
-	if err := a.journal.PutEnrolment(next); err != nil {
-		return nil, err
+	var joined catalog.Intent
+	next, kept := a.change(func(e *catalog.Enrolment) error {
+		if e.Intent != enrolment.Intent || !e.Since.Equal(enrolment.Since) {
+			return nil // somebody wanted something else meanwhile
+		}
+		*e = e.Advance(as)
+		if e.Intent != enrolment.Intent {
+			joined = e.Intent
+		}
+		return nil
+	})
+	if kept != nil {
+		next = enrolment
+	}
+	if joined != "" && kept == nil {
+		a.note(Event{Kind: EnrolmentChanged, Text: fmt.Sprintf("%s, on %s", joined, as.Position.Baseline)})
 	}
 	if next.Intent != enrolment.Intent {
-		a.note(Event{Kind: EnrolmentChanged, Text: fmt.Sprintf("%s, on %s", next.Intent, as.Position.Baseline)})
 		as = catalog.Assess(inv, c, next, &rules, a.world.Now())
 	}
 	a.mu.Lock()
 	was := a.view.assessment
 	a.view.inventory, a.view.assessment = inv, as
 	a.mu.Unlock()
+	if kept != nil {
+		return as, kept
+	}
 	if was == nil || was.Track.State != as.Track.State || was.Track.Release != as.Track.Release {
 		a.note(Event{Kind: TrackChanged, Release: as.Track.Release, Text: trackWords(&as.Track)})
 	}
 	return as, a.journal.PutAssessment(as)
+}
+
+// change reads what is wanted of this host and what the agent is at, changes it,
+// and keeps it where that made a difference.
+func (a *Agent) change(do func(*catalog.Enrolment) error) (catalog.Enrolment, error) {
+	a.want.Lock()
+	defer a.want.Unlock()
+	e, err := a.journal.Enrolment()
+	if err != nil {
+		return e, err
+	}
+	was, err := json.Marshal(e)
+	if err != nil {
+		return e, err
+	}
+	if err := do(&e); err != nil {
+		return e, err
+	}
+	if now, err := json.Marshal(e); err != nil || bytes.Equal(now, was) {
+		return e, err
+	}
+	return e, a.journal.PutEnrolment(e)
+}
+
+// wanted says whether the owner still wants this host to be worked on.
+func (a *Agent) wanted() error {
+	e, err := a.journal.Enrolment()
+	if err != nil {
+		return err
+	}
+	switch e.Intent {
+	case catalog.Pending, catalog.Enrolled:
+		return nil
+	}
+	return fmt.Errorf("%w: this host is %s, by %s; what was done stays", errWithdrawn, e.Intent, e.By)
 }
 
 // rules is the policy as the catalogue understands it, with what was asked of

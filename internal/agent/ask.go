@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"hotpatch/internal/catalog"
@@ -25,8 +26,9 @@ type Status struct {
 	Bars       []Bar              `json:"bars"`
 	Watched    int                `json:"watched"` // processes that soak
 	Repository RepositoryStatus   `json:"repository"`
-	Policy     string             `json:"policy,omitempty"` // why the policy on disk is not in force
-	Counts     map[string]int     `json:"counts"`           // exposures by status
+	Policy     string             `json:"policy,omitempty"`  // why the policy on disk is not in force
+	Trouble    string             `json:"trouble,omitempty"` // what the last round ended with
+	Counts     map[string]int     `json:"counts"`            // exposures by status
 }
 
 // RepositoryStatus is what is known of the source of releases.
@@ -62,6 +64,9 @@ func (a *Agent) Status() (*Status, error) {
 	if v.policyErr != nil {
 		s.Policy = v.policyErr.Error()
 	}
+	if v.trouble != nil {
+		s.Trouble = strings.ReplaceAll(v.trouble.Error(), "\n", "; ")
+	}
 	if s.Bars, err = a.journal.Bars(); err != nil {
 		return nil, err
 	}
@@ -96,10 +101,23 @@ func (a *Agent) Assessment() (*catalog.Assessment, error) {
 	return a.view.assessment, nil
 }
 
-// Look assesses now and does nothing else.
+// ErrWorking: the agent is in the middle of something.
+var ErrWorking = errors.New("the agent is at work; what is asked for happens by itself afterwards")
+
+// patience is how long somebody who asks for an assessment waits for work that
+// goes on.
+const patience = 30 * time.Second
+
+// Look assesses now and does nothing else. While the agent works it waits a
+// while, and then answers ErrWorking.
 func (a *Agent) Look(ctx context.Context) (*catalog.Assessment, error) {
-	a.work.Lock()
-	defer a.work.Unlock()
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	end, err := a.begin(soon)
+	if err != nil {
+		return nil, errors.Join(ErrWorking, ctx.Err())
+	}
+	defer end()
 	a.reread()
 	if err := a.refresh(ctx); err != nil {
 		return nil, err
@@ -138,22 +156,18 @@ func (a *Agent) Forecast() (*catalog.Outlook, error) {
 }
 
 // Enrol changes what is wanted of this host; by is who wants it. It takes
-// effect at once in the journal, and with the next assessment for the rest.
+// effect at once: work that goes on ends before its next process or restart.
 func (a *Agent) Enrol(to catalog.Intent, by string) (catalog.Enrolment, error) {
-	a.work.Lock()
-	defer a.work.Unlock()
-	e, err := a.journal.Enrolment()
+	var was catalog.Intent
+	next, err := a.change(func(e *catalog.Enrolment) (err error) {
+		was = e.Intent
+		*e, err = e.Request(to, by, a.world.Now())
+		return err
+	})
 	if err != nil {
-		return e, err
+		return next, err
 	}
-	next, err := e.Request(to, by, a.world.Now())
-	if err != nil {
-		return e, err
-	}
-	if err := a.journal.PutEnrolment(next); err != nil {
-		return e, err
-	}
-	a.note(Event{Kind: EnrolmentChanged, Text: fmt.Sprintf("%s: %s instead of %s", by, next.Intent, e.Intent)})
+	a.note(Event{Kind: EnrolmentChanged, Text: fmt.Sprintf("%s: %s instead of %s", by, next.Intent, was)})
 	a.Wake()
 	return next, nil
 }
@@ -161,8 +175,6 @@ func (a *Agent) Enrol(to catalog.Intent, by string) (catalog.Enrolment, error) {
 // Rebase asks for a baseline to be taken in the next window, without waiting
 // for its time; "" takes the newest.
 func (a *Agent) Rebase(to catalog.ReleaseID, by string) (catalog.ReleaseID, error) {
-	a.work.Lock()
-	defer a.work.Unlock()
 	a.mu.Lock()
 	c := a.view.catalog
 	a.mu.Unlock()
@@ -189,8 +201,6 @@ func (a *Agent) Rebase(to catalog.ReleaseID, by string) (catalog.ReleaseID, erro
 
 // LiftBar lets a release come back that did harm here.
 func (a *Agent) LiftBar(id catalog.ReleaseID, by string) error {
-	a.work.Lock()
-	defer a.work.Unlock()
 	there, err := a.journal.DropBar(id)
 	if err != nil {
 		return err
@@ -198,20 +208,23 @@ func (a *Agent) LiftBar(id catalog.ReleaseID, by string) error {
 	if !there {
 		return fmt.Errorf("release %.80q is not barred here", id)
 	}
-	e, err := a.journal.Enrolment()
+	_, err = a.change(func(e *catalog.Enrolment) error {
+		if e.Work != nil && e.Work.Release == id && e.Work.State == catalog.Failed {
+			e.Work = nil
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	if e.Work != nil && e.Work.Release == id && e.Work.State == catalog.Failed {
-		e.Work = nil
-		if err := a.journal.PutEnrolment(e); err != nil {
-			return err
-		}
-	}
+	a.tried(key(&catalog.Due{Action: catalog.DoApply, Release: id}), nil)
 	a.note(Event{Kind: BarLifted, Release: id, Text: by + ": the release may be applied again"})
 	a.Wake()
 	return nil
 }
+
+// Policy is the one in force.
+func (a *Agent) Policy() *Policy { return a.current() }
 
 // Journal is where history is read.
 func (a *Agent) Journal() *Journal { return a.journal }

@@ -78,8 +78,10 @@ type fake struct {
 	health    map[string]agent.Health
 	gate      string // an unmet condition of eligibility
 
-	fail map[string]error // by the name of the port
-	did  []string         // what was done to the world, in order
+	fail    map[string]error // by the name of the port
+	settled int              // how often an installation was to be settled
+
+	did  []string // what was done to the world, in order
 	hook func(command string) error
 	upon map[string]func() // called when a port is entered
 }
@@ -90,6 +92,7 @@ type process struct {
 	patched bool
 	unit    string
 	busy    bool
+	since   time.Time // zero: for ages
 }
 
 func newFake(t testing.TB) *fake {
@@ -169,7 +172,10 @@ func (f *fake) Bundle(_ context.Context, id catalog.Digest, file string) error {
 	return os.WriteFile(file, data, 0o600)
 }
 
-func (f *fake) Settle(context.Context) error { return f.enter("settle", "settle") }
+func (f *fake) Settle(context.Context) error {
+	f.settled++
+	return f.enter("settle", "")
+}
 
 func (f *fake) Install(_ context.Context, arts []catalog.Artifact) error {
 	err := f.enter("install", "install "+arts[0].Package+" "+arts[0].Fixed)
@@ -275,12 +281,12 @@ func (f *fake) Health(_ context.Context, unit string) (agent.Health, error) {
 	return f.health[unit], f.enter("health", "")
 }
 
-func (f *fake) Process(pid int) (uint64, bool, error) {
+func (f *fake) Process(pid int) (agent.Running, bool, error) {
 	p := f.processes[pid]
 	if p == nil {
-		return 0, false, f.fail["process"]
+		return agent.Running{}, false, f.fail["process"]
 	}
-	return p.started, true, f.fail["process"]
+	return agent.Running{Started: p.started, Since: p.since, Unit: p.unit}, true, f.fail["process"]
 }
 
 func (f *fake) Hook(_ context.Context, command string, env []string) error {

@@ -24,15 +24,15 @@ func (a *Agent) lookAfter(ctx context.Context) error {
 		return err
 	}
 	hurt := map[catalog.ReleaseID]bool{}
+	var errs []error // one that cannot be seen keeps nobody from looking at the others
 	for _, p := range watched {
 		if hurt[p.Release] {
 			continue
 		}
 		why, gone, err := a.ailing(ctx, p)
-		if err != nil {
-			return err
-		}
 		switch {
+		case err != nil:
+			errs = append(errs, err)
 		case why != "":
 			hurt[p.Release] = true
 			content := catalog.Digest("")
@@ -41,26 +41,25 @@ func (a *Agent) lookAfter(ctx context.Context) error {
 				content = r.Content()
 			}
 			a.mu.Unlock()
-			if err := a.incident(ctx, p.Release, content, why); err != nil {
-				return err
-			}
+			errs = append(errs, a.incident(ctx, p.Release, content, why))
 		case gone: // started anew by its service manager or its owner, as asked
-			if err := a.journal.DropProcess(p); err != nil {
-				return err
-			}
+			errs = append(errs, a.journal.DropProcess(p))
 		}
 	}
-	return a.journal.DropPatched("", now)
+	if len(watched) > 0 {
+		errs = append(errs, a.journal.DropPatched("", now))
+	}
+	return errors.Join(errs...)
 }
 
 // ailing says what is wrong with a patched process. gone: it ended, and nothing
 // is wrong with that.
 func (a *Agent) ailing(ctx context.Context, p Patched) (why string, gone bool, err error) {
-	started, alive, err := a.world.Process(p.PID)
+	run, alive, err := a.world.Process(p.PID)
 	if err != nil {
 		return "", false, fmt.Errorf("look at patched process %d: %w", p.PID, err)
 	}
-	gone = !alive || started != p.Started
+	gone = !alive || run.Started != p.Started
 	name := fmt.Sprintf("process %d (%s)", p.PID, p.Name)
 	if p.Unit == "" {
 		if gone {
@@ -85,14 +84,13 @@ func (a *Agent) ailing(ctx context.Context, p Patched) (why string, gone bool, e
 // until somebody says so.
 func (a *Agent) incident(ctx context.Context, id catalog.ReleaseID, content catalog.Digest, why string) error {
 	a.note(Event{Kind: Incident, Release: id, Text: why + "; the release is taken back"})
-	if err := a.journal.PutBar(Bar{Release: id, Content: content, At: a.world.Now(), Why: why}); err != nil {
-		return err
-	}
+	bar := a.journal.PutBar(Bar{Release: id, Content: content, At: a.world.Now(), Why: why})
 	d := catalog.Due{Action: catalog.DoRevert, Release: id, Content: content, Why: why}
 	err := a.job(ctx, d, func(ctx context.Context, j *job) error {
-		return errors.Join(a.takeBack(ctx, j), a.stands(j, catalog.Failed, why))
+		// Also when we are told to end: what does harm does not wait for us.
+		return errors.Join(a.takeBack(context.WithoutCancel(ctx), j), a.stands(j, catalog.Failed, why))
 	})
-	return errors.Join(err, a.journal.DropPatched(id, a.world.Now()))
+	return errors.Join(bar, err, a.journal.DropPatched(id, a.world.Now()))
 }
 
 // takeBack takes a release's hotpatches out of every process that carries one.

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hotpatch/internal/catalog"
 	"hotpatch/internal/deb"
 	"hotpatch/internal/patch"
@@ -123,11 +125,15 @@ func (h *Host) Bundle(ctx context.Context, id catalog.Digest, file string) error
 	return c.Fetch(ctx, repo.BundlePath(p.Channel, id), file)
 }
 
-// Settle repairs an interrupted dpkg.
+// Settle repairs an interrupted dpkg, whoever ran it. Somebody else's that still
+// works is left to it.
 func (h *Host) Settle(ctx context.Context) error {
 	s, err := h.system.Situation()
 	if err != nil || s.Clean() && len(s.Job) == 0 && !s.Guarded {
 		return err
+	}
+	if s.Locked != nil && len(s.Job) == 0 {
+		return nil
 	}
 	h.log.Warn("finishing an interrupted installation")
 	_, err = h.system.Repair(ctx)
@@ -278,8 +284,14 @@ func systemd() bool {
 	return err == nil
 }
 
-// Restart restarts a unit through the service manager.
+// restartTime bounds the restart of one unit.
+const restartTime = 15 * time.Minute
+
+// Restart restarts a unit through the service manager. Once begun it is waited
+// for, also when we are told to end: half a restart is none.
 func (h *Host) Restart(ctx context.Context, unit string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restartTime)
+	defer cancel()
 	if systemd() {
 		_, err := output(ctx, "systemctl", "restart", "--", unit)
 		return err
@@ -338,16 +350,29 @@ func parseHealth(text string) (Health, error) {
 	return h, nil
 }
 
-// Process identifies a process.
-func (h *Host) Process(pid int) (started uint64, alive bool, err error) {
+// Process looks at a process.
+func (h *Host) Process(pid int) (p Running, alive bool, err error) {
 	info, err := proc.Read(pid)
-	if errors.Is(err, proc.ErrGone) {
-		return 0, false, nil
+	if errors.Is(err, proc.ErrGone) || err == nil && info.Live == 0 {
+		return p, false, nil
 	}
 	if err != nil {
-		return 0, false, err
+		return p, false, err
 	}
-	return info.Start, info.Live != 0, nil
+	cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return p, false, nil
+	}
+	var up unix.Timespec
+	if err == nil {
+		err = unix.ClockGettime(unix.CLOCK_BOOTTIME, &up)
+	}
+	if err != nil {
+		return p, false, fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	// The kernel counts 100 ticks a second for us, whatever its own are (USER_HZ).
+	age := time.Duration(up.Nano()) - time.Duration(info.Start)*(time.Second/100)
+	return Running{Started: info.Start, Since: h.Now().Add(-age), Unit: scan.Unit(string(cgroup))}, true, nil
 }
 
 // Hook runs a command of the administrator's.

@@ -78,6 +78,7 @@ const (
 	keyFetched    = "fetched"
 	keyAssessment = "assessment"
 	keyRebase     = "rebase"
+	keyPolicy     = "policy"
 )
 
 func (j *Journal) get(key string, into any) (bool, error) {
@@ -154,6 +155,23 @@ func (j *Journal) Rebase() (catalog.ReleaseID, error) {
 
 // PutRebase keeps it; "" forgets.
 func (j *Journal) PutRebase(id catalog.ReleaseID) error { return j.put(keyRebase, id) }
+
+// Policy is the last one that was good; nil when there is none.
+func (j *Journal) Policy() (*Policy, error) {
+	var text string
+	there, err := j.get(keyPolicy, &text)
+	if err != nil || !there {
+		return nil, err
+	}
+	p, err := ParsePolicy([]byte(text))
+	if err != nil {
+		return nil, nil // an older hotpatch found it good; the file decides
+	}
+	return p, nil
+}
+
+// PutPolicy keeps a good one.
+func (j *Journal) PutPolicy(p *Policy) error { return j.put(keyPolicy, p.text) }
 
 // EventKind is what sort of thing happened.
 type EventKind string

@@ -98,11 +98,26 @@ const youth = 3 * time.Second
 
 func (a *Agent) keepOne(ctx context.Context, bundles []*patch.Bundle, pid int) {
 	for _, b := range bundles {
-		begun := a.world.Now()
+		// What did harm to one process is not put into the next.
+		id, err := b.ID()
+		release, barred := a.releaseOf(catalog.Digest(id))
+		if err != nil || barred {
+			continue
+		}
+		watched, put, err := a.watch(ctx, pid, release, catalog.Digest(id))
+		if err != nil {
+			a.log.Warn("a new process cannot be watched and is not patched", "pid", pid, "err", err)
+			continue
+		}
+		begun, applied := a.world.Now(), false
 		for pause := time.Millisecond; ; pause *= 2 {
 			r := a.world.Apply(ctx, pid, b)
 			if r.Outcome == txn.Applied {
-				a.log.Info("patched a new process", "pid", pid, "comm", r.Comm)
+				applied = true
+				if watched.Name = r.Comm; put {
+					err = a.journal.PutPatched(watched)
+				}
+				a.log.Info("patched a new process", "pid", pid, "comm", r.Comm, "err", err)
 			}
 			if r.Outcome != txn.Failed || a.world.Now().Sub(begun) > youth {
 				if r.Outcome == txn.Failed || r.Outcome == txn.Denied || r.Outcome == txn.Busy {
@@ -116,5 +131,29 @@ func (a *Agent) keepOne(ctx context.Context, bundles []*patch.Bundle, pid int) {
 			case <-time.After(pause):
 			}
 		}
+		if put && !applied {
+			if err := a.journal.DropProcess(watched); err != nil {
+				a.log.Warn("could not end a watch", "pid", pid, "err", err)
+			}
+		}
 	}
+}
+
+// releaseOf is the release in force here that a hotpatch was staged for; barred:
+// there is none, or it did harm.
+func (a *Agent) releaseOf(id catalog.Digest) (release catalog.ReleaseID, barred bool) {
+	force, err := a.inForce()
+	if err != nil || !slices.Contains(force, id) {
+		return "", true
+	}
+	copies, err := a.journal.Copies()
+	if err != nil {
+		return "", true
+	}
+	for _, c := range copies {
+		if c.Bundle == id {
+			release = c.Release
+		}
+	}
+	return release, release == ""
 }

@@ -24,6 +24,7 @@ type Policy struct {
 	Repository string            `toml:"repository"` // https:// or file:// address, or a directory
 	Channel    string            `toml:"channel"`    // "stable" when empty
 	Labels     map[string]string `toml:"labels"`
+	Ring       int               `toml:"ring"` // releases in an earlier ring than this are not for this host; 0: every ring is
 	Assess     Assess            `toml:"assess"`
 	Hotpatches string            `toml:"hotpatches"` // "at-once" when empty, or "in-window"
 	Disk       string            `toml:"disk"`       // "disk-first" when empty, or "memory-only"
@@ -38,6 +39,7 @@ type Policy struct {
 	Metrics    Metrics           `toml:"metrics"`
 
 	rules catalog.Policy
+	text  string
 }
 
 // Assess is how often the host is looked at.
@@ -83,6 +85,9 @@ func (l *Length) UnmarshalText(b []byte) error {
 	*l = Length(d)
 	return nil
 }
+
+// maxRing is more rings than anybody has.
+const maxRing = 1000
 
 // maxPolicy is far more than anybody writes by hand.
 const maxPolicy = 1 << 20
@@ -130,6 +135,7 @@ func ParsePolicy(text []byte) (*Policy, error) {
 	if err := p.settle(); err != nil {
 		return nil, err
 	}
+	p.text = string(text)
 	return &p, nil
 }
 
@@ -182,7 +188,10 @@ func checkAddress(s string) error {
 }
 
 func (p *Policy) settleRules() error {
-	r := catalog.Policy{Exclude: p.Exclude, PerItem: catalog.Duration(p.PerItem)}
+	if p.Ring < 0 || p.Ring > maxRing {
+		return fmt.Errorf("ring: %d is not a number from 0 to %d", p.Ring, maxRing)
+	}
+	r := catalog.Policy{Ring: p.Ring, Exclude: p.Exclude, PerItem: catalog.Duration(p.PerItem)}
 	switch p.Hotpatches {
 	case "", string(catalog.AtOnce):
 		r.Hotpatches = catalog.AtOnce

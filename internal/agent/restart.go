@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"hotpatch/internal/catalog"
 )
@@ -26,11 +27,17 @@ func (a *Agent) restart(ctx context.Context, j *job) error {
 			host = true // last
 			continue
 		}
+		if err := errors.Join(ctx.Err(), a.wanted()); err != nil {
+			return err
+		}
 		if err := a.restartOne(ctx, j, unit); err != nil {
 			return err
 		}
 	}
 	if host {
+		if err := errors.Join(ctx.Err(), a.wanted()); err != nil {
+			return err
+		}
 		return a.reboot(ctx, j)
 	}
 	if j.run.Restart == catalog.RestartFailed {
@@ -110,7 +117,7 @@ func (a *Agent) reboot(ctx context.Context, j *job) error {
 		j.run.Restart = catalog.RestartFailed
 		return a.failed(j, fmt.Errorf("restart the host: %w", err))
 	}
-	return nil
+	return errLeaving
 }
 
 // restarted notes that what was asked for was done: from now on the host has
@@ -119,15 +126,7 @@ func (a *Agent) restarted(ctx context.Context, j *job) error {
 	if j.run.Restart == catalog.RestartStarted {
 		j.run.Restart = catalog.RestartCompleted
 	}
-	e, err := a.journal.Enrolment()
-	if err != nil {
-		return err
-	}
-	if e.Work == nil || e.Work.State != catalog.RestartPending {
-		return nil
-	}
-	e.Work.Restarted = true
-	if err := a.journal.PutEnrolment(e); err != nil {
+	if err := a.restartMade(); err != nil {
 		return err
 	}
 	as, err := a.assess(ctx)
@@ -137,22 +136,65 @@ func (a *Agent) restarted(ctx context.Context, j *job) error {
 	if as.Track.State == catalog.Failed {
 		return fmt.Errorf("after the restart: %s", as.Track.Reason)
 	}
-	if as.Track.State != catalog.RestartPending {
-		return a.dropWork()
-	}
-	return nil
+	return a.restartMatched(as)
 }
 
-// finishInterrupted ends the runs that an agent left which did not live to end
-// them, and settles what an installation left half done. What else they left is
+// restartMade notes that the restart which a release asked for was made.
+func (a *Agent) restartMade() error {
+	_, err := a.change(func(e *catalog.Enrolment) error {
+		if e.Work != nil && e.Work.State == catalog.RestartPending {
+			e.Work.Restarted = true
+		}
+		return nil
+	})
+	return err
+}
+
+// restartMatched ends the work on a release after whose restart the host
+// matches.
+func (a *Agent) restartMatched(as *catalog.Assessment) error {
+	if as.Track.State == catalog.Failed || as.Track.State == catalog.RestartPending {
+		return nil
+	}
+	_, err := a.change(func(e *catalog.Enrolment) error {
+		if e.Work != nil && e.Work.Restarted {
+			e.Work = nil
+		}
+		return nil
+	})
+	return err
+}
+
+// settle finishes what an interrupted installation left, whoever began it. What
+// cannot be finished is tried less and less often.
+func (a *Agent) settle(ctx context.Context) error {
+	const what = "settle"
+	if err := a.waiting(what); err != nil {
+		return err
+	}
+	err := a.world.Settle(ctx)
+	if err != nil {
+		err = fmt.Errorf("settle an interrupted installation: %w", err)
+	}
+	a.tried(what, err)
+	return err
+}
+
+// finishInterrupted settles what an installation left half done, and ends the
+// runs that an agent left which did not live to end them. What else they left is
 // measured, and done by the next run.
 func (a *Agent) finishInterrupted(ctx context.Context) error {
 	open, err := a.journal.OpenRuns()
-	if err != nil || len(open) == 0 {
+	if err != nil {
 		return err
 	}
-	if err := a.world.Settle(ctx); err != nil {
-		return fmt.Errorf("settle an interrupted installation: %w", err)
+	if len(open) > 0 || a.wanted() == nil {
+		if err := a.settle(ctx); err != nil {
+			return err
+		}
+	}
+	if len(open) == 0 {
+		return nil
 	}
 	a.mu.Lock()
 	c := a.view.catalog
@@ -161,19 +203,19 @@ func (a *Agent) finishInterrupted(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at this host: %w", err)
 	}
-	e, err := a.journal.Enrolment()
-	if err != nil {
-		return err
-	}
 	for i := range open {
 		r := &open[i]
 		r.Ended = a.world.Now()
-		if r.Restart == catalog.RestartStarted && inv.Booted.After(r.Started) {
+		switch {
+		case r.Restart == catalog.RestartStarted && inv.Booted.After(r.Started):
 			r.State, r.Restart = catalog.RunSucceeded, catalog.RestartCompleted
-			if e.Work != nil && e.Work.State == catalog.RestartPending {
-				e.Work.Restarted = true
+			if err := a.restartMade(); err != nil {
+				return err
 			}
-		} else {
+		case !a.leaving.IsZero():
+			r.State, r.Restart, r.Reason = catalog.RunFailed, catalog.RestartFailed, "the host was told to start anew and did not"
+			a.note(Event{Kind: RunInterrupted, Release: r.Release, Text: r.Reason})
+		default:
 			r.State, r.Reason = catalog.RunFailed, "the agent ended in the middle of it; what it left is measured and finished by the next run"
 			a.note(Event{Kind: RunInterrupted, Release: r.Release, Text: "run " + r.ID + " was interrupted"})
 		}
@@ -181,8 +223,9 @@ func (a *Agent) finishInterrupted(ctx context.Context) error {
 			return err
 		}
 	}
-	if w := e.Work; w != nil && (w.State == catalog.Staged || w.State == catalog.Applying || w.State == catalog.AppliedUnverified) {
-		e.Work = nil
-	}
-	return a.journal.PutEnrolment(e)
+	a.leaving = time.Time{}
+	a.mu.Lock()
+	a.view.run = nil
+	a.mu.Unlock()
+	return a.atNothing()
 }

@@ -26,6 +26,9 @@ type job struct {
 // errWithdrawn ends a job whose release may not be installed any more.
 var errWithdrawn = errors.New("withdrawn")
 
+// errLeaving: the host goes down; the next life ends the job.
+var errLeaving = errors.New("the host starts anew")
+
 // perform does one thing that is due.
 func (a *Agent) perform(ctx context.Context, d catalog.Due) error {
 	switch d.Action {
@@ -39,7 +42,8 @@ func (a *Agent) perform(ctx context.Context, d catalog.Due) error {
 }
 
 // job keeps the record around a piece of work: it is in the journal before
-// anything is touched, and has an end whatever happens.
+// anything is touched, and has an end whatever happens. What takes back is done
+// also where nothing can be written down any more.
 func (a *Agent) job(ctx context.Context, d catalog.Due, do func(context.Context, *job) error) error {
 	now := a.world.Now()
 	a.mu.Lock()
@@ -53,10 +57,16 @@ func (a *Agent) job(ctx context.Context, d catalog.Due, do func(context.Context,
 	if len(d.Restarts) > 0 {
 		j.run.Restart = catalog.RestartRequired
 	}
-	if err := a.show(&j.run); err != nil {
-		return err
+	begun := a.show(&j.run)
+	if begun != nil && d.Action != catalog.DoRevert {
+		a.tried(key(&d), begun)
+		return begun
 	}
-	err := do(ctx, j)
+	err := errors.Join(begun, do(ctx, j))
+	if errors.Is(err, errLeaving) {
+		a.leaving = a.world.Now()
+		return a.show(&j.run)
+	}
 	if j.hooked {
 		// Also after a failure, and when we are told to end: it undoes what
 		// the pre-hook did.
@@ -81,8 +91,15 @@ func (a *Agent) end(j *job, err error) error {
 	default:
 		r.State = catalog.RunSucceeded
 	}
-	a.tried(&j.due, r.State)
+	var again error
+	if r.State != catalog.RunSucceeded {
+		again = errors.New(string(r.State))
+	}
+	a.tried(key(&j.due), again)
 	keep := a.journal.PutRun(r)
+	if err != nil {
+		keep = errors.Join(keep, a.atNothing())
+	}
 	a.mu.Lock()
 	a.view.run = nil
 	a.mu.Unlock()
@@ -179,12 +196,13 @@ func (a *Agent) may(ctx context.Context, j *job, staged bool) error {
 				why = w.Why
 			}
 		}
-		a.dropWork()
 		return fmt.Errorf("%w before it was applied: %s; nothing was changed", errWithdrawn, why)
+	}
+	if err := a.wanted(); err != nil {
+		return err
 	}
 	j.release = r
 	if j.due.Window != nil && !a.world.Now().Before(j.due.Window.End) {
-		a.dropWork()
 		return fmt.Errorf("%w: the window is over; nothing was changed", errWithdrawn)
 	}
 	if !staged {
@@ -222,7 +240,10 @@ func (a *Agent) disk(ctx context.Context, j *job) error {
 	if len(todo) == 0 {
 		return nil
 	}
-	err := a.world.Install(ctx, todo)
+	err := a.world.Settle(ctx)
+	if err == nil {
+		err = a.world.Install(ctx, todo)
+	}
 	for _, art := range todo {
 		if err != nil {
 			j.item(art.Package, catalog.ItemFailed, err.Error())
@@ -265,7 +286,6 @@ func onDisk(p *catalog.Package, art *catalog.Artifact) bool {
 // memory patches the processes that run what the bundles are for. One that
 // cannot be patched now does not keep the others from it.
 func (a *Agent) memory(ctx context.Context, j *job) error {
-	until := a.world.Now().Add(time.Duration(a.current().Soak))
 	for _, art := range j.release.Artifacts {
 		b := j.bundles[art.Bundle]
 		if b == nil {
@@ -276,10 +296,10 @@ func (a *Agent) memory(ctx context.Context, j *job) error {
 			return fmt.Errorf("find processes that run %s: %w", art.Package, err)
 		}
 		for _, pid := range pids {
-			if ctx.Err() != nil {
-				return ctx.Err()
+			if err := errors.Join(ctx.Err(), a.wanted()); err != nil {
+				return err
 			}
-			if err := a.patch(ctx, j, &art, b, pid, until); err != nil {
+			if err := a.patch(ctx, j, &art, b, pid); err != nil {
 				return err
 			}
 		}
@@ -290,50 +310,69 @@ func (a *Agent) memory(ctx context.Context, j *job) error {
 	return nil
 }
 
-func (a *Agent) patch(ctx context.Context, j *job, art *catalog.Artifact, b *patch.Bundle, pid int, until time.Time) error {
-	started, alive, err := a.world.Process(pid)
-	if err != nil || !alive {
-		return nil // it ended by itself
-	}
-	watched := Patched{PID: pid, Started: started, Release: j.release.ID, Bundle: art.Bundle, Unit: a.unitOf(pid, started), Until: until}
-	if watched.Unit != "" {
-		h, err := a.world.Health(ctx, watched.Unit)
-		if err != nil {
-			return fmt.Errorf("ask for the health of %s: %w", watched.Unit, err)
-		}
-		watched.Restarts = h.Restarts
+// patch patches one process and begins to watch it: the watch is in the journal
+// first, so that a process that was patched is watched whatever happens to us.
+func (a *Agent) patch(ctx context.Context, j *job, art *catalog.Artifact, b *patch.Bundle, pid int) error {
+	watched, put, err := a.watch(ctx, pid, j.release.ID, art.Bundle)
+	if err != nil { // what cannot be watched is not patched
+		j.item(fmt.Sprintf("pid %d", pid), catalog.ItemFailed, err.Error())
+		return nil
 	}
 	r := a.world.Apply(ctx, pid, b)
 	watched.Name = r.Comm
 	name := fmt.Sprintf("pid %d (%s)", pid, r.Comm)
+	if put {
+		if r.Outcome == txn.Applied {
+			err = a.journal.PutPatched(watched)
+		} else {
+			err = a.journal.DropProcess(watched)
+		}
+	}
 	switch r.Outcome {
 	case txn.Applied, txn.Already:
 		j.item(name, catalog.ItemInstalled, "")
-		if r.Outcome == txn.Applied {
-			return a.journal.PutPatched(watched)
-		}
 	case txn.Skipped:
 	case txn.Died:
 		if r.Attempts > 0 {
 			j.item(name, catalog.ItemFailed, "it died while it was patched: "+r.Reason)
-			return a.incident(ctx, j.release.ID, j.due.Content, fmt.Sprintf("%s died while it was patched", name))
+			why := name + " died while it was patched"
+			err = errors.Join(err, a.incident(ctx, j.release.ID, j.due.Content, why))
+			return errors.Join(err, fmt.Errorf("%s; the release was taken back", why))
 		}
 	default:
 		j.item(name, catalog.ItemFailed, r.Reason)
 	}
-	return nil
+	return err
 }
 
-// unitOf is the service manager's unit of a process, as the inventory has it.
-func (a *Agent) unitOf(pid int, started uint64) string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i := range a.view.inventory.Processes {
-		if p := &a.view.inventory.Processes[i]; p.PID == pid && p.Started == started {
-			return p.Unit
-		}
+// watch begins the watch over a process that is about to be patched; put: it
+// was not watched before. A process of no unit that is younger than the soak is
+// not watched: how it ends cannot be known, and most such end soon by themselves.
+func (a *Agent) watch(ctx context.Context, pid int, release catalog.ReleaseID, bundle catalog.Digest) (p Patched, put bool, err error) {
+	run, alive, err := a.world.Process(pid)
+	if err != nil || !alive {
+		return p, false, err // it ended by itself
 	}
-	return ""
+	now, soak := a.world.Now(), time.Duration(a.current().Soak)
+	p = Patched{PID: pid, Started: run.Started, Release: release, Bundle: bundle, Unit: run.Unit, Until: now.Add(soak)}
+	if p.Unit == "" && now.Sub(run.Since) < soak {
+		return p, false, nil
+	}
+	before, err := a.journal.Soaking(now)
+	if err != nil {
+		return p, false, err
+	}
+	if slices.ContainsFunc(before, func(q Patched) bool { return q.PID == pid && q.Started == p.Started && q.Bundle == bundle }) {
+		return p, false, nil
+	}
+	if p.Unit != "" {
+		h, err := a.world.Health(ctx, p.Unit)
+		if err != nil {
+			return p, false, fmt.Errorf("ask for the health of %s: %w", p.Unit, err)
+		}
+		p.Restarts = h.Restarts
+	}
+	return p, true, a.journal.PutPatched(p)
 }
 
 // verify reads disk and memory back. Done is what is seen to be there.
@@ -403,29 +442,43 @@ func (a *Agent) superseded(old, by catalog.ReleaseID) bool {
 // working writes down what the agent is at, before it is.
 func (a *Agent) working(j *job, s catalog.TrackState) error { return a.stands(j, s, "") }
 
-// failed writes down that the work failed, and returns why.
+// failed writes down that the work failed, and returns why. That somebody told
+// us to stop is no failure.
 func (a *Agent) failed(j *job, why error) error {
+	if errors.Is(why, errWithdrawn) || errors.Is(why, context.Canceled) {
+		return why
+	}
 	return errors.Join(why, a.stands(j, catalog.Failed, why.Error()))
 }
 
 // stands writes down how the work on a release stands.
 func (a *Agent) stands(j *job, s catalog.TrackState, reason string) error {
-	e, err := a.journal.Enrolment()
-	if err != nil {
-		return err
-	}
-	e.Work = &catalog.Work{Release: j.due.Release, Content: j.due.Content, State: s, Since: a.world.Now(), Reason: reason}
-	return a.journal.PutEnrolment(e)
+	_, err := a.change(func(e *catalog.Enrolment) error {
+		e.Work = &catalog.Work{Release: j.due.Release, Content: j.due.Content, State: s, Since: a.world.Now(), Reason: reason}
+		return nil
+	})
+	return err
 }
 
 // dropWork: the agent is at nothing.
 func (a *Agent) dropWork() error {
-	e, err := a.journal.Enrolment()
-	if err != nil || e.Work == nil {
-		return err
-	}
-	e.Work = nil
-	return a.journal.PutEnrolment(e)
+	_, err := a.change(func(e *catalog.Enrolment) error {
+		e.Work = nil
+		return nil
+	})
+	return err
+}
+
+// atNothing ends what the agent was in the middle of; that a restart is pending
+// or that something failed stays true.
+func (a *Agent) atNothing() error {
+	_, err := a.change(func(e *catalog.Enrolment) error {
+		if w := e.Work; w != nil && w.State != catalog.RestartPending && w.State != catalog.Failed {
+			e.Work = nil
+		}
+		return nil
+	})
+	return err
 }
 
 func (a *Agent) current() *Policy {

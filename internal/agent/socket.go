@@ -60,7 +60,8 @@ func ListenSocket(path string) (net.Listener, error) {
 // Serve answers on l until ctx ends.
 func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	s := &http.Server{
-		Handler: a.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+		Handler: a.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 15 * time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, peerOf(c))
 		},
@@ -221,7 +222,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 		switch {
 		case errors.As(err, &r):
 			status = r.status
-		case errors.Is(err, ErrNotAssessed):
+		case errors.Is(err, ErrNotAssessed), errors.Is(err, ErrWorking):
 			status = http.StatusServiceUnavailable
 		}
 		w.WriteHeader(status)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"hotpatch/internal/catalog"
 	"hotpatch/internal/patch"
@@ -111,6 +112,9 @@ func (a *Agent) purge(c *catalog.Catalog) error {
 	wanted := map[string]bool{}
 	for _, x := range copies {
 		why := unwanted(c, x)
+		if why == "" && a.outdated(c, x) {
+			why = "a later release is in its place"
+		}
 		if why == "" {
 			wanted[filepath.Base(a.copyFile(x.Bundle))] = true
 			continue
@@ -157,6 +161,16 @@ func (a *Agent) purgeRelease(id catalog.ReleaseID, why string) error {
 		a.note(Event{Kind: CopyPurged, Release: id, Text: fmt.Sprintf("dropped the staged hotpatch %.12s: %s", x.Bundle, why)})
 	}
 	return nil
+}
+
+// outdated: the release of a staged copy is superseded, and not in force here.
+func (a *Agent) outdated(c *catalog.Catalog, x Copy) bool {
+	a.mu.Lock()
+	as := a.view.assessment
+	a.mu.Unlock()
+	r := c.Release(x.Release)
+	return as != nil && r != nil && c.SupersededBy(r, a.world.Now()) != nil &&
+		as.Position.Hotpatch != x.Release && !slices.Contains(as.Position.Companions, x.Release)
 }
 
 // unwanted says why a staged copy may not stay; "": it may.

@@ -62,11 +62,17 @@ type Services interface {
 	Reboot(ctx context.Context) error
 	// Health is how a unit is now.
 	Health(ctx context.Context, unit string) (Health, error)
-	// Process identifies a process: its start in clock ticks since boot, and
-	// whether it lives.
-	Process(pid int) (started uint64, alive bool, err error)
+	// Process looks at a process, and says whether it lives.
+	Process(pid int) (p Running, alive bool, err error)
 	// Hook runs a command of the administrator's.
 	Hook(ctx context.Context, command string, env []string) error
+}
+
+// Running is a process that lives.
+type Running struct {
+	Started uint64    // in clock ticks since boot: with the pid, its identity
+	Since   time.Time // the same by the clock
+	Unit    string    // of the service manager; "": none
 }
 
 // Health is what a service manager says of a unit.

@@ -110,7 +110,7 @@ func (a *app) agentRun(ctx context.Context, f agentFlags, once bool) (err error)
 	}
 	start("answer at the socket", func() error { return ag.Serve(ctx, l) })
 	start("keep new processes patched", func() error { return ag.Keep(ctx, host.Watch) })
-	if err := a.agentMetrics(ctx, f, ag, start); err != nil {
+	if err := a.agentMetrics(ctx, ag, start); err != nil {
 		return err
 	}
 	notify(log, daemon.SdNotifyReady)
@@ -126,10 +126,10 @@ func (a *app) agentRun(ctx context.Context, f agentFlags, once bool) (err error)
 }
 
 // agentMetrics serves Prometheus where the policy says so.
-func (a *app) agentMetrics(ctx context.Context, f agentFlags, ag *agent.Agent, start func(string, func() error)) error {
-	p, err := agent.ReadPolicy(f.Policy())
-	if err != nil || p.Metrics.Listen == "" {
-		return err
+func (a *app) agentMetrics(ctx context.Context, ag *agent.Agent, start func(string, func() error)) error {
+	p := ag.Policy()
+	if p.Metrics.Listen == "" {
+		return nil
 	}
 	l, err := net.Listen("tcp", p.Metrics.Listen)
 	if err != nil {
@@ -156,6 +156,9 @@ func notify(log *slog.Logger, state string) {
 	}
 }
 
+// errLocked: another process works with the state directory.
+var errLocked = errors.New("another one works with it")
+
 // lockState keeps a second agent out.
 func lockState(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -168,7 +171,7 @@ func lockState(dir string) (unlock func(), err error) {
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		file.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("agent: another one works with %s", dir)
+			return nil, fmt.Errorf("agent: %s: %w", dir, errLocked)
 		}
 		return nil, fmt.Errorf("agent: lock %s: %w", dir, err)
 	}

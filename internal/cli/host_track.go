@@ -48,11 +48,11 @@ func (a *app) asking(ctx context.Context, f agentFlags, do func(*agent.Client) e
 	c := agent.NewClient(f.socket)
 	var s agent.Status
 	err := c.Get(ctx, "/v1/status", &s)
-	if !errors.Is(err, agent.ErrNotRunning) {
-		if err != nil {
-			return err
-		}
+	if err == nil {
 		return do(c)
+	}
+	if !errors.Is(err, agent.ErrNotRunning) {
+		return err
 	}
 	if _, err := os.Stat(f.Policy()); errors.Is(err, fs.ErrNotExist) {
 		return &exitError{code: exitFailed, err: fmt.Errorf("host: no policy at %s: this host was never enrolled", f.Policy()),
@@ -62,6 +62,18 @@ func (a *app) asking(ctx context.Context, f agentFlags, do func(*agent.Client) e
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	unlock, err := lockState(f.State)
+	for end := time.Now().Add(5 * time.Second); errors.Is(err, errLocked) && time.Now().Before(end); {
+		time.Sleep(100 * time.Millisecond) // an agent that starts, or ends
+		if c.Get(ctx, "/v1/status", &s) == nil {
+			return do(c)
+		}
+		unlock, err = lockState(f.State)
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	ag, _, done, err := openAgent(f.Places, log)
 	if err != nil {
 		return err
@@ -131,6 +143,9 @@ func (a *app) printHostStatus(s *agent.Status) {
 		rows = append(rows, []string{"watched", count(s.Watched, "patched process")})
 	}
 	rows = append(rows, []string{"catalogue", plain(repositoryText(&s.Repository))})
+	if s.Trouble != "" {
+		rows = append(rows, []string{"trouble", st.bad(plain(s.Trouble))})
+	}
 	if s.Policy != "" {
 		rows = append(rows, []string{"policy", st.bad(plain(s.Policy))})
 	}
