@@ -220,9 +220,6 @@ func assemble(results []*result) (*Report, *patch.Bundle) {
 	if len(b.Objects) == 1 && !slices.ContainsFunc(results, func(r *result) bool { return r.object != nil && !r.independent }) {
 		b.Manifest.Mode = patch.Independent
 	}
-	if len(b.Objects) == 1 && !slices.ContainsFunc(results, func(r *result) bool { return r.object != nil && !r.independent }) {
-		b.Manifest.Mode = patch.Independent
-	}
 	b.Manifest.Verdict, b.Manifest.Reasons = rep.Verdict, rep.Reasons
 	return rep, b
 }

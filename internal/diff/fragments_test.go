@@ -3,6 +3,8 @@ package diff_test
 import (
 	"strings"
 	"testing"
+
+	"hotpatch/internal/diff"
 )
 
 // TestColdPartsOfStrippedFunctionsAreKnown: what the names of the parts say is
@@ -41,5 +43,53 @@ int main(int n, char **v) { int a[4] = { n, n, 1, n }; return framed(a, 4) + tai
 	}
 	if parts < 2 {
 		t.Errorf("the compiler made only %d cold parts", parts)
+	}
+}
+
+// A cold part that only a switch table leads to, by its first entry, and that
+// nothing marks as one: the table is still a table, and the same.
+func TestSwitchTableThatLeadsToAColdPartIsCompared(t *testing.T) {
+	source := `
+#include <stdio.h>
+#define API __attribute__((noinline, noipa))
+__attribute__((cold, noinline, noipa)) int complain(int a) { fputs("no", stderr); return -a; }
+API int shift(int a) { GROWN return a * 3; }
+API int one(int a) { return a ^ 0x51; }
+API int two(int a) { return a * 7 + 1; }
+API int three(int a) { return a / 3; }
+API int four(int a) { return a % 11; }
+API int dispatch(unsigned op, int a) {
+	switch (op) {
+	case 0: return complain(a);
+	case 1: return one(a);
+	case 2: return two(a);
+	case 3: return three(a);
+	case 4: return four(a);
+	case 5: return one(two(a));
+	}
+	return 0;
+}
+int main(int n, char **v) { return dispatch(n, n) + shift(n); }
+`
+	base := compile(t, source, "-DGROWN=", "-freorder-blocks-and-partition")
+	fixed := compile(t, source, "-DGROWN=if(a>5)a+=one(a);if(a>50)a-=two(a);", "-freorder-blocks-and-partition")
+	named := compare(t, base, fixed)
+	d := compare(t, strip(t, base), strip(t, fixed))
+	cold := false
+	for _, f := range named.Fixed.Funcs {
+		cold = cold || f.Name() == "dispatch.cold"
+		if f.Name() != "dispatch" {
+			continue
+		}
+		g := d.Fixed.Entry(f.Lo)
+		if g == nil {
+			t.Fatal("dispatch is no function in the stripped file")
+		}
+		if s, why := d.State(g); s != diff.Same {
+			t.Errorf("dispatch is %v: %s", s, why)
+		}
+	}
+	if !cold {
+		t.Error("the compiler made no cold part of dispatch")
 	}
 }

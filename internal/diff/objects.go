@@ -89,25 +89,31 @@ func (c *Code) CString(a image.Addr) int {
 }
 
 // JumpTable reads the switch table at t that f uses: 32-bit distances from the
-// table to places in f or its parts. It ends where the next object starts.
-// Fewer than two entries are no table.
+// table to places in f or its parts, at least two of them. Between these an
+// entry may lead to other code: a cold part that nobody knows as one yet. It
+// ends where the next object starts, or with the last entry into f.
 func (c *Code) JumpTable(f *Func, t image.Addr, inParts func(image.Addr) bool) []image.Addr {
 	if t%4 != 0 || c.ClassAt(t) != image.ROData {
 		return nil
 	}
 	b := c.Bytes(t, int(c.End(t)-t))
 	var out []image.Addr
+	own, end := 0, 0
 	for ; len(b) >= 4; b = b[4:] {
 		to := t + image.Addr(int64(int32(binary.LittleEndian.Uint32(b))))
-		if (to < f.Lo || to >= f.Hi) && !inParts(to) {
+		mine := to >= f.Lo && to < f.Hi || inParts(to)
+		if !mine && (c.ClassAt(to) != image.Text || c.At(to) == nil) {
 			break
 		}
 		out = append(out, to)
+		if mine {
+			own, end = own+1, len(out)
+		}
 	}
-	if len(out) < 2 {
+	if own < 2 {
 		return nil
 	}
-	return out
+	return out[:end]
 }
 
 // objectPair is a base address and the fixed address it is compared with.
