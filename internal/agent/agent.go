@@ -274,6 +274,9 @@ func (a *Agent) workOff(ctx context.Context, as *catalog.Assessment, errs []erro
 			break
 		}
 	}
+	if ctx.Err() == nil && a.leaving.IsZero() {
+		errs = append(errs, a.fetchAhead(ctx, as, barred))
+	}
 	return as, errors.Join(errs...)
 }
 

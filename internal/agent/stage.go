@@ -51,6 +51,59 @@ func (a *Agent) stage(ctx context.Context, j *job) error {
 	return nil
 }
 
+// fetchAhead stages what waits for its window, so that the window is for work.
+func (a *Agent) fetchAhead(ctx context.Context, as *catalog.Assessment, barred map[catalog.ReleaseID]bool) error {
+	if as == nil || a.wanted() != nil {
+		return nil
+	}
+	a.mu.Lock()
+	c := a.view.catalog
+	a.mu.Unlock()
+	var errs []error
+	for _, d := range as.Due {
+		r := c.Release(d.Release)
+		what := "stage " + string(d.Release)
+		if d.Action != catalog.DoApply || d.Blocked != "" || d.Now(a.world.Now()) || r == nil || barred[d.Release] || a.waiting(what) != nil {
+			continue
+		}
+		there, err := a.staged(r)
+		if err != nil || there {
+			errs = append(errs, err)
+			continue
+		}
+		j := &job{due: d, release: r, bundles: map[catalog.Digest]*patch.Bundle{}}
+		if err = a.stage(ctx, j); err == nil && len(j.bundles) > 0 {
+			err = a.working(j, catalog.Staged)
+		}
+		if err != nil {
+			err = fmt.Errorf("stage %s: %w", d.Release, err)
+		}
+		a.tried(what, err)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// staged says whether all hotpatches of a release that this host needs are here.
+func (a *Agent) staged(r *catalog.Release) (bool, error) {
+	copies, err := a.journal.Copies()
+	if err != nil {
+		return false, err
+	}
+	for _, art := range r.Artifacts {
+		if art.Bundle == "" || !a.concerns(&art) {
+			continue
+		}
+		if !slices.ContainsFunc(copies, func(x Copy) bool { return x.Bundle == art.Bundle && x.Release == r.ID && x.Content == r.Content() }) {
+			return false, nil
+		}
+		if _, err := os.Stat(a.copyFile(art.Bundle)); err != nil {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // concerns says whether the host has the package, or runs one of its files.
 func (a *Agent) concerns(art *catalog.Artifact) bool {
 	a.mu.Lock()
@@ -123,6 +176,9 @@ func (a *Agent) purge(c *catalog.Catalog) error {
 			return err
 		}
 		a.note(Event{Kind: CopyPurged, Release: x.Release, Text: fmt.Sprintf("dropped the staged hotpatch %.12s: %s", x.Bundle, why)})
+		if err := a.notStaged(x.Release); err != nil {
+			return err
+		}
 	}
 	files, err := os.ReadDir(a.world.Staging())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -161,6 +217,17 @@ func (a *Agent) purgeRelease(id catalog.ReleaseID, why string) error {
 		a.note(Event{Kind: CopyPurged, Release: id, Text: fmt.Sprintf("dropped the staged hotpatch %.12s: %s", x.Bundle, why)})
 	}
 	return nil
+}
+
+// notStaged: the copies of a release are gone.
+func (a *Agent) notStaged(id catalog.ReleaseID) error {
+	_, err := a.change(func(e *catalog.Enrolment) error {
+		if w := e.Work; w != nil && w.Release == id && w.State == catalog.Staged {
+			e.Work = nil
+		}
+		return nil
+	})
+	return err
 }
 
 // outdated: the release of a staged copy is superseded, and not in force here.

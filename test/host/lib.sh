@@ -52,6 +52,7 @@ cleanup() {
 	code=$?
 	trap - EXIT
 	power_off
+	! mountpoint -q "$root/var/lib/hotpatch" || umount "$root/var/lib/hotpatch"
 	[ -n "${HOTPATCH_KEEP:-}" ] && say "kept $work" || rm -rf "$work"
 	exit $code
 }

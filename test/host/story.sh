@@ -23,10 +23,15 @@ make_archive() {
 
 # make_repository builds the hotpatches and publishes them.
 make_repository() {
+	make_hotpatches
+	make_baseline
+	add_update host-update
+	publish
+}
+
+make_hotpatches() {
 	mkdir "$work/bundles"
 	same=
-	HOTPATCH_PASSPHRASE=open HOTPATCH_REPO=$work/repo HOTPATCH_KEYS=$work/keys
-	export HOTPATCH_PASSPHRASE HOTPATCH_REPO HOTPATCH_KEYS
 	for p in nginx redis-tools memcached haproxy libpng16-16; do
 		old=$(get_deb "$p" "$(version_in_root "$p")") || fail "fetch the old $p"
 		new=$(get_deb "$p" "$(fixed_version "$p")")
@@ -39,17 +44,33 @@ make_repository() {
 		[ -f "$work/bundles/$p.hotpatch" ] || { say "$p: nothing to patch in memory"; same="$same --same $p"; continue; }
 		[ $code = 0 ] || "$HOTPATCH" review "$work/bundles/$p.hotpatch" --accept "the test's own update" --by tester >/dev/null || fail "accept $p"
 	done
-	{
+}
+
+# repository runs commands and shows what they said only when one fails.
+repository() { "$@" >"$work/repo.log" 2>&1 || { cat "$work/repo.log" >&2; fail "make the repository"; }; }
+
+# make_baseline makes a repository with a baseline: what is in the host now.
+make_baseline() {
+	HOTPATCH_PASSPHRASE=open HOTPATCH_REPO=$work/repo HOTPATCH_KEYS=$work/keys
+	export HOTPATCH_PASSPHRASE HOTPATCH_REPO HOTPATCH_KEYS
+	baseline() {
 		"$HOTPATCH" repo init --name test --channels stable --work-factor 10
 		only=$(echo $updated | tr ' ' ,)
 		"$HOTPATCH" repo baseline create host-baseline --from host --root "$root" --only "$only" --available "$(date -u -d '30 days ago' +%F)"
 		approve host-baseline
-		# shellcheck disable=SC2046 # files of ours
-		"$HOTPATCH" repo add host-update $same "$work"/bundles/*.hotpatch $(ls "$root"/srv/archive/*.deb) --available "$(date -u -d yesterday +%F)"
-		approve host-update
+	}
+	repository baseline
+}
+
+# add_update RELEASE publishes all hotpatches as one release.
+add_update() {
+	update() {
+		# shellcheck disable=SC2046,SC2086 # files and options of ours
+		"$HOTPATCH" repo add "$1" $same "$work"/bundles/*.hotpatch $(ls "$root"/srv/archive/*.deb) --available "$(date -u -d yesterday +%F)"
+		approve "$1"
 		"$HOTPATCH" repo verify
-	} >"$work/repo.log" 2>&1 || { cat "$work/repo.log" >&2; fail "make the repository"; }
-	publish
+	}
+	repository update "$1"
 }
 
 # approve RELEASE previews, approves and publishes a draft.
@@ -59,10 +80,10 @@ approve() {
 	"$HOTPATCH" repo publish "$1"
 }
 
-# publish copies what a web server would serve into the host.
+# publish [DIR] copies what a web server would serve into the host.
 publish() {
 	rm -rf "$root/srv/repo.new"
-	cp -r "$work/repo/public" "$root/srv/repo.new"
+	cp -r "${1:-$work/repo/public}" "$root/srv/repo.new"
 	rm -rf "$root/srv/repo"
 	mv "$root/srv/repo.new" "$root/srv/repo"
 	cp "$work/repo/public/metadata/1.root.json" "$root/srv/root.json"
@@ -85,13 +106,21 @@ U
 put_package() {
 	cp "$HOTPATCH_DEB" "$root/srv/hotpatch.deb"
 	mkdir -p "$root/etc/hotpatch"
-	cat >"$root/etc/hotpatch/policy.toml" <<'T'
-repository = "file:///srv/repo"
-soak = "30s"
+	policy "" ""
+}
+
+# policy FIELDS TABLES writes a policy that looks often, with these besides.
+policy() {
+	cat >"$root/etc/hotpatch/policy.new" <<T
+repository = "${repository:-file:///srv/repo}"
+soak = "${soak:-30s}"
+$1
 [assess]
-every = "3s"
-jitter = "1s"
+every = "${every:-3s}"
+jitter = "1ms"
+$2
 T
+	mv "$root/etc/hotpatch/policy.new" "$root/etc/hotpatch/policy.toml"
 }
 
 # pids are the processes that must stay: name, pid and start time of each.
