@@ -151,7 +151,7 @@ const fewAtATime = 8
 // or cannot stop at all: the others shall not wait for them.
 func (g *Group) stop(batch []int, window int, deadline time.Time) error {
 	var coming []int
-	for idle := 0; ; {
+	for looks, naps := 0, 0; ; {
 		for len(batch) > 0 && len(coming) < window {
 			// Where it is gone, poll tells: it has ended, or stands in its first stop.
 			if err := g.t.interrupt(batch[0]); err != nil && !errors.Is(err, ErrGone) {
@@ -168,15 +168,17 @@ func (g *Group) stop(batch []int, window int, deadline time.Time) error {
 			return err
 		}
 		if len(coming) < before {
-			idle = 0
+			looks, naps = 0, 0
 			continue
 		}
-		if idle++; idle < polls {
+		if looks++; looks < polls {
 			continue
 		}
 		nap()
-		window = min(2*window, len(coming)+len(batch))
-		if idle%16 == 0 && time.Now().After(deadline) {
+		if naps++; naps%8 == 0 {
+			window = min(2*window, len(coming)+len(batch))
+		}
+		if naps%16 == 0 && time.Now().After(deadline) {
 			if coming, err = g.late(coming); err != nil {
 				return err
 			}
