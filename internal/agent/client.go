@@ -41,6 +41,15 @@ func (c *Client) Get(ctx context.Context, path string, v any) error {
 	return c.do(ctx, http.MethodGet, path, nil, v)
 }
 
+// Raw asks and copies the answer as it is.
+func (c *Client) Raw(ctx context.Context, path string, w io.Writer) error {
+	b, err := c.ask(ctx, http.MethodGet, path, nil)
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	return err
+}
+
 // Post asks for a change.
 func (c *Client) Post(ctx context.Context, path string, q, v any) error {
 	body, err := json.Marshal(q)
@@ -51,34 +60,42 @@ func (c *Client) Post(ctx context.Context, path string, q, v any) error {
 }
 
 func (c *Client) do(ctx context.Context, method, path string, body []byte, v any) error {
-	r, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, bytes.NewReader(body))
+	b, err := c.ask(ctx, method, path, body)
 	if err != nil {
 		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("read the agent's answer to %s: %w", path, err)
+	}
+	return nil
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
 	}
 	answer, err := c.http.Do(r)
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
-		return fmt.Errorf("%w (%v)", ErrNotRunning, op.Err)
+		return nil, fmt.Errorf("%w (%v)", ErrNotRunning, op.Err)
 	}
 	if err != nil {
-		return fmt.Errorf("ask the agent: %w", err)
+		return nil, fmt.Errorf("ask the agent: %w", err)
 	}
 	defer answer.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("read the agent's answer: %w", err)
+		return nil, fmt.Errorf("read the agent's answer: %w", err)
 	}
 	if answer.StatusCode != http.StatusOK {
 		var f Failure
 		if json.Unmarshal(b, &f) != nil || f.Error == "" {
 			f.Error = answer.Status
 		}
-		return errors.New(f.Error)
+		return nil, errors.New(f.Error)
 	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("read the agent's answer to %s: %w", path, err)
-	}
-	return nil
+	return b, nil
 }
 
 // Local answers a client's questions in this process: for when no agent runs.

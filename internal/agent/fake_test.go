@@ -92,7 +92,9 @@ type process struct {
 	patched bool
 	unit    string
 	busy    bool
-	since   time.Time // zero: for ages
+
+	unreadable bool
+	since      time.Time // zero: for ages
 }
 
 func newFake(t testing.TB) *fake {
@@ -145,6 +147,9 @@ func (f *fake) enter(port, what string) error {
 
 func (f *fake) Now() time.Time  { return f.now }
 func (f *fake) Staging() string { return f.staging }
+func (f *fake) System() (name, version string, err error) {
+	return "Debian GNU/Linux", "12", f.fail["system"]
+}
 
 func (f *fake) Catalog(context.Context) (*catalog.Catalog, error) {
 	if err := f.enter("catalog", ""); err != nil {
@@ -197,6 +202,9 @@ func (f *fake) Inventory(context.Context, *catalog.Catalog) (*catalog.Inventory,
 	for pid, p := range f.processes {
 		q := catalog.Process{PID: pid, Started: p.started, Exe: path, Unit: p.unit,
 			Images: []catalog.Loaded{{Path: path, BuildID: idOf[p.version], Next: idOf[f.version], Deleted: p.version != f.version}}}
+		if p.unreadable {
+			q.Images, q.Unknown = nil, "permission denied"
+		}
 		if p.patched {
 			_, id := bundle(f.t)
 			q.Patches = []catalog.Digest{id}

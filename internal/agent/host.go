@@ -76,6 +76,21 @@ func (h *Host) Now() time.Time { return time.Now() }
 // Staging is where hotpatches wait.
 func (h *Host) Staging() string { return h.places.staging() }
 
+// System reads os-release(5).
+func (h *Host) System() (name, version string, err error) {
+	b, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return "", "", fmt.Errorf("read which system this is: %w", err)
+	}
+	f := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			f[k] = strings.Trim(v, `"'`)
+		}
+	}
+	return f["NAME"], f["VERSION_ID"], nil
+}
+
 // open opens the repository that the policy names, anew when it changed.
 func (h *Host) open() (*repo.Client, *Policy, error) {
 	p, err := ReadPolicy(h.places.Policy())

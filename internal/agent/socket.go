@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,7 @@ import (
 // stands; only root, or the user the agent runs as, may change what is wanted.
 // Who asks is told by the kernel (SO_PEERCRED), not by the request.
 //
-//	GET  /v1/status /v1/assessment /v1/forecast /v1/why-restart /v1/vex /metrics
+//	GET  /v1/status /v1/assessment /v1/forecast /v1/why-restart /v1/vex /v1/oval /metrics
 //	GET  /v1/history?after=N&most=N   /v1/runs?most=N
 //	POST /v1/assess  {}
 //	POST /v1/enrolment  {"intent": "pending"}
@@ -132,6 +133,15 @@ func (a *Agent) Handler() http.Handler {
 		return map[string]string{"why": why}, err
 	})
 	get("/v1/vex", func(*http.Request) (any, error) { return a.VEX() })
+	m.HandleFunc("GET /v1/oval", func(w http.ResponseWriter, _ *http.Request) {
+		o, err := a.OVAL()
+		if err != nil {
+			reply(w, nil, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		_ = writeXML(w, o) // to a client that went away
+	})
 	get("/v1/history", func(r *http.Request) (any, error) { return a.history(r) })
 	get("/v1/runs", func(r *http.Request) (any, error) {
 		most, err := number(r, "most", 50, 1000)
@@ -229,6 +239,19 @@ func reply(w http.ResponseWriter, v any, err error) {
 		v = Failure{err.Error()}
 	}
 	_ = json.NewEncoder(w).Encode(v) // to a client that went away
+}
+
+func writeXML(w io.Writer, v any) error {
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	e := xml.NewEncoder(w)
+	e.Indent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
 }
 
 func (a *Agent) history(r *http.Request) (any, error) {

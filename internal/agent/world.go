@@ -20,6 +20,8 @@ type World interface {
 	Now() time.Time
 	// Staging is the directory for hotpatches that wait; the agent's own.
 	Staging() string
+	// System is the distribution and its version (os-release(5)).
+	System() (name, version string, err error)
 	// Inventory measures the host. It reads only. The catalogue names the files
 	// that are no longer on disk.
 	Inventory(ctx context.Context, c *catalog.Catalog) (*catalog.Inventory, error)

@@ -24,7 +24,7 @@ func (a *app) hostTrackCmds() []*cobra.Command {
 		a.hostStatusCmd(), a.hostAssessCmd(), a.hostPlanCmd(), a.hostForecastCmd(), a.hostWhyRestartCmd(),
 		a.hostHistoryCmd(), a.hostEnrollCmd(), a.hostIntentCmd("suspend", "Apply nothing until it is resumed", catalog.Suspended),
 		a.hostIntentCmd("resume", "Go on after a suspension", catalog.Enrolled), a.hostIntentCmd("unenroll", "Go back to ordinary updating", catalog.Cancelled),
-		a.hostRebaseCmd(), a.hostAllowCmd(), a.hostVEXCmd(),
+		a.hostRebaseCmd(), a.hostAllowCmd(), a.hostVEXCmd(), a.hostOVALCmd(),
 	}
 }
 
@@ -466,6 +466,17 @@ whether this host is affected, by what runs in memory and not by a version.`,
 				return err
 			}
 			return writeJSON(a.out, v)
+		})
+}
+
+func (a *app) hostOVALCmd() *cobra.Command {
+	return a.hostVerb("oval", "Write which versions are effective here, for scanners that go by versions",
+		`oval writes OVAL system characteristics (5.11.1) with every package of this host.
+Its version is the effective one: the lowest that any process runs, where a
+hotpatch counts as the fixed version; the version on disk where nothing runs it.`,
+		"  hotpatch host oval > host.oval.xml", needs(),
+		func(ctx context.Context, c *agent.Client, _ []string, _ bool) error {
+			return c.Raw(ctx, "/v1/oval", a.out)
 		})
 }
 

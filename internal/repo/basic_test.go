@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -31,6 +32,29 @@ func TestClientReadsWhatWasPublished(t *testing.T) {
 		}
 		_, err = c.Read(context.Background(), "stable/bundles/b.hotpatch")
 		wantError(t, err, repo.ErrNotTarget)
+	}
+}
+
+// Who publishes by renaming a whole directory into place is followed.
+func TestClientFollowsADirectoryThatIsReplaced(t *testing.T) {
+	f := newFixture(t)
+	f.put("stable/bundles/a.hotpatch", "one")
+	served := f.copyPublic()
+	c := f.client(served)
+	refresh(t, c)
+	f.put("stable/bundles/b.hotpatch", "two")
+	if err := os.Rename(served, served+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Refresh(context.Background()); err == nil {
+		t.Error("refreshed from a directory that is not there")
+	}
+	if err := os.Rename(f.copyPublic(), served); err != nil {
+		t.Fatal(err)
+	}
+	refresh(t, c)
+	if got := read(c, "stable/bundles/b.hotpatch"); got != "two" {
+		t.Error(got)
 	}
 }
 

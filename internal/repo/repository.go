@@ -347,7 +347,6 @@ func (r *Repo) reload() error {
 	if err != nil {
 		return err
 	}
-	defer src.root.Close()
 	t, err := readTrust(context.Background(), src, first, time.Time{})
 	if err != nil {
 		return err

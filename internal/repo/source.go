@@ -46,27 +46,41 @@ func newSource(where string, stall time.Duration) (source, error) {
 }
 
 // dirSource is a directory. Nothing outside of it is read, whatever links say.
-type dirSource struct {
-	dir  string
-	root *os.Root
-}
+// It is looked up by its name each time: publishing may put another in its place.
+type dirSource struct{ dir string }
 
 func newDirSource(dir string) (*dirSource, error) {
 	if st, err := os.Stat(filepath.Join(dir, publicDir, metadataDir)); err == nil && st.IsDir() {
 		dir = filepath.Join(dir, publicDir)
 	}
-	root, err := os.OpenRoot(dir)
+	s := &dirSource{dir}
+	root, err := s.root()
 	if err != nil {
-		return nil, fmt.Errorf("open repository: %w", err)
+		return nil, err
 	}
-	return &dirSource{dir, root}, nil
+	return s, root.Close()
 }
 
 func (s *dirSource) String() string { return s.dir }
 
+// root opens the directory. That it is not there is no ErrNotFound: then nothing
+// is known of its files.
+func (s *dirSource) root() (*os.Root, error) {
+	root, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	return root, nil
+}
+
 func (s *dirSource) open(_ context.Context, name string) (io.ReadCloser, int64, error) {
+	root, err := s.root()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer root.Close()
 	// A pipe would hang before its first byte: look before opening.
-	st, err := s.root.Stat(name)
+	st, err := root.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, 0, fmt.Errorf("open %s: %w", filepath.Join(s.dir, name), ErrNotFound)
@@ -75,7 +89,7 @@ func (s *dirSource) open(_ context.Context, name string) (io.ReadCloser, int64, 
 	case !st.Mode().IsRegular():
 		return nil, 0, fmt.Errorf("open %s: not a regular file", filepath.Join(s.dir, name))
 	}
-	f, err := s.root.Open(name)
+	f, err := root.Open(name)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -56,7 +56,7 @@ cp -r "$work/repo/public" "$work/p0"
 put_png_user
 put_package
 mkdir -p "$root/etc/systemd/system/hotpatch-agent.service.d" "$root/etc/systemd/system/hang.service.d"
-printf '[Service]\nRestartSec=100ms\nStartLimitIntervalSec=0\n' >"$root/etc/systemd/system/hotpatch-agent.service.d/test.conf"
+printf '[Service]\nRestartSec=100ms\n' >"$root/etc/systemd/system/hotpatch-agent.service.d/test.conf"
 # A server that accepts and never answers: systemd listens, and nobody accepts.
 printf '[Socket]\nListenStream=127.0.0.1:8099\n' >"$root/etc/systemd/system/hang.socket"
 printf '[Service]\nExecStart=/bin/sleep infinity\n' >"$root/etc/systemd/system/hang.service"
