@@ -50,6 +50,9 @@ func (s *Scanner) host() (rootID, error) {
 // still the host's.
 func (p *pass) rootOf(pid int, dir string) (rootOf, error) {
 	dev, ino, err := inodeOf(dir + "/root/")
+	if errors.Is(err, os.ErrNotExist) {
+		return rootOf{}, errChanged // it has given up its root already: it ends
+	}
 	if err != nil {
 		return rootOf{}, err
 	}
