@@ -385,6 +385,12 @@ func TestRestartedHostEndsItsRun(t *testing.T) {
 	if h.did[len(h.did)-1] != "reboot" {
 		t.Fatalf("did %q", h.did)
 	}
+	h.now = h.now.Add(time.Minute)
+	h.step()
+	h.wantDid() // it goes down
+	if run := h.lastRun(); !run.Ended.IsZero() || run.Restart != catalog.RestartStarted {
+		t.Errorf("run %+v", run)
+	}
 	h.now = h.now.Add(5 * time.Minute)
 	h.booted = h.now
 	for _, p := range h.processes {
@@ -395,11 +401,30 @@ func TestRestartedHostEndsItsRun(t *testing.T) {
 	if as.Track.State != catalog.Current || as.Track.Baseline != "2026-04-baseline" {
 		t.Errorf("track %+v", as.Track)
 	}
+	if run := h.lastRun(); run.Ended.IsZero() || run.State != catalog.RunSucceeded || run.Restart != catalog.RestartCompleted {
+		t.Errorf("run %+v", run)
+	}
+}
+
+func TestHostThatDoesNotGoDownIsToldOf(t *testing.T) {
+	h := newHost(t, "reboot = true\n"+inWindow)
+	h.enrol()
+	h.step()
+	h.catalog.Releases = append(h.catalog.Releases, release("2026-04-baseline", catalog.Baseline, "", "2026-04-14", artifact("2.0", "", "")))
+	for _, p := range h.processes {
+		p.unit = "host"
+	}
+	h.now = time.Date(2026, 4, 14, 13, 30, 0, 0, time.UTC)
+	h.catalog.Issued, h.catalog.Expires = h.now, h.now.AddDate(0, 0, 7)
+	h.step()
+	h.now = h.now.Add(20 * time.Minute)
+	h.step()
 	for _, r := range mustRuns(t, h) {
-		if r.Ended.IsZero() {
-			t.Errorf("run %s has no end", r.ID)
+		if r.Restart == catalog.RestartFailed && strings.Contains(r.Reason, "did not") {
+			return
 		}
 	}
+	t.Errorf("runs %+v", mustRuns(t, h))
 }
 
 func mustRuns(t *testing.T, h *host) []catalog.Run {

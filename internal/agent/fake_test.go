@@ -94,6 +94,7 @@ type process struct {
 	busy    bool
 
 	unreadable bool
+	dies       bool      // when it is patched
 	since      time.Time // zero: for ages
 }
 
@@ -238,6 +239,9 @@ func (f *fake) Apply(_ context.Context, pid int, _ *patch.Bundle) txn.Result {
 		r.Outcome, r.Reason = txn.Failed, err.Error()
 	case p == nil:
 		r.Outcome, r.Attempts = txn.Died, 0
+	case p.dies:
+		r.Outcome = txn.Died
+		delete(f.processes, pid)
 	case p.busy:
 		r.Outcome, r.Reason = txn.Busy, "judge is on a stack"
 	case p.patched:
