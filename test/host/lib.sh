@@ -11,6 +11,7 @@
 #   HOTPATCH_DEB    its Debian package                    (the newest in dist/)
 #   HOTPATCH_CACHE  where the root file system and packages stay
 #   HOTPATCH_KEEP   keep the working directory
+#   HOTPATCH_PATIENCE  wait this many times as long, on a busy machine
 
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -136,9 +137,10 @@ print("" if v is None else v)' "$1"
 
 status() { in_host hotpatch host status --json | field "$1"; }
 
-# wait_for SECONDS TEXT COMMAND... waits until the command succeeds.
+# wait_for SECONDS TEXT COMMAND... waits until the command succeeds; on a busy
+# machine HOTPATCH_PATIENCE times as long.
 wait_for() {
-	end=$(($(date +%s) + $1)) what=$2
+	end=$(($(date +%s) + $1 * ${HOTPATCH_PATIENCE:-1})) what=$2
 	shift 2
 	until "$@"; do
 		[ "$(date +%s)" -lt "$end" ] || fail "waited in vain for $what"
