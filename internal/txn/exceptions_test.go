@@ -24,24 +24,30 @@ func compileThrowing(t testing.TB, library bool) throwing {
 	if _, err := exec.LookPath("g++"); err != nil {
 		skip(t, "g++ is missing")
 	}
-	dir := t.TempDir()
-	src := func(name string) string { return filepath.Join("testdata", "victims", name) }
-	build := func(out string, args ...string) string {
+	dir := victims.dir(t)
+	victims.Lock()
+	defer victims.Unlock()
+	build := func(out, src string, args ...string) string {
 		t.Helper()
 		path := filepath.Join(dir, out)
-		args = append([]string{"-std=c++17", "-O2", "-Wall", "-pthread", "-o", path}, args...)
+		if _, err := os.Stat(path); err == nil {
+			return path // compiled once in a run of the tests
+		}
+		args = append([]string{"-std=c++17", "-O2", "-Wall", "-pthread", "-o", path, src}, args...)
 		if b, err := exec.Command("g++", args...).CombinedOutput(); err != nil {
 			t.Fatalf("compile %s: %v\n%s", out, err, b)
 		}
 		return path
 	}
+	src := filepath.Join("testdata", "victims", "throws.cc")
+	main := build("throws_main.o", filepath.Join("testdata", "victims", "throws_main.cc"), "-c")
 	if !library {
-		base := build("throws", src("throws.cc"), src("throws_main.cc"))
-		return throwing{base, base, build("throws.fixed", src("throws.cc"), src("throws_main.cc"), "-DFIXED")}
+		base := build("throws", src, main)
+		return throwing{base, base, build("throws.fixed", src, main, "-DFIXED")}
 	}
-	lib := build("libthrows.so", src("throws.cc"), "-fPIC", "-shared")
-	fixed := build("libthrows.fixed.so", src("throws.cc"), "-fPIC", "-shared", "-DFIXED")
-	return throwing{build("throws", src("throws_main.cc"), lib, "-Wl,-rpath,"+dir), lib, fixed}
+	lib := build("libthrows.so", src, "-fPIC", "-shared")
+	fixed := build("libthrows.fixed.so", src, "-fPIC", "-shared", "-DFIXED")
+	return throwing{build("throws_with_library", main, lib, "-Wl,-rpath,"+dir), lib, fixed}
 }
 
 // What the program answers before and after, and to what.
@@ -124,7 +130,11 @@ func passCarriedCode(t *testing.T, x throwing, b *patch.Bundle) {
 func comesAndGoes(t *testing.T, x throwing, b *patch.Bundle) {
 	v := start(t, x.program)
 	v.want("storm", "begun")
-	for range 100 {
+	rounds := 30
+	if long() {
+		rounds = 300
+	}
+	for range rounds {
 		apply(t, v, b, txn.Applied)
 		revert(t, v, b, txn.Reverted)
 	}
@@ -236,22 +246,24 @@ func killedTool(t *testing.T, x throwing, b *patch.Bundle) {
 	}
 	v := start(t, x.program)
 	v.want("storm", "begun")
-	for i, p := range points(t, "apply", v, file) {
-		if p == "seized" {
+	applying := points(t, "apply", v, file)
+	for _, i := range telling(applying) {
+		if applying[i] == "seized" {
 			break // from here on it is as in a process that has the mappings
 		}
-		after(start(t, x.program), "apply", i, p)
+		w := start(t, x.program)
+		after(w, "apply", i, applying[i])
+		w.kill()
 	}
 	reverting := points(t, "revert", v, file)
-	for i, p := range points(t, "apply", v, file) {
-		if i == 0 {
-			revert(t, v, b, txn.Reverted)
-		}
-		after(v, "apply", i, p)
+	again := points(t, "apply", v, file)
+	revert(t, v, b, txn.Reverted)
+	for _, i := range telling(again) {
+		after(v, "apply", i, again[i])
 	}
-	for i, p := range reverting {
+	for _, i := range telling(reverting) {
 		apply(t, v, b, txn.Applied)
-		after(v, "revert", i, p)
+		after(v, "revert", i, reverting[i])
 	}
 	v.want("calm", "thrown")
 	v.running()
@@ -278,7 +290,7 @@ func failedApply(t *testing.T, x throwing, b *patch.Bundle) {
 	v := start(t, x.program)
 	v.want("storm", "begun")
 	sites := len(b.Manifest.Images[0].Sites)
-	for fail := 1; fail <= sites+1; fail += 3 { // the first is the unwinder's
+	for fail := 1; fail <= sites+1; fail += 4 { // the first is the unwinder's
 		n := 0
 		o := txn.WithFail(txn.Options{Wait: 2 * time.Second}, func(point string) error {
 			if point == "entry-written" {

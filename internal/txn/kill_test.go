@@ -77,6 +77,21 @@ func points(t *testing.T, verb string, v *victim, file string) []string {
 	return strings.Fields(string(out))
 }
 
+// long says that the tests may take their time.
+func long() bool { return os.Getenv("HOTPATCH_TEST_KILLS") != "" }
+
+// telling picks the points to be killed at: of several equal ones in a row the
+// first and the last; in a long run all of them.
+func telling(points []string) (at []int) {
+	for i, p := range points {
+		within := i > 0 && points[i-1] == p && i+1 < len(points) && points[i+1] == p
+		if long() || !within {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
 func writeBundle(t *testing.T, b *patch.Bundle) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.hotpatch")
