@@ -3,6 +3,8 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,7 +45,13 @@ func (p Places) Root() string { return filepath.Join(p.Config, "root.json") }
 func (p Places) Journal() string { return filepath.Join(p.State, "journal.db") }
 
 func (p Places) staging() string { return filepath.Join(p.State, "staged") }
-func (p Places) cache() string   { return filepath.Join(p.State, "repository") }
+
+// cache is where the newest state of a repository is remembered. What was seen
+// of a repository with another root says nothing about this one.
+func (p Places) cache(root []byte) string {
+	sum := sha256.Sum256(root)
+	return filepath.Join(p.State, "repository", hex.EncodeToString(sum[:8]))
+}
 
 // Host is the real world: this machine, its apt, its service manager, and the
 // repository of its policy.
@@ -57,6 +65,7 @@ type Host struct {
 	mu      sync.Mutex
 	policy  *Policy // the repository is opened by it
 	client  *repo.Client
+	root    []byte // that it trusts
 	scanner *scan.Scanner
 	managed []string // what the scanner was made for
 	known   map[string]scan.Origin
@@ -103,19 +112,19 @@ func (h *Host) open() (*repo.Client, *Policy, error) {
 		return h.client, h.policy, nil // the agent has said that the policy is bad
 	}
 	h.wait = time.Duration(p.Wait)
-	if h.client != nil && h.policy.Repository == p.Repository {
-		h.policy = p
-		return h.client, p, nil
-	}
 	root, err := os.ReadFile(h.places.Root())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the repository's root of trust: %w", err)
 	}
-	c, err := repo.Open(p.Repository, root, h.places.cache(), h.Now)
+	if h.client != nil && h.policy.Repository == p.Repository && bytes.Equal(h.root, root) {
+		h.policy = p
+		return h.client, p, nil
+	}
+	c, err := repo.Open(p.Repository, root, h.places.cache(root), h.Now)
 	if err != nil {
 		return nil, nil, err
 	}
-	h.client, h.policy = c, p
+	h.client, h.policy, h.root = c, p, root
 	return c, p, nil
 }
 

@@ -114,7 +114,7 @@ bad() { # bad WHAT WORDS: what is in $work/bad is served
 	rm -rf "$work/bad"
 }
 copy() { cp -r "$work/repo/public" "$work/bad"; }
-for role in timestamp snapshot targets stable; do
+for role in timestamp snapshot stable; do # of the targets role there is nothing new to read
 	copy
 	for f in "$work"/bad/metadata/*"$role".json; do truncate -s -20 "$f"; done
 	bad "truncated $role" "refuse $role"
