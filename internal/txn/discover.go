@@ -10,13 +10,18 @@ import (
 	"hotpatch/internal/proc"
 )
 
+// mayHoldJournal: a journal is at the start of an anonymous read-execute mapping.
+func mayHoldJournal(m proc.Map) bool {
+	return m.Exec && !m.Write && m.Read && !m.Shared && m.Inode == 0 && m.Path == ""
+}
+
 // findJournals reads the journals of all transactions that left a mapping in
 // the process, oldest first. They are found by their magic at the start of
 // anonymous read-execute mappings, of which an ordinary process has none.
 func findJournals(maps []proc.Map, mem io.ReaderAt) ([]*journal, error) {
 	var js []*journal
 	for _, m := range maps {
-		if !m.Exec || m.Write || !m.Read || m.Shared || m.Inode != 0 || m.Path != "" {
+		if !mayHoldJournal(m) {
 			continue
 		}
 		var first [headerSize]byte

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"hotpatch/internal/patch"
@@ -166,31 +169,49 @@ func Targets(b *patch.Bundle) (pids []int, denied map[int]error, err error) {
 	return proc.Mapping(ids)
 }
 
-// Patched finds all processes that carry a hotpatch (id "" for any).
+// Patched finds all processes that carry a hotpatch (id "" for any). pids is in
+// order. A process that cannot be examined is in denied with the reason; one
+// that ended meanwhile is left out.
 func Patched(id patch.ID) (pids []int, denied map[int]error, err error) {
 	all, err := proc.PIDs()
 	if err != nil {
 		return nil, nil, err
 	}
 	denied = map[int]error{}
-	for _, pid := range all {
-		ss, err := Status(pid)
-		switch {
-		case errors.Is(err, proc.ErrGone):
-			continue
-		case errors.Is(err, fs.ErrPermission):
-			denied[pid] = err
-			continue
-		case err != nil:
-			denied[pid] = err
-			continue
-		}
-		for _, s := range ss {
-			if id == "" || s.ID == id {
-				pids = append(pids, pid)
-				break
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range min(runtime.GOMAXPROCS(0), len(all)) {
+		wg.Go(func() {
+			for pid := range next {
+				yes, err := carries(pid, id)
+				mu.Lock()
+				switch {
+				case errors.Is(err, proc.ErrGone):
+				case err != nil:
+					denied[pid] = err
+				case yes:
+					pids = append(pids, pid)
+				}
+				mu.Unlock()
 			}
-		}
+		})
 	}
+	for _, pid := range all {
+		next <- pid
+	}
+	close(next)
+	wg.Wait()
+	slices.Sort(pids)
 	return pids, denied, nil
+}
+
+// carries says whether the process carries the hotpatch, or may in part.
+func carries(pid int, id patch.ID) (bool, error) {
+	// Most processes have nothing that could be a journal.
+	if maps, err := proc.Maps(pid); err == nil && !slices.ContainsFunc(maps, mayHoldJournal) {
+		return false, nil
+	}
+	ss, err := Status(pid)
+	return slices.ContainsFunc(ss, func(s State) bool { return id == "" || s.ID == id }), err
 }
