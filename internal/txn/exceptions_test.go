@@ -236,7 +236,7 @@ func killedTool(t *testing.T, x throwing, b *patch.Bundle) {
 	after := func(v *victim, verb string, n int, point string) {
 		t.Helper()
 		killed(t, toolCmd(t, verb, v, file, n))
-		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 2 * time.Second})
+		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
 		if r.Outcome != txn.Applied && r.Outcome != txn.Already {
 			t.Fatalf("%s killed at %d (%s): apply afterwards: %s (%s)", verb, n, point, r.Outcome, r.Reason)
 		}
@@ -292,7 +292,7 @@ func failedApply(t *testing.T, x throwing, b *patch.Bundle) {
 	sites := len(b.Manifest.Images[0].Sites)
 	for fail := 1; fail <= sites+1; fail += 4 { // the first is the unwinder's
 		n := 0
-		o := txn.WithFail(txn.Options{Wait: 2 * time.Second}, func(point string) error {
+		o := txn.WithFail(txn.Options{Wait: patience}, func(point string) error {
 			if point == "entry-written" {
 				if n++; n == fail {
 					return errors.New("injected")

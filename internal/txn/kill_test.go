@@ -41,7 +41,7 @@ func tool(args []string) int {
 		return 1
 	}
 	n := 0
-	o := txn.WithStep(txn.Options{Wait: 2 * time.Second}, func(point string) {
+	o := txn.WithStep(txn.Options{Wait: patience}, func(point string) {
 		fmt.Println(point)
 		if n == at {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -108,7 +108,7 @@ func settled(t *testing.T, v *victim, b *patch.Bundle, when string) {
 	if got := v.ask("q"); got != "2" && got != "1001" {
 		t.Fatalf("%s: victim answers %q", when, got)
 	}
-	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 2 * time.Second})
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
 	if r.Outcome != txn.Applied && r.Outcome != txn.Already {
 		t.Fatalf("%s: apply afterwards: %s (%s)", when, r.Outcome, r.Reason)
 	}

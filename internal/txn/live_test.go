@@ -15,9 +15,14 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
+// patience is how long a transaction that must succeed may try: on a host with
+// much more work than processors it meets threads where they cannot be judged
+// again and again.
+const patience = 10 * time.Second
+
 func apply(t testing.TB, v *victim, b *patch.Bundle, want txn.Outcome) txn.Result {
 	t.Helper()
-	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 2 * time.Second})
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
 	if r.Outcome != want {
 		t.Fatalf("apply: %s (%s), not %s", r.Outcome, r.Reason, want)
 	}
@@ -26,7 +31,7 @@ func apply(t testing.TB, v *victim, b *patch.Bundle, want txn.Outcome) txn.Resul
 
 func revert(t testing.TB, v *victim, b *patch.Bundle, want txn.Outcome) txn.Result {
 	t.Helper()
-	r := txn.Revert(context.Background(), v.pid, id(t, b), txn.Options{Wait: 2 * time.Second})
+	r := txn.Revert(context.Background(), v.pid, id(t, b), txn.Options{Wait: patience})
 	if r.Outcome != want {
 		t.Fatalf("revert: %s (%s), not %s", r.Outcome, r.Reason, want)
 	}

@@ -172,7 +172,7 @@ func TestLibraryUnloadedBetweenAttempts(t *testing.T) {
 	v := start(t, base, lib)
 	v.want("l", "loaded")
 	done := false
-	o := txn.WithStep(txn.Options{Wait: 2 * time.Second}, func(point string) {
+	o := txn.WithStep(txn.Options{Wait: patience}, func(point string) {
 		if point == "journal-written" && !done {
 			done = true
 			v.want("u", "unloaded")

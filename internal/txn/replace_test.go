@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"hotpatch/internal/patch"
 	"hotpatch/internal/txn"
@@ -99,7 +98,7 @@ func TestKilledReplacementIsWhollyOneOrTheOther(t *testing.T) {
 		} else if got := v.ask("q"); got != fixed1 && got != fixed2 {
 			t.Fatalf("killed at %d (%s): %q", i, p, got)
 		}
-		r := txn.Apply(context.Background(), v.pid, two, txn.Options{Wait: 2 * time.Second})
+		r := txn.Apply(context.Background(), v.pid, two, txn.Options{Wait: patience})
 		if r.Outcome != txn.Applied && r.Outcome != txn.Already {
 			t.Fatalf("killed at %d (%s): apply afterwards: %+v", i, p, r)
 		}
