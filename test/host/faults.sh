@@ -102,6 +102,10 @@ step "recalled while staged: purged, never applied"
 
 # --- Metadata that cannot be believed. The update lies behind each.
 add_update host-update
+cp -r "$work/repo" "$work/short" # whose word runs out soon
+sed -i 's/"timestamp": "[^"]*"/"timestamp": "1m"/' "$work/short/repo.json"
+(HOTPATCH_REPO=$work/short repository "$HOTPATCH" repo refresh)
+runs_out=$(($(date +%s) + 61))
 last=
 bad() { # bad WHAT WORDS: what is in $work/bad is served
 	publish "$work/bad"
@@ -129,17 +133,10 @@ json.dump(doc, open(sys.argv[1], "w"))
 P
 bad "a wrong signature" "refuse timestamp.*(sign|verif)"
 (HOTPATCH_REPO=$work/other HOTPATCH_KEYS=$work/otherkeys repository "$HOTPATCH" repo init --name test --channels stable --work-factor 10)
+last= # the words are the same
 cp -r "$work/other/public" "$work/bad"
 bad "another's repository" "refuse (root|timestamp)"
-cp -r "$work/repo" "$work/short"
-sed -i 's/"timestamp": "[^"]*"/"timestamp": "1s"/' "$work/short/repo.json"
-(HOTPATCH_REPO=$work/short repository "$HOTPATCH" repo refresh)
-cp -r "$work/short/public" "$work/bad"
-sleep 1
-bad "an expired repository" "expire"
-repository "$HOTPATCH" repo refresh # to be newer than that
-repository "$HOTPATCH" repo refresh
-step "metadata that is truncated, damaged, another's, expired: nothing taken, the old state holds"
+step "metadata that is truncated, damaged, another's: nothing taken, the old state holds"
 
 # --- A repository that hangs; orders are taken meanwhile.
 repository=http://127.0.0.1:8099/ policy "" ""
@@ -157,6 +154,16 @@ in_host systemctl restart hotpatch-agent.service
 shows "at-onec"
 is .track.state current || fail "the host is $(status .track.state)"
 step "an unreadable policy: told, the last one holds"
+
+# --- A repository whose word has run out.
+left=$((runs_out - $(date +%s)))
+[ $left -le 0 ] || sleep $left
+policy "" ""
+cp -r "$work/short/public" "$work/bad"
+bad "an expired repository" "expire"
+repository "$HOTPATCH" repo refresh # to be newer than that
+repository "$HOTPATCH" repo refresh
+step "an expired repository: nothing is taken from it"
 
 # --- Suspended in the middle, and a full disk.
 policy "" '[hooks]

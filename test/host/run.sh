@@ -59,6 +59,18 @@ bad = [s for s in doc["statements"] if s["status"] not in ("fixed", "not_affecte
 for s in bad: print(s, file=sys.stderr)
 sys.exit(bool(bad) or n["fixed"] == 0)
 P
+in_host hotpatch host oval >"$work/oval.xml"
+# shellcheck disable=SC2046 # words of ours
+python3 - "$work/oval.xml" $(for p in $updated; do echo "$p=$(fixed_version "$p")"; done) <<'P' || fail "the OVAL document"
+import sys, xml.etree.ElementTree as ET
+ns = "{http://oval.mitre.org/XMLSchema/oval-system-characteristics-5#linux}"
+have = {i.find(ns + "name").text: i.find(ns + "evr").text for i in ET.parse(sys.argv[1]).iter(ns + "dpkginfo_item")}
+print("OVAL:", len(have), "packages", file=sys.stderr)
+want = {n: v if ":" in v else "0:" + v for n, v in (a.split("=", 1) for a in sys.argv[2:])}
+bad = {n: (have.get(n), v) for n, v in want.items() if have.get(n) != v}
+print(bad or "", end="", file=sys.stderr)
+sys.exit(bool(bad))
+P
 in_host hotpatch host why-restart
 in_host hotpatch host forecast
 in_host hotpatch host history
