@@ -36,7 +36,7 @@ soak: setup build ; MINUTES=$(MINUTES) test/e2e/soak.sh
 torture-identity: setup build ; test/e2e/torture.sh
 
 # The tool killed 1,000 times at random while it works on a process.
-torture: setup ; HOTPATCH_TEST_KILLS=1000 go test ./internal/txn -run 'Killed' -count 1 -v -timeout 30m
+torture: setup ; HOTPATCH_TEST_KILLS=1000 go test ./internal/txn -run 'Killed|Exceptions' -count 1 -v -timeout 30m
 
 # The Debian package: dist/hotpatch_VERSION_amd64.deb.
 deb: build ; @packaging/build
