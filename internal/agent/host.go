@@ -396,7 +396,7 @@ func (h *Host) Process(pid int) (p Running, alive bool, err error) {
 	}
 	// The kernel counts 100 ticks a second for us, whatever its own are (USER_HZ).
 	age := time.Duration(up.Nano()) - time.Duration(info.Start)*(time.Second/100)
-	return Running{Started: info.Start, Since: h.Now().Add(-age), Unit: scan.Unit(string(cgroup))}, true, nil
+	return Running{Started: info.Start, Since: h.Now().Add(-age), Unit: scan.Unit(string(cgroup)), Name: info.Comm}, true, nil
 }
 
 // Hook runs a command of the administrator's.

@@ -114,10 +114,7 @@ func (a *Agent) keepOne(ctx context.Context, bundles []*patch.Bundle, pid int) {
 			r := a.world.Apply(ctx, pid, b)
 			if r.Outcome == txn.Applied {
 				applied = true
-				if watched.Name = r.Comm; put {
-					err = a.journal.PutPatched(watched)
-				}
-				a.log.Info("patched a new process", "pid", pid, "comm", r.Comm, "err", err)
+				a.log.Info("patched a new process", "pid", pid, "comm", r.Comm)
 			}
 			if r.Outcome != txn.Failed || a.world.Now().Sub(begun) > youth {
 				if r.Outcome == txn.Failed || r.Outcome == txn.Denied || r.Outcome == txn.Busy {

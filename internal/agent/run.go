@@ -319,14 +319,9 @@ func (a *Agent) patch(ctx context.Context, j *job, art *catalog.Artifact, b *pat
 		return nil
 	}
 	r := a.world.Apply(ctx, pid, b)
-	watched.Name = r.Comm
 	name := fmt.Sprintf("pid %d (%s)", pid, r.Comm)
-	if put {
-		if r.Outcome == txn.Applied {
-			err = a.journal.PutPatched(watched)
-		} else {
-			err = a.journal.DropProcess(watched)
-		}
+	if put && r.Outcome != txn.Applied {
+		err = a.journal.DropProcess(watched)
 	}
 	switch r.Outcome {
 	case txn.Applied, txn.Already:
@@ -354,7 +349,7 @@ func (a *Agent) watch(ctx context.Context, pid int, release catalog.ReleaseID, b
 		return p, false, err // it ended by itself
 	}
 	now, soak := a.world.Now(), time.Duration(a.current().Soak)
-	p = Patched{PID: pid, Started: run.Started, Release: release, Bundle: bundle, Unit: run.Unit, Until: now.Add(soak)}
+	p = Patched{PID: pid, Started: run.Started, Name: run.Name, Release: release, Bundle: bundle, Unit: run.Unit, Until: now.Add(soak)}
 	if p.Unit == "" && now.Sub(run.Since) < soak {
 		return p, false, nil
 	}

@@ -75,6 +75,7 @@ type Running struct {
 	Started uint64    // in clock ticks since boot: with the pid, its identity
 	Since   time.Time // the same by the clock
 	Unit    string    // of the service manager; "": none
+	Name    string    // as the kernel has it
 }
 
 // Health is what a service manager says of a unit.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,7 +132,11 @@ func (a *app) printHostStatus(s *agent.Status) {
 		rows = append(rows, []string{"", plain(exposureText(x))})
 	}
 	for _, d := range s.Due {
-		rows = append(rows, []string{"due", plain(dueText(&d))})
+		text := dueText(&d)
+		if slices.ContainsFunc(s.Bars, func(b agent.Bar) bool { return b.Release == d.Release }) && d.Action == catalog.DoApply {
+			text += "; not done: it is barred"
+		}
+		rows = append(rows, []string{"due", plain(text)})
 	}
 	for _, b := range s.Bars {
 		rows = append(rows, []string{"barred", plain(fmt.Sprintf("%s since %s: %s", b.Release, shortTime(b.At), b.Why))})

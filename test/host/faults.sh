@@ -198,7 +198,7 @@ moment() { # moment WHAT TEST...
 policy "" '[hooks]
 pre = "sleep 0.3"'
 in_host systemctl restart hotpatch-agent.service
-some_staged() { [ -n "$(ls "$root/var/lib/hotpatch/staged")" ]; }
+some_staged() { [ -n "$(ls "$root/var/lib/hotpatch/staged" 2>/dev/null)" ]; }
 dpkg_works() { [ -e "$root/var/lib/hotpatch/deb/job.json" ]; }
 first_installed() { [ "$(version_in_root memcached)" != "$(cat "$work/version.memcached")" ] || [ "$(version_in_root libpng16-16)" != "$(cat "$work/version.libpng16-16")" ]; }
 on_disk() { ! dpkg_works && first_installed; }

@@ -131,7 +131,8 @@ field() {
 import json, sys
 v = json.load(sys.stdin)
 for k in sys.argv[1].strip(".").split("."):
-    v = v[int(k)] if k.isdigit() else v.get(k) if isinstance(v, dict) else None
+    if k.isdigit(): v = v[int(k)] if isinstance(v, list) and int(k) < len(v) else None
+    else: v = v.get(k) if isinstance(v, dict) else None
 print("" if v is None else v)' "$1"
 }
 
