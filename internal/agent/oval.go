@@ -201,17 +201,17 @@ func base(arts []*catalog.Artifact, v string) string {
 }
 
 // runs is the version that an image in a process is as good as; "": it is none
-// of the package's, or the same in every version.
+// of the package's.
 func runs(arts []*catalog.Artifact, p *catalog.Process, g catalog.Loaded) (version string, patched bool) {
 	old := ""
 	for _, a := range arts {
 		for _, c := range a.Images {
 			switch {
-			case c.Fixed == g.BuildID && c.Base != g.BuildID:
+			case c.Fixed == g.BuildID || c.Base == g.BuildID && c.Same: // nothing in it differs
 				if !patched && (version == "" || compare(a.Fixed, version) > 0) {
 					version = a.Fixed
 				}
-			case c.Base != g.BuildID || c.Same:
+			case c.Base != g.BuildID:
 			case a.Bundle != "" && slices.Contains(p.Patches, a.Bundle):
 				if !patched || compare(a.Fixed, version) > 0 {
 					version, patched = a.Fixed, true

@@ -108,6 +108,10 @@ func TestOVALVersionIsWhatRunsInMemory(t *testing.T) {
 		{"all patched", plain, "0:1.1", func(*host) {}},
 		{"disk fixed, one process busy", plain, "0:1.0", func(h *host) { h.processes[813].busy = true }},
 		{"memory only", "disk = \"memory-only\"\n" + plain, "0:1.1", func(*host) {}},
+		{"nothing differs in the file", plain, "0:1.1", func(h *host) {
+			art := &h.catalog.Releases[1].Artifacts[0]
+			art.Bundle, art.Images[0].Same = "", true
+		}},
 		{"nothing runs", plain, "0:1.1", func(h *host) { clear(h.processes) }},
 		{"a process that cannot be read", plain, "0:1.0", func(h *host) { h.processes[813].unreadable = true }},
 	} {
