@@ -214,6 +214,28 @@ func TestProcessThatDiesWithinItsSoakTakesTheReleaseBack(t *testing.T) {
 	h.wantDid("apply 813")
 }
 
+// A worker is replaced by its own parent: the unit is well all the time.
+func TestWorkerThatCrashesWithinItsSoakTakesTheReleaseBack(t *testing.T) {
+	h := newHost(t, plain)
+	h.crashes = map[int]time.Time{812: h.now.Add(-time.Hour)} // of another process, long ago
+	h.enrol()
+	h.step()
+	delete(h.processes, 812)
+	h.processes[900] = &process{started: 9000, version: "1.1", unit: "food.service"}
+	h.now = h.now.Add(time.Minute)
+	h.step()
+	h.wantDid()
+	delete(h.processes, 813)
+	h.processes[813] = &process{started: 9001, version: "1.0", patched: true, unit: "food.service"} // the number again
+	h.crashes[813] = h.now
+	h.now = h.now.Add(time.Minute)
+	h.step()
+	h.wantDid("revert 813")
+	if s, err := h.Status(); err != nil || len(s.Bars) != 1 || !strings.Contains(s.Bars[0].Why, "SIGSEGV") {
+		t.Errorf("bars %+v, %v", s.Bars, err)
+	}
+}
+
 func TestProcessRestartedByItsOwnerIsNoIncident(t *testing.T) {
 	h := newHost(t, plain)
 	h.enrol()

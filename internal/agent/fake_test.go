@@ -76,6 +76,7 @@ type fake struct {
 	processes map[int]*process
 	booted    time.Time
 	health    map[string]agent.Health
+	crashes   map[int]time.Time
 	gate      string // an unmet condition of eligibility
 
 	fail    map[string]error // by the name of the port
@@ -299,6 +300,13 @@ func (f *fake) Process(pid int) (agent.Running, bool, error) {
 		return agent.Running{}, false, f.fail["process"]
 	}
 	return agent.Running{Started: p.started, Since: p.since, Unit: p.unit}, true, f.fail["process"]
+}
+
+func (f *fake) Crash(pid int, since time.Time) string {
+	if at, ok := f.crashes[pid]; ok && !at.Before(since) {
+		return "SIGSEGV"
+	}
+	return ""
 }
 
 func (f *fake) Hook(_ context.Context, command string, env []string) error {

@@ -67,6 +67,11 @@ func (a *Agent) ailing(ctx context.Context, p Patched) (why string, gone bool, e
 		}
 		return "", false, nil
 	}
+	// A worker that crashes is started anew by its own parent, and its unit is
+	// none the wiser.
+	if by := a.world.Crash(p.PID, p.Until.Add(-time.Duration(a.current().Soak))); gone && by != "" {
+		return fmt.Sprintf("%s of %s was ended by %s within its soak", name, p.Unit, by), true, nil
+	}
 	h, err := a.world.Health(ctx, p.Unit)
 	if err != nil {
 		return "", gone, fmt.Errorf("ask for the health of %s: %w", p.Unit, err)

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,12 +70,13 @@ type Host struct {
 	scanner *scan.Scanner
 	managed []string // what the scanner was made for
 	known   map[string]scan.Origin
+	crashes map[int]crash
 }
 
 // NewHost prepares this machine. The policy says where the repository is; it is
 // read again with each refresh.
 func NewHost(places Places, log *slog.Logger) *Host {
-	return &Host{places: places, log: log, tables: &txn.Tables{}, system: deb.System{State: filepath.Join(places.State, "deb")}}
+	return &Host{places: places, log: log, tables: &txn.Tables{}, crashes: map[int]crash{}, system: deb.System{State: filepath.Join(places.State, "deb")}}
 }
 
 var _ World = (*Host)(nil)
@@ -372,6 +374,43 @@ func parseHealth(text string) (Health, error) {
 		h.Why = "result " + f["Result"]
 	}
 	return h, nil
+}
+
+// crash is how a process ended.
+type crash struct {
+	at time.Time
+	by string
+}
+
+// maxCrashes bounds what is remembered of a host on which everything crashes.
+const maxCrashes = 4096
+
+// Listen hears of crashes until ctx ends. Where that is not possible (in a
+// container) units alone say how their processes are, and it says so.
+func (h *Host) Listen(ctx context.Context) error {
+	err := watch.Crashes(ctx, func(pid int, by syscall.Signal) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if len(h.crashes) >= maxCrashes {
+			clear(h.crashes)
+		}
+		h.crashes[pid] = crash{h.Now(), unix.SignalName(by)}
+	}, func() { h.log.Warn("the kernel dropped events; a crash may be missed") })
+	if err != nil && ctx.Err() == nil {
+		h.log.Warn("crashes of worker processes are not seen", "err", err)
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// Crash says what ended a process.
+func (h *Host) Crash(pid int, since time.Time) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c, ok := h.crashes[pid]; ok && !c.at.Before(since) {
+		return c.by
+	}
+	return ""
 }
 
 // Process looks at a process.

@@ -66,6 +66,9 @@ type Services interface {
 	Health(ctx context.Context, unit string) (Health, error)
 	// Process looks at a process, and says whether it lives.
 	Process(pid int) (p Running, alive bool, err error)
+	// Crash says what ended a process that crashed since then; "": none is
+	// known of, which proves nothing where nobody could listen.
+	Crash(pid int, since time.Time) string
 	// Hook runs a command of the administrator's.
 	Hook(ctx context.Context, command string, env []string) error
 }

@@ -114,6 +114,7 @@ func (a *app) agentRun(ctx context.Context, f agentFlags, once bool) (err error)
 		return err
 	}
 	notify(log, daemon.SdNotifyReady)
+	start("listen for crashes", func() error { return host.Listen(ctx) })
 	start("work", func() error { return ag.Run(ctx) })
 	<-ctx.Done()
 	notify(log, daemon.SdNotifyStopping)

@@ -18,10 +18,11 @@ type execs struct{ file *os.File }
 
 // From linux/connector.h and linux/cn_proc.h.
 const (
-	connectorProc = 1 // CN_IDX_PROC and CN_VAL_PROC
-	listen        = 1 // PROC_CN_MCAST_LISTEN
-	eventNone     = 0 // PROC_EVENT_NONE: the answer to listen
-	eventExec     = 2 // PROC_EVENT_EXEC
+	connectorProc = 1          // CN_IDX_PROC and CN_VAL_PROC
+	listen        = 1          // PROC_CN_MCAST_LISTEN
+	eventNone     = 0          // PROC_EVENT_NONE: the answer to listen
+	eventExec     = 2          // PROC_EVENT_EXEC
+	eventExit     = 0x80000000 // PROC_EVENT_EXIT
 	headerSize    = 16 + 20
 	processSize   = headerSize + 24
 )
@@ -126,9 +127,9 @@ func ago(monotonic uint64) time.Time {
 // execEvent is a struct proc_event as far as we need it.
 type execEvent struct {
 	what      uint32
-	status    uint32 // of eventNone: an errno
+	status    uint32 // of eventNone: an errno; of eventExit: as wait(2) tells it
 	monotonic uint64 // nanoseconds
-	pid       int32  // of eventExec: the process
+	tid, pid  int32  // of eventExec and eventExit: thread and process
 }
 
 // parseExec decodes one message: nlmsghdr, cn_msg, proc_event.
@@ -145,8 +146,11 @@ func parseExec(b []byte) (execEvent, error) {
 	switch ev.what {
 	case eventNone:
 		ev.status = le.Uint32(p[16:])
-	case eventExec:
-		ev.pid = int32(le.Uint32(p[20:])) // process_tgid
+	case eventExec, eventExit:
+		ev.tid, ev.pid = int32(le.Uint32(p[16:])), int32(le.Uint32(p[20:])) // process_pid, process_tgid
+	}
+	if ev.what == eventExit && len(p) >= 28 {
+		ev.status = le.Uint32(p[24:])
 	}
 	return ev, nil
 }

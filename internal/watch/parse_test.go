@@ -44,6 +44,16 @@ func TestExecEventNamesTheProcess(t *testing.T) {
 	}
 }
 
+func TestExitEventTellsTheSignal(t *testing.T) {
+	m := message()
+	binary.LittleEndian.PutUint32(m[36:], eventExit)
+	binary.LittleEndian.PutUint32(m[60:], 0x8b) // SIGSEGV, with a core
+	ev, err := parseExec(m)
+	if err != nil || ev.what != eventExit || ev.tid != 813 || ev.pid != 812 || ev.status&0x7f != 11 {
+		t.Errorf("%+v, %v", ev, err)
+	}
+}
+
 func TestOpenEventsAreReadUntilTheBadOne(t *testing.T) {
 	b := append(opened(), opened()...)
 	evs, err := parseOpens(b)

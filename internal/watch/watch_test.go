@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -259,6 +260,51 @@ func TestProcessWithoutTheImageIsNotSeen(t *testing.T) {
 	defer s.mu.Unlock()
 	if len(s.all[pid]) > 0 || len(s.all[os.Getpid()]) > 0 {
 		t.Errorf("seen: %v", s.all)
+	}
+}
+
+func TestCrashesAreToldFromOtherEnds(t *testing.T) {
+	needs(t, os.Geteuid() == 0, "root")
+	ctx, cancel := context.WithCancel(context.Background())
+	seen := make(chan int, 64)
+	done := make(chan error, 1)
+	go func() {
+		done <- watch.Crashes(ctx, func(pid int, by syscall.Signal) {
+			if by == syscall.SIGSEGV {
+				seen <- pid
+			}
+		}, func() {})
+	}()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	end := func(by syscall.Signal) int {
+		c := exec.Command("sleep", "60")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Process.Signal(by)
+		_ = c.Wait() // a signal is an error to it
+		return c.Process.Pid
+	}
+	late := time.After(20 * time.Second)
+	for { // until it listens
+		ended, crashed := end(syscall.SIGTERM), end(syscall.SIGSEGV)
+		select {
+		case pid := <-seen:
+			if pid == ended {
+				t.Errorf("%d ended as it was asked to, and counts as a crash", pid)
+			}
+			if pid == crashed {
+				return
+			}
+		case <-time.After(100 * time.Millisecond):
+		case <-late:
+			t.Fatal("no crash was seen")
+		}
 	}
 }
 
