@@ -34,7 +34,7 @@ func (b *bench) applies(ctx context.Context, threads string) error {
 	} else {
 		b.realtime = true
 	}
-	fmt.Fprintf(b.out, "\n| threads | pause p50 / max | without patching p50 / max | as the tool says p50 / max | whole command p50 / max | revert: pause p50 / max |\n|---|---|---|---|---|---|\n")
+	fmt.Fprintf(b.out, "\n| threads | pause p50 / max | without patching p50 / max | as the tool says p50 / max | whole apply p50 / max | whole command p50 / max | revert: pause p50 / max |\n|---|---|---|---|---|---|---|\n")
 	for word := range strings.SplitSeq(threads, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(word))
 		if err != nil || n < 2 {
@@ -45,10 +45,10 @@ func (b *bench) applies(ctx context.Context, threads string) error {
 			return fmt.Errorf("%d threads: %w", n, err)
 		}
 		fmt.Fprintf(b.out, "| %d | %s ms | %s ms | %s ms | %s ms | %s ms |\n", n,
-			span(m.pause), span(m.idle), span(m.told), span(m.whole), span(m.revert))
+			span(m.pause), span(m.idle), span(m.told), span(m.apply), span(m.whole), span(m.revert))
 	}
 	fmt.Fprintf(b.out, "\n%d times each. Pause: the largest gap that a thread spinning on clock_gettime inside the process saw around one apply; "+
-		"without patching: the same thread in a window of the same length with nothing applied. Whole command: from process start to exit. "+
+		"without patching: the same thread in a window of the same length with nothing applied. Whole apply: from the tool's first look at the process to its last. Whole command: from its start to its exit. "+
 		"Tool and process ran %s.\n", b.repeat, priority)
 	return nil
 }
@@ -77,7 +77,7 @@ func (b *bench) makePatch(ctx context.Context) (old, bundle string, err error) {
 }
 
 // measurements are one value per repetition.
-type measurements struct{ pause, idle, told, whole, revert []time.Duration }
+type measurements struct{ pause, idle, told, apply, whole, revert []time.Duration }
 
 func (b *bench) measure(ctx context.Context, program, bundle string, threads int) (m measurements, err error) {
 	v, err := b.startVictim(program, threads)
@@ -105,7 +105,7 @@ func (b *bench) measure(ctx context.Context, program, bundle string, threads int
 		if after == before {
 			return m, fmt.Errorf("applied, but the answer is still %s", after)
 		}
-		m.pause, m.whole, m.told = append(m.pause, gap), append(m.whole, r.took), append(m.told, r.told)
+		m.pause, m.whole, m.told, m.apply = append(m.pause, gap), append(m.whole, r.took), append(m.told, r.told), append(m.apply, r.apply)
 
 		idle, err := v.gap(func() error { time.Sleep(r.took); return nil })
 		if err != nil {
@@ -129,7 +129,7 @@ func (b *bench) measure(ctx context.Context, program, bundle string, threads int
 }
 
 // timed is one apply or revert: as we saw it and as the tool reports it.
-type timed struct{ took, told time.Duration }
+type timed struct{ took, told, apply time.Duration }
 
 func (b *bench) gapDuring(ctx context.Context, v *victim, verb, bundle, pid string) (time.Duration, timed, error) {
 	var t timed
@@ -140,6 +140,7 @@ func (b *bench) gapDuring(ctx context.Context, v *victim, verb, bundle, pid stri
 		}
 		var out []struct {
 			PausedUS int64 `json:"paused_us"`
+			TookUS   int64 `json:"took_us"`
 		}
 		if err := json.Unmarshal(r.stdout, &out); err != nil {
 			return fmt.Errorf("read result of %s: %w", verb, err)
@@ -147,7 +148,7 @@ func (b *bench) gapDuring(ctx context.Context, v *victim, verb, bundle, pid stri
 		if len(out) != 1 {
 			return fmt.Errorf("%s reports on %d processes, not one: %s", verb, len(out), r.stdout)
 		}
-		t = timed{r.took, time.Duration(out[0].PausedUS) * time.Microsecond}
+		t = timed{r.took, time.Duration(out[0].PausedUS) * time.Microsecond, time.Duration(out[0].TookUS) * time.Microsecond}
 		return nil
 	})
 	return gap, t, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,9 +61,10 @@ func (a *app) applyCmd() *cobra.Command {
 		Use:   "apply FILE [--pid N]... [--wait D] [--consistency strict]",
 		Short: "Put a hotpatch into the running processes it is for",
 		Long: `apply finds every process on this host that maps an image the hotpatch is for,
-in containers too, and patches them one after the other. A process is stopped
-for about a millisecond; it is changed wholly or not at all. Processes that
-already have the hotpatch are left alone.
+in containers too, and patches them, each by itself. A process is stopped for
+about a millisecond; it is changed wholly or not at all. One that is busy is
+tried again while others are worked on. Processes that already have the
+hotpatch are left alone.
 
 While the change is made, none of the functions that change may be waiting on
 any stack (strict). A hotpatch of a single function that was proved independent
@@ -117,10 +119,10 @@ func (a *app) apply(ctx context.Context, file string, f liveFlags, mode patch.Mo
 			return fmt.Errorf("find processes for %s: %w", file, err)
 		}
 	}
-	o := txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}, By: ourselves(), Consistency: mode}
+	o := txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}, Turns: txn.NewTurns(), By: ourselves(), Consistency: mode}
 	one := func(ctx context.Context, pid int) txn.Result { return txn.Apply(ctx, pid, b, o) }
 	none := fmt.Sprintf("no process maps %s; nothing to do", imagesText(&b.Manifest))
-	return a.each(ctx, pids, denied, f, one, none)
+	return a.each(ctx, pids, denied, f, o.Turns, one, none)
 }
 
 // imagesText names the images a bundle is for.
@@ -131,28 +133,36 @@ func imagesText(m *patch.Manifest) string {
 	return fmt.Sprintf("any of the %d images of %s", len(m.Images), title(m))
 }
 
-// each handles the processes one after the other and reports every one of
-// them: also after an interrupt, when the rest is not tried any more. none is
-// what to say when there is no process.
-func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f liveFlags,
+// each handles the processes and reports every one of them: also after an
+// interrupt, when the rest is not tried any more. They are begun in order, and
+// one that is busy lets the next begin. none is what to say when there is no
+// process.
+func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f liveFlags, turns txn.Turns,
 	one func(context.Context, int) txn.Result, none string) error {
-	results := make([]txn.Result, 0, len(pids))
-	for _, pid := range pids {
-		var r txn.Result
-		switch _, err := proc.Read(pid); {
-		case ctx.Err() != nil:
-			r = txn.Result{PID: pid, Comm: commOf(pid), Outcome: txn.Failed, Reason: "interrupted before it was tried"}
-		case len(f.pids) > 0 && errors.Is(err, proc.ErrGone): // it did not die on us: it never was
-			r = txn.Result{PID: pid, Outcome: txn.Failed, Reason: "no such process"}
-		default:
-			r = one(ctx, pid)
-		}
-		if len(f.pids) == 0 && r.Outcome == txn.Died && r.Attempts == 0 {
-			continue // it ended by itself before its turn came
-		}
-		results = append(results, r)
-		if !f.json {
-			a.printResult(r)
+	all := make([]*txn.Result, len(pids))
+	var report sync.Mutex
+	var working sync.WaitGroup
+	for i, pid := range pids {
+		turns.Take()
+		working.Go(func() {
+			defer turns.Give()
+			r := attend(ctx, pid, len(f.pids) > 0, one)
+			if len(f.pids) == 0 && r.Outcome == txn.Died && r.Attempts == 0 {
+				return // it ended by itself before its turn came
+			}
+			report.Lock()
+			defer report.Unlock()
+			all[i] = &r
+			if !f.json {
+				a.printResult(r)
+			}
+		})
+	}
+	working.Wait()
+	results := make([]txn.Result, 0, len(all))
+	for _, r := range all {
+		if r != nil {
+			results = append(results, *r)
 		}
 	}
 	if f.json {
@@ -185,6 +195,17 @@ func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f live
 		a.hint("run it as root to examine every process")
 	}
 	return done(outcomeCode(results, unknown))
+}
+
+// attend handles one process. named: the user asked for this very one.
+func attend(ctx context.Context, pid int, named bool, one func(context.Context, int) txn.Result) txn.Result {
+	switch _, err := proc.Read(pid); {
+	case ctx.Err() != nil:
+		return txn.Result{PID: pid, Comm: commOf(pid), Outcome: txn.Failed, Reason: "interrupted before it was tried"}
+	case named && errors.Is(err, proc.ErrGone): // it did not die on us: it never was
+		return txn.Result{PID: pid, Outcome: txn.Failed, Reason: "no such process"}
+	}
+	return one(ctx, pid)
 }
 
 // sumText is "3 applied, 1 busy".

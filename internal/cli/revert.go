@@ -64,7 +64,7 @@ func (a *app) revert(ctx context.Context, what string, f liveFlags) error {
 			}
 		}
 	}
-	o := txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}}
+	o := txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}, Turns: txn.NewTurns()}
 	one := func(ctx context.Context, pid int) txn.Result { return txn.Revert(ctx, pid, id, o) }
 	none := fmt.Sprintf("no process carries hotpatch %s; nothing to do", what)
 	if id == "" { // a prefix that matches nothing: there is nothing to hand on
@@ -73,7 +73,7 @@ func (a *app) revert(ctx context.Context, what string, f liveFlags) error {
 	if len(f.pids) > 0 {
 		denied = nil // each of them reports for itself
 	}
-	return a.each(ctx, pids, denied, f, one, none)
+	return a.each(ctx, pids, denied, f, o.Turns, one, none)
 }
 
 // hexID is an id or a prefix of one that is long enough to mean one.

@@ -97,6 +97,38 @@ func TestCodeOnAStackKeepsItsHotpatch(t *testing.T) {
 	v.want("q", "2 2")
 }
 
+func TestBusyProcessDoesNotHoldUpOthers(t *testing.T) {
+	base, fixed := compile(t, "onstack", "-g")
+	b := built(t, base, fixed)
+	held, free := start(t, base), start(t, base)
+	held.want("h", "held")
+	o := txn.Options{Wait: 20 * time.Second, Turns: make(txn.Turns, 1)}
+	o.Turns.Take()
+	got := make(chan txn.Result)
+	go func() {
+		r := txn.Apply(context.Background(), held.pid, b, o)
+		o.Turns.Give()
+		got <- r
+	}()
+	o.Turns.Take() // given away while the first only waits
+	r := txn.Apply(context.Background(), free.pid, b, o)
+	o.Turns.Give()
+	if r.Outcome != txn.Applied {
+		t.Fatalf("the one that is free: %+v", r)
+	}
+	select {
+	case r := <-got:
+		t.Fatalf("the busy one did not wait: %+v", r)
+	default:
+	}
+	held.want("g", "gone")
+	if r := <-got; r.Outcome != txn.Applied || r.TookUS < r.PausedUS {
+		t.Fatalf("%+v", r)
+	}
+	held.want("q", "1001 1001")
+	free.want("q", "1001 1001")
+}
+
 func TestBusyProcessIsPatchedAsSoonAsItIsFree(t *testing.T) {
 	base, fixed := compile(t, "onstack", "-g")
 	b := built(t, base, fixed)

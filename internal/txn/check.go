@@ -85,6 +85,9 @@ const maxScan = 1 << 20
 func (k *checker) check(threads []ptrace.Thread) error {
 	for i := range threads {
 		err := k.clear(&threads[i])
+		if b := (*busy)(nil); errors.As(err, &b) && k.lookAgain(threads, threads[i].TID) {
+			err = k.clear(&threads[i])
+		}
 		if b := (*busy)(nil); k.least != nil && errors.As(err, &b) {
 			if err = k.least.clear(&threads[i]); err == nil {
 				k.lingers = b.reason
@@ -95,6 +98,28 @@ func (k *checker) check(threads []ptrace.Thread) error {
 		}
 	}
 	return nil
+}
+
+// lookAgain reads the mappings anew for a thread that is younger than they are,
+// and says whether it did. Without them only unwinding can clear it, which
+// fails at a thread's very first instruction: behind the system call in clone3,
+// that of glibc has no unwind data.
+func (k *checker) lookAgain(stopped []ptrace.Thread, tid int) bool {
+	if k.known[tid] {
+		return false
+	}
+	maps, err := proc.Maps(k.pid)
+	if err != nil {
+		return false // it stays busy
+	}
+	k.maps = maps
+	if k.least != nil {
+		k.least.maps = maps
+	}
+	for i := range stopped { // their stacks are there as long as they stand still
+		k.known[stopped[i].TID] = true
+	}
+	return true
 }
 
 // clear fails with *busy unless the thread is.

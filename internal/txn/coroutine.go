@@ -3,7 +3,6 @@ package txn
 import (
 	"bytes"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -54,25 +53,39 @@ func (t *target) switches(m proc.Module) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", m.Path, err)
 	}
-	s := f.Section(".dynstr")
-	if s == nil {
-		return "", nil
-	}
-	names, err := s.Data()
+	imports, err := importsName(f, switchFunction)
 	if err != nil {
-		return "", fmt.Errorf("read .dynstr of %s: %w", m.Path, err)
-	}
-	if !bytes.Contains(names, []byte("\x00"+switchFunction+"\x00")) {
-		return "", nil
-	}
-	syms, err := f.DynamicSymbols()
-	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		return "", fmt.Errorf("read symbols of %s: %w", m.Path, err)
 	}
-	for _, s := range syms {
-		if s.Name == switchFunction && s.Section == elf.SHN_UNDEF {
-			return name + " calls " + switchFunction, nil
+	if imports {
+		return name + " calls " + switchFunction, nil
+	}
+	return "", nil // libc has the name, too: it defines it
+}
+
+// importsName says whether the file's dynamic symbols have an undefined one of
+// this name. It makes nothing of the others: libc has thousands.
+func importsName(f *elf.File, name string) (bool, error) {
+	strs, syms := f.Section(".dynstr"), f.SectionByType(elf.SHT_DYNSYM)
+	if strs == nil || syms == nil {
+		return false, nil
+	}
+	names, err := strs.Data()
+	if err != nil {
+		return false, err
+	}
+	if !bytes.Contains(names, []byte(name+"\x00")) {
+		return false, nil
+	}
+	table, err := syms.Data()
+	if err != nil {
+		return false, err
+	}
+	for ; len(table) >= elf.Sym64Size; table = table[elf.Sym64Size:] {
+		at, section := f.ByteOrder.Uint32(table), elf.SectionIndex(f.ByteOrder.Uint16(table[6:]))
+		if section == elf.SHN_UNDEF && uint64(at) < uint64(len(names)) && bytes.HasPrefix(names[at:], []byte(name+"\x00")) {
+			return true, nil
 		}
 	}
-	return "", nil // it is libc, which defines it
+	return false, nil
 }

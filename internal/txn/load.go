@@ -296,11 +296,4 @@ func (r *run) freeFirst(tids []int) []int {
 }
 
 // pause sleeps unless the caller gave up.
-func (r *run) pause(d time.Duration) error {
-	select {
-	case <-r.ctx.Done():
-		return r.ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}
+func (r *run) pause(d time.Duration) error { return r.o.Turns.rest(r.ctx, d) }

@@ -32,6 +32,7 @@ type Options struct {
 	Log    *slog.Logger  // nil: silent
 	Tables *Tables       // unwind data shared between calls; nil: none
 	By     By            // noted in the process
+	Turns  Turns         // one is held by who calls; nil: there are none
 
 	// Consistency: "" as the bundle says, or Strict. A bundle cannot be made
 	// independent that was not proved to be.
@@ -88,6 +89,7 @@ type Result struct {
 	Reason   string  `json:"reason"`
 	Attempts int     `json:"attempts"`
 	PausedUS int64   `json:"paused_us"` // how long running threads stood still, over all attempts
+	TookUS   int64   `json:"took_us"`   // from the first look at the process to the last, waiting included
 	Threads  int     `json:"threads"`   // stopped in the last attempt
 	// Lingers says where replaced code was still on a stack when an independent
 	// hotpatch was applied: it finishes there. "": nowhere.
@@ -147,17 +149,19 @@ type run struct {
 	lingers  string // where replaced code was on a stack when the entries were written
 }
 
-func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*run) error) Result {
+func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*run) error) (res Result) {
 	o = o.filled()
-	res := Result{PID: pid, Outcome: done}
-	deadline := time.Now().Add(o.Wait)
+	res = Result{PID: pid, Outcome: done}
+	begin := time.Now()
+	defer func() { res.TookUS = time.Since(begin).Microseconds() }()
+	deadline := begin.Add(o.Wait)
 	for {
 		again, err := once(ctx, deadline, o, &res, do)
 		if err == nil {
 			return res
 		}
 		if again && time.Now().Before(deadline) && ctx.Err() == nil {
-			time.Sleep(5 * time.Millisecond)
+			_ = o.Turns.rest(ctx, 5*time.Millisecond)
 			continue
 		}
 		if res.Outcome != Died {
