@@ -44,7 +44,7 @@ func (b *bench) applies(ctx context.Context, threads string) error {
 		if err != nil {
 			return fmt.Errorf("%d threads: %w", n, err)
 		}
-		fmt.Fprintf(b.out, "| %d | %s ms | %s ms | %s ms | %s ms | %s ms |\n", n,
+		fmt.Fprintf(b.out, "| %d | %s ms | %s ms | %s ms | %s ms | %s ms | %s ms |\n", n,
 			span(m.pause), span(m.idle), span(m.told), span(m.apply), span(m.whole), span(m.revert))
 	}
 	fmt.Fprintf(b.out, "\n%d times each. Pause: the largest gap that a thread spinning on clock_gettime inside the process saw around one apply; "+
