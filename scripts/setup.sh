@@ -13,6 +13,7 @@ need gcc gcc
 need g++ g++
 need objdump binutils
 need gdb gdb
+need dwz dwz
 need setpriv util-linux
 need dpkg-deb dpkg
 need systemctl systemd

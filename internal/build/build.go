@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -59,6 +61,9 @@ type ImageReport struct {
 	Functions    []patch.Function `json:"functions"`
 	// Types says how far types can be believed that come from a rebuild.
 	Types string `json:"types,omitempty"`
+	// TypesBase and TypesFixed say where types came from, null: nowhere.
+	TypesBase  *TypesSource `json:"types_base"`
+	TypesFixed *TypesSource `json:"types_fixed"`
 }
 
 // BundleInfo identifies the bundle.
@@ -175,11 +180,26 @@ func openPair(ctx context.Context, j *job, o Options) (base, fixed *image.Image,
 		if path != "" && err == nil {
 			types[i], err = attach(x.m, path)
 		}
+		if err == nil {
+			err = attachShared(ctx, x.m, given(x.path, o.DebugDirs), &o.Debuginfod)
+		}
 		if err != nil {
 			return nil, nil, types, err
 		}
 	}
 	return base, fixed, types, nil
+}
+
+// given are the directories to look for debug files in: that of a given path
+// first.
+func given(path string, dirs []string) []string {
+	if path == "" {
+		return dirs
+	}
+	if st, err := os.Stat(path); err == nil && !st.IsDir() {
+		path = filepath.Dir(path)
+	}
+	return append([]string{path}, dirs...)
 }
 
 // assemble gives the verdict over all images.

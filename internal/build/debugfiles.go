@@ -27,24 +27,37 @@ func debugFile(given string, m *image.Image) (string, error) {
 	if !st.IsDir() {
 		return given, nil
 	}
-	var names []string
-	if id := string(m.BuildID); len(id) > 2 {
-		name := filepath.Join(id[:2], id[2:]+".debug")
-		names = append(names, name, filepath.Join(".build-id", name), filepath.Join("usr/lib/debug/.build-id", name))
-	}
+	names := namesByID(m.BuildID)
 	if link := m.DebugLink(); link != "" {
 		dir := filepath.Dir(m.Path)
 		names = append(names, link, filepath.Join(".debug", link), filepath.Join(dir, link), filepath.Join("usr/lib/debug", dir, link))
 	}
 	for _, name := range names {
-		path := filepath.Join(given, name)
-		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() {
-			if id, err := image.ReadBuildID(path); err == nil && id == m.BuildID {
-				return path, nil
-			}
+		if path := filepath.Join(given, name); hasID(path, m.BuildID) {
+			return path, nil
 		}
 	}
 	return "", nil
+}
+
+// namesByID are the names below a directory that a file of that build-id may
+// have, as gdb has them or as a package brings them.
+func namesByID(id image.BuildID) []string {
+	if len(id) <= 2 {
+		return nil
+	}
+	name := filepath.Join(string(id[:2]), string(id[2:])+".debug")
+	return []string{name, filepath.Join(".build-id", name), filepath.Join("usr/lib/debug/.build-id", name)}
+}
+
+// hasID says whether path is a file with that build-id.
+func hasID(path string, id image.BuildID) bool {
+	st, err := os.Stat(path)
+	if err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	got, err := image.ReadBuildID(path)
+	return err == nil && got == id
 }
 
 // Debuginfod asks servers for debug files: GET URL/buildid/ID/debuginfo

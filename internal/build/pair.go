@@ -37,6 +37,7 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	r := &reasons{image: path}
 	res := &result{report: ImageReport{
 		Path: path, BuildIDBase: string(base.BuildID), BuildIDFixed: string(fixed.BuildID), Functions: []patch.Function{}, Types: o.types.String(),
+		TypesBase: typesSource(base), TypesFixed: typesSource(fixed),
 	}}
 	if !base.PIE || !fixed.PIE {
 		r.add(nonPIE, "", "it is not position independent: its code holds absolute addresses")

@@ -220,6 +220,9 @@ func (a *app) printBuild(r *build.Report, b *patch.Bundle, out string) error {
 		if im.Types != "" {
 			fmt.Fprintf(&w, "  types  %s\n", plain(im.Types))
 		}
+		if from := typesFrom(&im); from != "" {
+			fmt.Fprintf(&w, "  types  %s\n", plain(from))
+		}
 	}
 	if len(r.Reasons) > 0 {
 		fmt.Fprintln(&w)
@@ -227,6 +230,23 @@ func (a *app) printBuild(r *build.Report, b *patch.Bundle, out string) error {
 	}
 	_, err := io.WriteString(a.out, w.String())
 	return err
+}
+
+// typesFrom says which files the types of an image came from, "" for none.
+func typesFrom(im *build.ImageReport) string {
+	if im.TypesBase == nil && im.TypesFixed == nil {
+		return ""
+	}
+	side := func(s *build.TypesSource) string {
+		switch {
+		case s == nil:
+			return "nowhere"
+		case s.Shared != "":
+			return s.File + " with " + s.Shared
+		}
+		return s.File
+	}
+	return "of the base image from " + side(im.TypesBase) + ", of the fixed one from " + side(im.TypesFixed)
 }
 
 // progressLine shows a build's steps on one line of a terminal.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/diff"
+	"hotpatch/internal/image"
 )
 
 // FuzzTypes reads types from damaged debug information: an error or types,
@@ -46,7 +47,7 @@ node list; int main(void) { return list.next->flag; }
 				return
 			}
 		}
-		if n, err := diff.ReadTypes(d); err == nil && n > len(info)+1 {
+		if n, err := diff.ReadTypes(&image.DWARF{Data: d}); err == nil && n > len(info)+1 {
 			t.Errorf("%d types of %d bytes", n, len(info))
 		}
 	})

@@ -179,24 +179,27 @@ func (c *layoutComparison) unit(base, fixed, u, other *unit) {
 	names = append(names, u.opaque...)
 	slices.Sort(names)
 	for _, n := range slices.Compact(names) {
-		c.pairs(n, definitions(c.l.base, base, n), definitions(c.l.fixed, fixed, n))
+		x, inX := definitions(c.l.base, base, n)
+		y, inY := definitions(c.l.fixed, fixed, n)
+		c.pairs(n, x, y, inX && inY)
 	}
 }
 
 // definitions are what name means in a unit; where that does not define it,
-// what any unit of the image means by it.
-func definitions(s *typeSet, u *unit, name string) []*definition {
+// what any unit of the image means by it, and own is false.
+func definitions(s *typeSet, u *unit, name string) (defs []*definition, own bool) {
 	if u != nil {
-		if d := u.defs[name]; d != nil {
-			return []*definition{d}
+		if d := u.defs[name]; len(d) > 0 {
+			return d, true
 		}
 	}
-	return s.defs[name]
+	return s.defs[name], false
 }
 
 // pairs compares definitions of one name. Where one side has several, each of
-// them must be among those of the other.
-func (c *layoutComparison) pairs(name string, x, y []*definition) {
+// them must be among those of the other; in one unit, those are types of
+// different scopes (own).
+func (c *layoutComparison) pairs(name string, x, y []*definition, own bool) {
 	if len(x) == 0 || len(y) == 0 {
 		return
 	}
@@ -210,8 +213,8 @@ func (c *layoutComparison) pairs(name string, x, y []*definition) {
 	if len(b) == 0 {
 		b = y
 	}
-	if len(x) > 1 && len(y) > 1 && (len(without(x, y)) == 0 || len(without(y, x)) == 0) {
-		return // a file with a type of its own of that name came or went
+	if (own || len(x) > 1 && len(y) > 1) && (len(without(x, y)) == 0 || len(without(y, x)) == 0) {
+		return // a file or function with a type of its own of that name came or went
 	}
 	for i := range max(len(a), len(b)) {
 		p, q := a[min(i, len(a)-1)], b[min(i, len(b)-1)]

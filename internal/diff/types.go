@@ -30,24 +30,41 @@ type member struct {
 // unit is a compilation unit: what one run of the compiler knew.
 type unit struct {
 	name    string
-	defs    map[string]*definition
-	opaque  []string // types it only declares, where it may use them all the same
+	defs    map[string][]*definition // several of one name: in different scopes
+	has     map[*definition]bool     // those of defs
+	opaque  []string                 // types it only declares, where it may use them all the same
 	ranges  [][2]uint64
 	objects []placed // variables with an address
 	// whole says that the unit names every type its code handles. gcc does so
 	// for C and C++: also for types that only a cast or sizeof mentions.
 	whole   bool
-	imports bool // it takes types from other units (dwz, LTO)
+	imports bool // it takes types from other compilation units (LTO)
 	// partial names the producer when code may handle types that the unit does
 	// not describe at all: rustc describes those of variables only.
 	partial string
+
+	part     bool    // a partial unit: what dwz found in several units
+	at, last ref     // its first and last entry
+	foreign  []ref   // what it refers to in other units
+	parts    []*unit // partial ones that it takes types from
+	types    int     // entries that are types
+}
+
+const withoutTypes = "compiled without types (-g1, or split)"
+
+// add takes a definition.
+func (u *unit) add(name string, d *definition) {
+	if !u.has[d] {
+		u.has[d] = true
+		u.defs[name] = append(u.defs[name], d)
+	}
 }
 
 // placed is a variable.
 type placed struct {
 	at   image.Addr
 	size image.Addr
-	typ  dwarf.Offset
+	typ  ref
 }
 
 // typeSet are the types of one image.
@@ -82,10 +99,10 @@ func typesOf(m *image.Image) (*typeSet, error) {
 // node is a type as its entry describes it. We do not ask debug/dwarf for
 // types: it refuses whole structs for one member it does not know (char32_t).
 type node struct {
-	off     dwarf.Offset
+	off     ref
 	tag     dwarf.Tag
 	name    string // with its scopes
-	typ     dwarf.Offset
+	typ     ref
 	size    int64 // -1: not said
 	count   int64 // of an array: elements; -1: unknown
 	opaque  bool
@@ -96,7 +113,7 @@ type node struct {
 // field is a member, base class or enumerator.
 type field struct {
 	name     string
-	typ      dwarf.Offset
+	typ      ref
 	at       int64
 	bit, len int64 // bit: from the start of the type; len 0: no bit field
 	value    bool
@@ -105,9 +122,10 @@ type field struct {
 
 // typeReader collects nodes in one walk over the entries.
 type typeReader struct {
-	data  *dwarf.Data
+	data  *image.DWARF
+	file  ref // inShared while the supplementary file is read
 	set   *typeSet
-	nodes map[dwarf.Offset]*node
+	nodes map[ref]*node
 	open  pending // what the current unit brought
 	later []pending
 	unit  *unit
@@ -118,9 +136,10 @@ type typeReader struct {
 
 // pending are the types of a unit that is not finished.
 type pending struct {
-	unit  *unit
-	order []*node
-	uses  []use
+	unit    *unit
+	order   []*node
+	uses    []use
+	foreign []ref // what it refers to in other units
 }
 
 // frame is an open entry.
@@ -132,13 +151,13 @@ type frame struct {
 
 // use says that something has a type: kept in memory, or local.
 type use struct {
-	typ  dwarf.Offset
+	typ  ref
 	kept bool
 }
 
 // readTypes walks all units. Offsets and sizes are believed, not added up
 // unchecked: nothing is allocated by them.
-func readTypes(data *dwarf.Data) (set *typeSet, err error) {
+func readTypes(data *image.DWARF) (set *typeSet, err error) {
 	defer func() {
 		if p := recover(); p != nil { // debug/dwarf reads what it is given
 			set, err = nil, fmt.Errorf("malformed debug information: %v", p)
@@ -147,44 +166,78 @@ func readTypes(data *dwarf.Data) (set *typeSet, err error) {
 	t := &typeReader{
 		data:  data,
 		set:   &typeSet{defs: map[string][]*definition{}, kept: map[string]bool{}, local: map[string]bool{}},
-		nodes: map[dwarf.Offset]*node{},
+		nodes: map[ref]*node{},
 		known: map[string]*definition{},
 	}
-	r := data.Reader()
-	for {
+	if data.Shared != nil {
+		t.file = inShared
+		if err := t.walk(data.Shared); err != nil {
+			return nil, fmt.Errorf("supplementary file: %w", err)
+		}
+		t.file = 0
+	}
+	if err := t.walk(data.Data); err != nil {
+		return nil, err
+	}
+	t.connect()
+	for _, p := range t.later {
+		t.define(p)
+	}
+	t.share()
+	if len(t.set.units) == 0 {
+		return nil, nil
+	}
+	sortDefinitions(t.set.defs)
+	for _, u := range t.set.units {
+		sortDefinitions(u.defs)
+	}
+	return t.set, nil
+}
+
+func sortDefinitions(m map[string][]*definition) {
+	for _, defs := range m {
+		slices.SortFunc(defs, func(a, b *definition) int { return strings.Compare(a.key, b.key) })
+	}
+}
+
+// walk reads all entries of one file.
+func (t *typeReader) walk(data *dwarf.Data) error {
+	const padding = 1 << 16
+	ends := 0 // in a row, with nothing to end
+	for r := data.Reader(); ; {
 		e, err := r.Next()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if e == nil {
-			break
+			t.finish()
+			t.unit, t.stack = nil, nil
+			return nil
 		}
 		if e.Tag == 0 {
+			// debug/dwarf gives us the end of a list for ever where a unit ends
+			// within a number.
+			if ends++; len(t.stack) > 0 {
+				ends = 0
+			}
+			if ends > padding {
+				return errors.New("malformed debug information: a unit ends within an entry")
+			}
 			t.pop()
 			continue
 		}
+		ends = 0
 		if len(t.stack) == 0 {
 			t.finish()
-			t.start(e)
+			t.start(data, e)
 		}
-		f := frame{tag: e.Tag}
-		f.name, _ = e.Val(dwarf.AttrName).(string)
+		t.unit.last = t.here(e.Offset)
+		f := frame{tag: e.Tag, name: t.text(e, dwarf.AttrName)}
 		t.entry(e, &f)
 		if e.Children {
 			t.stack = append(t.stack, f)
 		}
 	}
-	t.finish()
-	for _, p := range t.later {
-		t.define(p)
-	}
-	if len(t.set.units) == 0 {
-		return nil, nil
-	}
-	for _, defs := range t.set.defs {
-		slices.SortFunc(defs, func(a, b *definition) int { return strings.Compare(a.key, b.key) })
-	}
-	return t.set, nil
 }
 
 func (t *typeReader) pop() {
@@ -194,16 +247,16 @@ func (t *typeReader) pop() {
 }
 
 // start opens the unit that e is the first entry of.
-func (t *typeReader) start(e *dwarf.Entry) {
-	u := &unit{defs: map[string]*definition{}}
-	u.name, _ = e.Val(dwarf.AttrName).(string)
-	producer, _ := e.Val(dwarf.AttrProducer).(string)
+func (t *typeReader) start(data *dwarf.Data, e *dwarf.Entry) {
+	u := &unit{defs: map[string][]*definition{}, has: map[*definition]bool{}, at: t.here(e.Offset), part: e.Tag == dwarf.TagPartialUnit}
+	u.name = t.text(e, dwarf.AttrName)
+	producer := t.text(e, dwarf.AttrProducer)
 	u.whole = e.Tag == dwarf.TagCompileUnit && strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "-flto")
 	if e.Tag == dwarf.TagCompileUnit && !strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "clang version") && !strings.Contains(producer, "GNU GIMPLE") {
 		u.partial = fmt.Sprintf("made by %q", producer)
 	}
 	u.imports = strings.Contains(producer, "GNU GIMPLE") // of LTO: the types stay in the units that were compiled
-	if r, err := t.data.Ranges(e); err == nil {
+	if r, err := data.Ranges(e); err == nil {
 		u.ranges = r
 	} else {
 		u.whole = false
@@ -214,10 +267,11 @@ func (t *typeReader) start(e *dwarf.Entry) {
 
 // entry takes what one entry says of types.
 func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
-	typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
-	if _, signature := e.Val(dwarf.AttrType).(uint64); signature {
+	typ := t.reference(e, dwarf.AttrType)
+	hasType := typ != 0
+	if f := e.AttrField(dwarf.AttrType); f != nil && f.Class == dwarf.ClassReferenceSig {
 		t.unit.whole = false // its types are in units of their own, which are not read
-		t.cannot("%s refers to a type unit", f.name)
+		t.cannot("%s refers to a type unit", t.text(e, dwarf.AttrName))
 	}
 	parent := t.parent()
 	switch e.Tag {
@@ -255,7 +309,7 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			t.open.uses = append(t.open.uses, use{typ, e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())})
 		}
 	case dwarf.TagImportedUnit:
-		t.unit.whole, t.unit.imports = false, true
+		t.reference(e, dwarf.AttrImport)
 	}
 }
 
@@ -284,8 +338,8 @@ func (t *typeReader) inFunction() bool {
 	return slices.ContainsFunc(t.stack, func(f frame) bool { return f.tag == dwarf.TagSubprogram })
 }
 
-func (t *typeReader) typeNode(e *dwarf.Entry, name string, typ dwarf.Offset) *node {
-	n := &node{off: e.Offset, tag: e.Tag, typ: typ, size: -1, count: -1, opaque: e.Val(dwarf.AttrDeclaration) != nil}
+func (t *typeReader) typeNode(e *dwarf.Entry, name string, typ ref) *node {
+	n := &node{off: t.here(e.Offset), tag: e.Tag, typ: typ, size: -1, count: -1, opaque: e.Val(dwarf.AttrDeclaration) != nil}
 	if s, ok := e.Val(dwarf.AttrByteSize).(int64); ok {
 		n.size = s
 	}
@@ -300,7 +354,7 @@ func (t *typeReader) typeNode(e *dwarf.Entry, name string, typ dwarf.Offset) *no
 		}
 		n.name += name
 	}
-	t.nodes[e.Offset] = n
+	t.nodes[n.off] = n
 	t.open.order = append(t.open.order, n)
 	return n
 }
@@ -329,7 +383,7 @@ func times(n, m int64) int64 {
 }
 
 // member adds a member or base class.
-func (t *typeReader) member(e *dwarf.Entry, name string, typ dwarf.Offset, parent *node) {
+func (t *typeReader) member(e *dwarf.Entry, name string, typ ref, parent *node) {
 	if e.Val(dwarf.AttrDeclaration) != nil || e.Val(dwarf.AttrExternal) != nil {
 		return // static
 	}
@@ -381,20 +435,25 @@ func (t *typeReader) cannot(format string, args ...any) {
 	}
 }
 
-// finish ends a unit. What a whole one defines is taken at once, and its
-// entries forgotten. Others (of LTO, or shared out by dwz) refer to each other:
-// they wait for the end.
+// finish ends a unit. What a whole one defines by itself is taken at once, and
+// its entries forgotten. Others (of LTO, or shared out by dwz) refer to each
+// other: they wait for the end.
 func (t *typeReader) finish() {
 	if t.unit == nil {
 		return
 	}
-	p := t.open
-	p.unit = t.unit
-	if len(p.order) == 0 && t.unit.partial == "" && !t.unit.imports {
-		t.unit.partial = "compiled without types (-g1, or split)"
+	p, u := t.open, t.unit
+	p.unit = u
+	for _, r := range p.foreign {
+		if r < u.at || r > u.last {
+			u.foreign = append(u.foreign, r)
+		}
 	}
-	t.open = pending{}
-	if !t.unit.whole {
+	slices.Sort(u.foreign)
+	u.foreign = slices.Clip(slices.Compact(u.foreign))
+	p.foreign, t.open = nil, pending{}
+	u.types = len(p.order)
+	if !u.whole || len(u.foreign) > 0 {
 		t.later = append(t.later, p)
 		return
 	}
@@ -469,9 +528,7 @@ func (t *typeReader) defineType(n *node) {
 		t.set.defs[d.name] = append(t.set.defs[d.name], d)
 		t.total += len(d.members)
 	}
-	if t.unit.defs[d.name] == nil {
-		t.unit.defs[d.name] = d
-	}
+	t.unit.add(d.name, d)
 }
 
 // layout lists the members of n and what they are.
@@ -537,7 +594,7 @@ const maxTypeDepth = 64
 
 // sizeOf is the size of a type in bytes. Functions, void and flexible arrays
 // have none: 0.
-func (t *typeReader) sizeOf(off dwarf.Offset, depth int) (int64, bool) {
+func (t *typeReader) sizeOf(off ref, depth int) (int64, bool) {
 	n := t.nodes[off]
 	if n == nil || depth > maxTypeDepth {
 		return 0, false
@@ -563,7 +620,7 @@ func (t *typeReader) sizeOf(off dwarf.Offset, depth int) (int64, bool) {
 }
 
 // through follows typedefs and qualifiers.
-func (t *typeReader) through(off dwarf.Offset) *node {
+func (t *typeReader) through(off ref) *node {
 	for range maxTypeDepth {
 		n := t.nodes[off]
 		if n == nil {
@@ -580,7 +637,7 @@ func (t *typeReader) through(off dwarf.Offset) *node {
 }
 
 // kindOf tells apart what must not be taken for one another in memory.
-func (t *typeReader) kindOf(off dwarf.Offset) string {
+func (t *typeReader) kindOf(off ref) string {
 	prefix := ""
 	for range maxTypeDepth {
 		n := t.through(off)
@@ -621,7 +678,7 @@ func kindWord(tag dwarf.Tag) string {
 }
 
 // enumUse notes how the enumeration at off, if it is one, is used.
-func (t *typeReader) enumUse(off dwarf.Offset, kept bool) {
+func (t *typeReader) enumUse(off ref, kept bool) {
 	n := t.through(off)
 	if n == nil || n.tag != dwarf.TagEnumerationType || n.opaque {
 		return

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"debug/dwarf"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -62,7 +61,7 @@ func (m *Image) attach(r io.ReaderAt, size int64, path string) error {
 		}
 	}
 	if f.hasDWARF() {
-		m.debug = path
+		m.debug, m.shared = path, ""
 	}
 	return nil
 }
@@ -88,9 +87,24 @@ func (f *file) hasDWARF() bool {
 }
 
 // DWARF is the type information of the file or its debug file, read anew by
-// each call. ErrNoDWARF when there is none, or when it is shared out over a
-// second file by dwz, which we do not read.
-func (m *Image) DWARF() (*dwarf.Data, error) {
+// each call. ErrNoDWARF when there is none; ErrNoShared when dwz moved a part of
+// it to a file that nobody attached.
+func (m *Image) DWARF() (*DWARF, error) {
+	d := &DWARF{}
+	err := m.withDebug(func(f *file, path string) (err error) {
+		if d.Data, _, err = f.dwarf(); err == nil {
+			err = m.readShared(d, f, path)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// withDebug opens the file with the debug information for as long as read runs.
+func (m *Image) withDebug(read func(f *file, path string) error) error {
 	var r io.ReaderAt
 	var size int64
 	var c io.Closer
@@ -103,17 +117,27 @@ func (m *Image) DWARF() (*dwarf.Data, error) {
 	case m.hasDWARF:
 		r, size, c, err = m.reopen()
 	default:
-		return nil, fmt.Errorf("%s: %w", m.Path, ErrNoDWARF)
+		return fmt.Errorf("%s: %w", m.Path, ErrNoDWARF)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer c.Close()
-	d, err := readDWARF(r, size, path, m.BuildID)
+	f, err := openFile(r, size, path)
 	if err != nil {
-		return nil, fmt.Errorf("read debug information of %s: %w", path, err)
+		return fmt.Errorf("read debug information of %s: %w", path, err)
 	}
-	return d, nil
+	id, err := f.buildID()
+	if err == nil && id != m.BuildID {
+		err = fmt.Errorf("its build-id is %q now, not %q", id, m.BuildID)
+	}
+	if err == nil {
+		err = read(f, path)
+	}
+	if err != nil {
+		return fmt.Errorf("read debug information of %s: %w", path, err)
+	}
+	return nil
 }
 
 // HasDWARF says whether DWARF would find types.
@@ -141,18 +165,26 @@ func (f *file) debugLink() (string, error) {
 	return name, nil
 }
 
-// ReadBuildID reads the build-id of any ELF file, debug files included.
+// DebugPath is the file that DWARF reads, "" when there is none.
+func (m *Image) DebugPath() string {
+	if m.debug == "" && m.hasDWARF {
+		return m.Path
+	}
+	return m.debug
+}
+
+// SharedPath is what AttachShared was given, "" for nothing.
+func (m *Image) SharedPath() string { return m.shared }
+
+// ReadBuildID reads the build-id of any ELF file, debug files and supplementary
+// ones included.
 func ReadBuildID(path string) (BuildID, error) {
 	r, size, c, err := openPath(path)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	f, err := openFile(r, size, path)
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", path, err)
-	}
-	id, err := f.buildID()
+	id, err := readBuildID(r, size, path)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", path, err)
 	}
@@ -161,36 +193,6 @@ func ReadBuildID(path string) (BuildID, error) {
 
 // maxDWARF bounds what compressed sections may unpack to.
 const maxDWARF = 4 << 30
-
-func readDWARF(r io.ReaderAt, size int64, path string, want BuildID) (d *dwarf.Data, err error) {
-	f, err := openFile(r, size, path)
-	if err != nil {
-		return nil, err
-	}
-	id, err := f.buildID()
-	if err != nil {
-		return nil, err
-	}
-	if id != want {
-		return nil, fmt.Errorf("its build-id is %q now, not %q", id, want)
-	}
-	if f.section(".gnu_debugaltlink") != nil {
-		return nil, fmt.Errorf("%w: it is split by dwz (.gnu_debugaltlink)", ErrNoDWARF)
-	}
-	if err := f.checkCompressed(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if p := recover(); p != nil { // debug/elf and debug/dwarf read what they are given
-			d, err = nil, fmt.Errorf("malformed: %v", p)
-		}
-	}()
-	e, err := elf.NewFile(r)
-	if err != nil {
-		return nil, err
-	}
-	return e.DWARF()
-}
 
 // checkCompressed bounds the sizes that compression headers promise.
 func (f *file) checkCompressed() error {

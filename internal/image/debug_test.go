@@ -107,20 +107,6 @@ func TestAttachDebugRefusesAnotherBuild(t *testing.T) {
 	}
 }
 
-func TestDWARFSplitByDwzIsNone(t *testing.T) {
-	path := compile(t, typed, "-g", "-O1")
-	link := filepath.Join(t.TempDir(), "link")
-	if err := os.WriteFile(link, []byte("other.debug\x00id"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	need(t, "objcopy")
-	run(t, "objcopy", "--add-section", ".gnu_debugaltlink="+link, path)
-	_, err := open(t, path).DWARF()
-	if !errors.Is(err, image.ErrNoDWARF) || !strings.Contains(err.Error(), "dwz") {
-		t.Errorf("%v", err)
-	}
-}
-
 func TestDWARFRefusesAFileThatWasReplaced(t *testing.T) {
 	path := compile(t, typed, "-g", "-O1")
 	m := open(t, path)

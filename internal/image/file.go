@@ -26,6 +26,7 @@ type file struct {
 	// unread is what may still be read as section data. Sections do not
 	// overlap in the file, so together they cannot exceed its size.
 	unread uint64
+	object bool // relocatable objects will do, too
 }
 
 // header is one section header.
@@ -93,6 +94,9 @@ func (f *file) fileHeader() ([]byte, error) {
 	switch f.typ {
 	case elf.ET_EXEC, elf.ET_DYN:
 	case elf.ET_REL:
+		if f.object {
+			break
+		}
 		return nil, errors.New("is a relocatable object; hotpatch patches linked programs and shared libraries")
 	case elf.ET_CORE:
 		return nil, errors.New("is a core dump, not a program")

@@ -29,6 +29,15 @@ int main(void) { return f(2) + s[0]; }`
 		f.Add(b)
 		f.Add(b[:len(b)/2])
 	}
+	if _, err := exec.LookPath("objcopy"); err == nil {
+		for name, content := range map[string]string{".gnu_debugaltlink": "../x.debug\x00\x01\x02\x03", ".debug_sup": "\x05\x00\x00x.debug\x00\x03abc"} {
+			b, err := os.ReadFile(withSection(f, compile(f, source, append([]string{"-shared", "-fPIC", "-g"}, small...)...), name, content))
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(b)
+		}
+	}
 	golden, err := os.ReadFile("testdata/small.elf")
 	if err != nil {
 		f.Fatal(err)
@@ -87,6 +96,9 @@ func use(m *image.Image) {
 	}
 	m.Gaps()
 	m.DWARF()
+	if link, err := m.SharedLink(); err == nil && link != nil && (link.Path == "" || link.BuildID == "") {
+		panic("a link to nothing")
+	}
 }
 
 func FuzzFDEs(f *testing.F) {

@@ -104,6 +104,7 @@ type Image struct {
 
 	reopen    func() (io.ReaderAt, int64, io.Closer, error)
 	debug     string // path of the attached debug file
+	shared    string // path of its supplementary file
 	debugLink string
 	hasDWARF  bool
 	frames    []FDE

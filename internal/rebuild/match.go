@@ -46,6 +46,9 @@ func matchFiles(shipped, rebuilt string) (*match, error) {
 	if !full.HasDWARF() {
 		return nil, errors.New("the rebuilt file has no types: its rules strip it, or do without -g")
 	}
+	if link, err := full.SharedLink(); err != nil || link != nil {
+		return nil, errors.Join(errors.New("its rules share types out over several files (dwz), in spite of nostrip"), err)
+	}
 	r, err := openStripped(rebuilt)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,193 @@
+package diff
+
+import (
+	"debug/dwarf"
+	"slices"
+	"sort"
+)
+
+// ref is a place in debug information: an offset in .debug_info, of the
+// supplementary file with the bit inShared. 0: none.
+type ref uint64
+
+const inShared ref = 1 << 32
+
+// here is the place of an offset in the file that is being read.
+func (t *typeReader) here(off dwarf.Offset) ref { return t.file | ref(off) }
+
+// reference is the place that an attribute refers to; 0 without it, or when it
+// is a signature of a type unit.
+func (t *typeReader) reference(e *dwarf.Entry, a dwarf.Attr) ref {
+	f := e.AttrField(a)
+	if f == nil {
+		return 0
+	}
+	shared := uint64(0)
+	switch v := f.Val.(type) {
+	case dwarf.Offset:
+		r := t.here(v)
+		if t.unit != nil && (r < t.unit.at || r > t.here(e.Offset)) {
+			t.open.foreign = append(t.open.foreign, r) // or only further on: see finish
+		}
+		return r
+	case int64:
+		if f.Class != dwarf.ClassReferenceAlt {
+			return 0
+		}
+		shared = uint64(v)
+	case uint32:
+		shared = uint64(v)
+	case uint64:
+		if f.Class == dwarf.ClassReferenceSig {
+			return 0
+		}
+		shared = v
+	default:
+		return 0
+	}
+	if t.data.Shared == nil || t.file == inShared || shared >= uint64(inShared) {
+		t.cannot("entry %#x refers to a supplementary file, and there is none", e.Offset)
+		return 0
+	}
+	r := inShared | ref(shared)
+	t.open.foreign = append(t.open.foreign, r)
+	return r
+}
+
+// text is an attribute that is a string, "" without it.
+func (t *typeReader) text(e *dwarf.Entry, a dwarf.Attr) string {
+	f := e.AttrField(a)
+	if f == nil {
+		return ""
+	}
+	at := uint64(0)
+	switch v := f.Val.(type) {
+	case string:
+		return v
+	case int64:
+		if f.Class != dwarf.ClassStringAlt {
+			return ""
+		}
+		at = uint64(v)
+	case uint32:
+		at = uint64(v)
+	case uint64:
+		at = v
+	default:
+		return ""
+	}
+	s, ok := "", false
+	if t.file == 0 {
+		s, ok = t.data.SharedString(at)
+	}
+	if !ok {
+		t.cannot("entry %#x has a name in a supplementary file that is not there", e.Offset)
+	}
+	return s
+}
+
+// maxShared bounds what all units together take from partial ones.
+const maxShared = 1 << 24
+
+// connect finds for each compilation unit the partial units that it takes types
+// from: dwz moves what several units describe to one that each of them imports.
+// A unit that takes something from another compilation unit (LTO) is not whole.
+// What other programs put into the supplementary file is forgotten.
+func (t *typeReader) connect() {
+	starts := slices.Clone(t.set.units)
+	slices.SortFunc(starts, func(a, b *unit) int { return compareRef(a.at, b.at) })
+	serves := map[*unit]bool{}
+	total := 0
+	for _, u := range starts {
+		if u.part {
+			continue
+		}
+		total += len(u.foreign)
+		for _, p := range t.taken(u, starts) {
+			if !p.part {
+				u.whole, u.imports = false, true
+				continue
+			}
+			u.parts = append(u.parts, p)
+			serves[p] = true
+			total += p.types + len(p.foreign)
+		}
+		if total > maxShared {
+			t.tooMuchShared()
+			break
+		}
+	}
+	foreign := func(u *unit) bool { return u.at >= inShared && !serves[u] }
+	t.set.units = slices.DeleteFunc(t.set.units, foreign)
+	t.later = slices.DeleteFunc(t.later, func(p pending) bool { return foreign(p.unit) })
+}
+
+// share gives each unit what its parts define. These are then dropped: all that
+// they define stands where it is used.
+func (t *typeReader) share() {
+	served := map[*unit]bool{}
+	for _, u := range t.set.units {
+		types := u.types
+		for _, p := range u.parts {
+			served[p] = true
+			types += p.types
+			for name, defs := range p.defs {
+				for _, d := range defs {
+					u.add(name, d)
+				}
+			}
+			u.opaque = append(u.opaque, p.opaque...)
+		}
+		if types == 0 && !u.part && u.partial == "" && !u.imports {
+			u.partial = withoutTypes
+		}
+	}
+	t.set.units = slices.DeleteFunc(t.set.units, func(u *unit) bool { return served[u] && len(u.objects) == 0 })
+}
+
+// tooMuchShared: no unit is known to be whole.
+func (t *typeReader) tooMuchShared() {
+	t.cannot("too much is shared between units to be true")
+	for _, u := range t.set.units {
+		u.whole = false
+	}
+	for i := range t.later {
+		t.later[i].unit.parts = nil
+	}
+}
+
+// taken are the units that u imports or refers to, and those of these.
+func (t *typeReader) taken(u *unit, starts []*unit) []*unit {
+	seen := map[*unit]bool{u: true}
+	var out []*unit
+	for work := []*unit{u}; len(work) > 0; {
+		v := work[len(work)-1]
+		work = work[:len(work)-1]
+		for _, r := range v.foreign {
+			k := sort.Search(len(starts), func(i int) bool { return starts[i].at > r }) - 1
+			if k < 0 || r > starts[k].last {
+				t.cannot("unit %s refers to place %#x, where no unit is", v.name, uint64(r))
+				u.whole, u.imports = false, true
+				continue
+			}
+			if p := starts[k]; !seen[p] {
+				seen[p] = true
+				out = append(out, p)
+				if p.part {
+					work = append(work, p)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func compareRef(a, b ref) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
