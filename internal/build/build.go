@@ -16,7 +16,6 @@ import (
 	"hotpatch/internal/deb"
 	"hotpatch/internal/image"
 	"hotpatch/internal/patch"
-	"hotpatch/internal/rebuild"
 )
 
 // Options are the choices of one build. The zero value is the default.
@@ -26,7 +25,7 @@ type Options struct {
 	DebugBase  string // debug file (or directory of debug files by build-id) of the base
 	DebugFixed string
 	// DebugDirs are looked in, by build-id, for debug files that the above do
-	// not give.
+	// not give. They need not exist.
 	DebugDirs []string
 	// Debuginfod is asked last, for images that bring no types.
 	Debuginfod Debuginfod
@@ -78,7 +77,8 @@ const atOnce = 2
 
 // Build compares base with fixed. The bundle is nil when the verdict is
 // refused or nothing; a refusal is not an error. Input that cannot be read is
-// one, except for a single image of a package: that refuses the package.
+// one, except for a single image of a package: that refuses the package. So are
+// debug files and servers that were given and fail.
 func Build(ctx context.Context, base, fixed string, o Options) (*Report, *patch.Bundle, error) {
 	tell := newTeller(o.Progress)
 	defer tell.stop()
@@ -141,7 +141,8 @@ func buildJob(ctx context.Context, in *inputs, j *job, o Options, step func(stri
 	step("reading")
 	base, fixed, types, err := openPair(ctx, j, o)
 	if err != nil {
-		if in.packages[0] == nil && len(in.jobs) == 1 {
+		var debug *debugError
+		if in.packages[0] == nil && len(in.jobs) == 1 || errors.As(err, &debug) || ctx.Err() != nil {
 			return nil, err
 		}
 		r := &reasons{image: j.path}
@@ -172,7 +173,7 @@ func openPair(ctx context.Context, j *job, o Options) (base, fixed *image.Image,
 			path, err = debugFile(x.path, x.m)
 		}
 		if path == "" && err == nil {
-			path, err = rebuild.Lookup(o.DebugDirs, x.m.BuildID)
+			path, err = debugFileIn(o.DebugDirs, x.m)
 		}
 		if path == "" && err == nil && !x.m.HasDWARF() {
 			path, err = o.Debuginfod.find(ctx, x.m.BuildID)
@@ -184,11 +185,16 @@ func openPair(ctx context.Context, j *job, o Options) (base, fixed *image.Image,
 			err = attachShared(ctx, x.m, given(x.path, o.DebugDirs), &o.Debuginfod)
 		}
 		if err != nil {
-			return nil, nil, types, err
+			return nil, nil, types, &debugError{err}
 		}
 	}
 	return base, fixed, types, nil
 }
+
+// debugError is one of what was asked for types. It says nothing of the image.
+type debugError struct{ error }
+
+func (e *debugError) Unwrap() error { return e.error }
 
 // given are the directories to look for debug files in: that of a given path
 // first.

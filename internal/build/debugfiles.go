@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -35,6 +36,17 @@ func debugFile(given string, m *image.Image) (string, error) {
 	for _, name := range names {
 		if path := filepath.Join(given, name); hasID(path, m.BuildID) {
 			return path, nil
+		}
+	}
+	return "", nil
+}
+
+// debugFileIn is debugFile in the first of some directories that has one.
+func debugFileIn(dirs []string, m *image.Image) (string, error) {
+	for _, dir := range dirs {
+		path, err := debugFile(dir, m)
+		if path != "" || err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return path, err
 		}
 	}
 	return "", nil

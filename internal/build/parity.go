@@ -60,6 +60,7 @@ type Assessment struct {
 	Reasons      []patch.Reason `json:"reasons"`
 	CVEs         []string       `json:"cves"`
 	Images       int            `json:"images"`        // ELF files that differ
+	Typed        int            `json:"typed"`         // of them, those with types on both sides
 	Counts       patch.Counts   `json:"counts"`        // functions, over these images
 	UpdateSize   int64          `json:"update_size"`   // bytes of the fixed .deb; 0: not known
 	HotpatchSize int64          `json:"hotpatch_size"` // bytes; 0: none was made
@@ -89,6 +90,9 @@ func Assess(ctx context.Context, p Pair, o Options) (Assessment, error) {
 	a.Reasons = append(a.Reasons, report.Reasons...)
 	for _, im := range report.Images {
 		a.Images++
+		if im.TypesBase != nil && im.TypesFixed != nil {
+			a.Typed++
+		}
 		a.Counts.Same += im.Counts.Same
 		a.Counts.Changed += im.Counts.Changed
 		a.Counts.New += im.Counts.New

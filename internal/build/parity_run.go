@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"hotpatch/internal/patch"
@@ -28,8 +30,12 @@ type ParityOptions struct {
 	// MaxSize, when not 0, is the largest .deb in bytes that is looked at. A
 	// build's memory grows with its code: 60 MB of chromium took 12 GB.
 	MaxSize int64
-	State   string // directory for finished results; "" keeps none
-	Tool    string // what tells one version of this program from another; for State
+	// Build has what every build is given, such as DebugDirs and Debuginfod.
+	// Types from there count for a result in State; what a server has does not
+	// change.
+	Build Options
+	State string // directory for finished results; "" keeps none
+	Tool  string // what tells one version of this program from another; for State
 	// Progress, when not nil, is called whenever a pair begins or ends, by one
 	// goroutine at a time.
 	Progress func(ParityProgress)
@@ -49,6 +55,7 @@ type ParityProgress struct {
 func AssessAll(ctx context.Context, pairs []Pair, o ParityOptions) ([]Assessment, error) {
 	r := &parityRun{o: o, total: len(pairs)}
 	if o.State != "" {
+		r.types = typesKey(&o.Build)
 		if err := os.MkdirAll(o.State, 0o755); err != nil {
 			return nil, err
 		}
@@ -95,6 +102,7 @@ feed:
 // parityRun is one call of AssessAll.
 type parityRun struct {
 	o     ParityOptions
+	types string // where they may come from, for stateFile
 	total int
 
 	mu         sync.Mutex // guards what follows, and calls of Progress
@@ -179,7 +187,7 @@ func (r *parityRun) one(ctx context.Context, p Pair) (out *Assessment, err error
 			return a, nil
 		}
 	}
-	a, err := Assess(ctx, p, Options{})
+	a, err := Assess(ctx, p, r.o.Build)
 	if err != nil {
 		return nil, err
 	}
@@ -219,10 +227,33 @@ type parityState struct {
 
 const maxParityState = 64 << 20 // bytes of such a file
 
-// stateFile names a result by what it depends on: both packages and the tool.
+// stateFile names a result by what it depends on: both packages, the tool, and
+// where types may come from.
 func (r *parityRun) stateFile(base, fixed string) string {
-	sum := sha256.Sum256([]byte(base + "\n" + fixed + "\n" + r.o.Tool))
+	sum := sha256.Sum256([]byte(base + "\n" + fixed + "\n" + r.o.Tool + r.types))
 	return filepath.Join(r.o.State, hex.EncodeToString(sum[:])+".json")
+}
+
+// typesKey tells one set of debug files from another: all that the directories
+// hold, by name and size, and the servers. "" without any.
+func typesKey(o *Options) string {
+	var b strings.Builder
+	for _, dir := range o.DebugDirs {
+		// What cannot be read is not used by a build either.
+		_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return nil
+			}
+			if info, err := e.Info(); err == nil {
+				fmt.Fprintf(&b, "\n%s %d %d", path, info.Size(), info.ModTime().UnixNano())
+			}
+			return nil
+		})
+	}
+	for _, u := range o.Debuginfod.URLs {
+		fmt.Fprintf(&b, "\n%s", u)
+	}
+	return b.String()
 }
 
 // load finds a kept result; nil when there is none that can be believed, which

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hotpatch/internal/build"
+	"hotpatch/internal/image"
 	"hotpatch/internal/patch"
 )
 
@@ -352,4 +355,70 @@ func FuzzReadPairs(f *testing.F) {
 			}
 		}
 	})
+}
+
+// withDebugFiles takes the types of an update out of its packages.
+func withDebugFiles(t *testing.T, fixture, dir string) (p build.Pair, served map[string]string) {
+	t.Helper()
+	p = build.Pair{Source: "src", Package: fixture, BaseVersion: "1.0-1", FixedVersion: "1.0-2"}
+	b, f := compile(t, fixture+".c", debugged)
+	served = map[string]string{}
+	for _, side := range []struct {
+		path, version string
+		deb           *string
+	}{{b, p.BaseVersion, &p.BaseFile}, {f, p.FixedVersion, &p.FixedFile}} {
+		bare, debug := splitDebug(t, side.path)
+		id, err := image.ReadBuildID(bare)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "usr/lib/debug/.build-id", string(id[:2]), string(id[2:])+".debug")
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(debug, file); err != nil {
+			t.Fatal(err)
+		}
+		served["/buildid/"+string(id)+"/debuginfo"] = file
+		*side.deb = makeDeb(t, t.TempDir(), fixture, side.version, "amd64", map[string][]byte{"./usr/bin/x": content(t, bare)})
+	}
+	return p, served
+}
+
+func TestParityTakesTypesFromDebugFiles(t *testing.T) {
+	dir := t.TempDir()
+	p, served := withDebugFiles(t, "debugfiles", dir)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f, ok := served[r.URL.Path]; ok {
+			http.ServeFile(w, r, f)
+			return
+		}
+		http.NotFound(w, r)
+	}))
+	defer server.Close()
+	state := t.TempDir()
+	for _, c := range []struct {
+		name  string
+		o     build.Options
+		want  build.Outcome
+		typed int
+	}{
+		{"no debug files", build.Options{DebugDirs: []string{filepath.Join(dir, "absent")}}, build.OutcomeReview, 0},
+		{"a directory of them", build.Options{DebugDirs: []string{dir}}, build.OutcomeClean, 1},
+		{"a server", build.Options{Debuginfod: build.Debuginfod{URLs: []string{server.URL}, Cache: t.TempDir()}}, build.OutcomeClean, 1},
+		{"no debug files again", build.Options{}, build.OutcomeReview, 0},
+	} {
+		for _, kept := range []int{0, 1} {
+			if strings.HasSuffix(c.name, "again") {
+				kept = 1
+			}
+			var last build.ParityProgress
+			as, err := build.AssessAll(context.Background(), []build.Pair{p}, build.ParityOptions{
+				Build: c.o, State: state, Tool: "one", Progress: func(p build.ParityProgress) { last = p },
+			})
+			if err != nil || len(as) != 1 || as[0].Outcome != c.want || as[0].Typed != c.typed || last.Kept != kept {
+				t.Errorf("%s: %+v, %d kept (want %d), error %v", c.name, as, last.Kept, kept, err)
+			}
+		}
+	}
 }

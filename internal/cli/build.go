@@ -15,6 +15,12 @@ import (
 	"hotpatch/internal/rebuild"
 )
 
+// What build and parity say of the same flags.
+const (
+	debugDirWords   = "look for other debug files below `DIR`, by build-id (default: those of hotpatch debuginfo; none: nowhere)"
+	debuginfodWords = "ask these debuginfod `URLS` for debug files that nothing else has (default: $DEBUGINFOD_URLS)"
+)
+
 type buildFlags struct {
 	out, accept, by       string
 	debugBase, debugFixed string
@@ -48,8 +54,8 @@ be carried, changed or not.`,
 	fl.StringVar(&f.by, "by", "", "who accepts (default: you, as `NAME`@host)")
 	fl.StringVar(&f.debugBase, "debug-base", "", "debug `FILE` of BASE, or a directory of them by build-id")
 	fl.StringVar(&f.debugFixed, "debug-fixed", "", "debug `FILE` of FIXED, or a directory of them by build-id")
-	fl.StringVar(&f.debugDir, "debug-dir", "", "look for other debug files below `DIR`, by build-id (default: those of hotpatch debuginfo; none: nowhere)")
-	fl.StringVar(&f.debuginfod, "debuginfod", "", "ask these debuginfod `URLS` for debug files that nothing else has (default: $DEBUGINFOD_URLS)")
+	fl.StringVar(&f.debugDir, "debug-dir", "", debugDirWords)
+	fl.StringVar(&f.debuginfod, "debuginfod", "", debuginfodWords)
 	fl.BoolVar(&f.json, "json", false, "print the report as JSON")
 	fl.BoolVar(&f.all, "all", false, "torture test: carry unchanged functions too")
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {

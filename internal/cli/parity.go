@@ -22,6 +22,7 @@ type parityFlags struct {
 	sources                     []string
 	jobs, maxSize               int
 	state, debs                 string
+	debugDir, debuginfod        string
 	html, markdown              string
 	json                        bool
 }
@@ -44,14 +45,18 @@ fetched with apt as any user may; what is not needed any more is removed, unless
 has is taken from its files on this disk. Only packages with programs or
 libraries for amd64 count.
 
+Types are taken from debug files as hotpatch build does; without them a source is
+at best one that needs review.
+
 With --state finished results are kept, and the same command goes on where it
-was interrupted. Results of other packages, or of another version of hotpatch,
-are not used.
+was interrupted. Results of other packages, with other debug files, or of another
+version of hotpatch, are not used.
 
 Exit code 0: every update was assessed. 4: some were not. 1: none was.`,
 		Example: `  hotpatch parity
   hotpatch parity --base-suite bookworm --fixed-suite bookworm-security --state parity.state --html parity.html
   hotpatch parity --list docs/coverage.tsv --debs debs --json
+  hotpatch parity --debuginfod https://debuginfod.debian.net --jobs 1
   hotpatch parity old-debs/ new-debs/ --source haproxy`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 0 && len(args) != 2 {
@@ -70,6 +75,8 @@ Exit code 0: every update was assessed. 4: some were not. 1: none was.`,
 	fl.IntVar(&f.maxSize, "max-size", 50, "leave out packages larger than this many `MB`, which need much memory; 0 is no limit")
 	fl.StringVar(&f.state, "state", "", "keep finished results in `DIR`, and go on from there")
 	fl.StringVar(&f.debs, "debs", "", "look for packages in `DIR` first, and keep there what is fetched")
+	fl.StringVar(&f.debugDir, "debug-dir", "", debugDirWords)
+	fl.StringVar(&f.debuginfod, "debuginfod", "", debuginfodWords)
 	fl.StringVar(&f.html, "html", "", "also write a page for people to `FILE`")
 	fl.StringVar(&f.markdown, "markdown", "", "also write the tables as Markdown to `FILE`")
 	fl.BoolVar(&f.json, "json", false, "print the result as JSON")
@@ -130,7 +137,7 @@ func (a *app) parity(ctx context.Context, f parityFlags) error {
 	}
 	defer cleanup()
 	line := &parityLine{progressLine: progressLine{w: a.err, style: a.errStyle}}
-	o := build.ParityOptions{Jobs: f.jobs, State: f.state, Tool: tool, Fetch: fetch, MaxSize: int64(f.maxSize) * 1000_000}
+	o := build.ParityOptions{Build: build.Options{DebugDirs: debugDirs(f.debugDir), Debuginfod: debuginfod(f.debuginfod)}, Jobs: f.jobs, State: f.state, Tool: tool, Fetch: fetch, MaxSize: int64(f.maxSize) * 1000_000}
 	if a.progress {
 		o.Progress = line.tell
 	}

@@ -1,12 +1,8 @@
 package rebuild
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
-
-	"hotpatch/internal/image"
 )
 
 // systemCache is root's: a builder that is nobody can reach it, and everybody
@@ -34,21 +30,4 @@ func DebugDirs() []string {
 		out = append(out, filepath.Join(dir, "debug"))
 	}
 	return append(out, filepath.Join(systemCache, "debug"))
-}
-
-// Lookup finds the debug file of an image in one of some directories, by
-// build-id. "" when none has it.
-func Lookup(dirs []string, id image.BuildID) (string, error) {
-	for _, dir := range dirs {
-		path, err := debugPath(dir, id)
-		if err != nil {
-			return "", nil // no build-id that could name a file
-		}
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-			return "", err
-		}
-	}
-	return "", nil
 }

@@ -294,27 +294,3 @@ func TestDebugFileIsReproducible(t *testing.T) {
 		t.Error("two files of the same input differ")
 	}
 }
-
-func TestLookupFindsByBuildID(t *testing.T) {
-	again := compile(t, tinySource(t))
-	dir := t.TempDir()
-	e, path, err := rebuild.Match(ship(t, again), again, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		dirs []string
-		id   image.BuildID
-		want string
-	}{
-		{[]string{filepath.Join(dir, "absent"), dir}, e.BuildID, path},
-		{[]string{dir}, "00112233", ""},
-		{nil, e.BuildID, ""},
-		{[]string{dir}, "../../etc", ""},
-		{[]string{dir}, "", ""},
-	} {
-		if got, err := rebuild.Lookup(c.dirs, c.id); got != c.want || err != nil {
-			t.Errorf("%s in %v: %q, %v", c.id, c.dirs, got, err)
-		}
-	}
-}

@@ -146,8 +146,9 @@ func TestSourcePackageIsRebuiltAndCompared(t *testing.T) {
 	if e, err := rebuild.ReadEvidence(im.DebugFile); err != nil || e.Source != "tiny" || e.Path != im.Path {
 		t.Errorf("%+v, %v", e, err)
 	}
-	if got, err := rebuild.Lookup([]string{o.Output}, im.BuildID); got != im.DebugFile || err != nil {
-		t.Errorf("Lookup: %q, %v", got, err)
+	id := string(im.BuildID)
+	if want := filepath.Join(o.Output, ".build-id", id[:2], id[2:]+".debug"); im.DebugFile != want {
+		t.Errorf("kept as %s, want %s", im.DebugFile, want)
 	}
 	var beside rebuild.Image
 	text, err := os.ReadFile(strings.TrimSuffix(im.DebugFile, ".debug") + ".json")
