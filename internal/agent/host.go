@@ -277,7 +277,11 @@ func (h *Host) Apply(ctx context.Context, pid int, b *patch.Bundle) txn.Result {
 
 // Carrying are the processes that carry a hotpatch.
 func (h *Host) Carrying(id patch.ID) ([]int, error) {
-	pids, _, err := txn.Patched(id)
+	cs, _, err := txn.Patched(id)
+	var pids []int
+	for _, c := range cs {
+		pids = append(pids, c.PID)
+	}
 	return pids, err
 }
 

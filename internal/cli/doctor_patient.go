@@ -22,9 +22,14 @@ import (
 // parent's waiting takes the stops of its children). One of its threads waits
 // for input, another one under a seccomp filter that allows everything. It ends
 // when its input does, which is at the latest when we do.
+//
+// The room in which its threads make calls for us is a mapping of its own. In a
+// program's code there may be no room: what looks like the end of a program
+// that nobody runs can be its PLT.
 type patient struct {
 	process             *os.Process
-	pid, tid, sandboxed int // sandboxed: 0 where there is no seccomp
+	pid, tid, sandboxed int    // sandboxed: 0 where there is no seccomp
+	room                uint64 // ptrace.StubRoom bytes, executable; 0: it could not be mapped
 	in                  io.WriteCloser
 	out                 *os.File
 	lines               *bufio.Reader
@@ -62,7 +67,7 @@ func admit(ctx context.Context) (_ *patient, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := fmt.Sscan(line, &p.pid, &p.tid, &p.sandboxed); err != nil {
+	if _, err := fmt.Sscan(line, &p.pid, &p.tid, &p.sandboxed, &p.room); err != nil {
 		return nil, fmt.Errorf("it says %q: %w", line, err)
 	}
 	p.process, err = os.FindProcess(p.pid)
@@ -143,7 +148,11 @@ func (a *app) bePatient() error {
 	// A system call that blocks the thread itself: the runtime's poller would
 	// leave it free for something else.
 	runtime.LockOSThread()
-	fmt.Fprintln(a.out, os.Getpid(), unix.Gettid(), sandbox)
+	room, err := unix.MmapPtr(-1, 0, nil, uintptr(os.Getpagesize()), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		room = nil // where executable memory is forbidden, doctor says so
+	}
+	fmt.Fprintln(a.out, os.Getpid(), unix.Gettid(), sandbox, uintptr(room))
 	for {
 		var b [1]byte
 		switch n, err := unix.Read(0, b[:]); {

@@ -50,16 +50,19 @@ func operate(ctx context.Context, h proc.Host, r proc.Rights) trial {
 		t.failed("try-write", err)
 		return t
 	}
-	_, room := text.Code()
-	room -= ptrace.StubRoom
-	if err := rewrite(mem, room, ptrace.StubRoom); err != nil {
+	_, end := text.Code()
+	if err := rewrite(mem, end-ptrace.StubRoom, ptrace.StubRoom); err != nil {
 		t.failed("try-write", err)
 		return t
 	}
 	t.did("try-write", "wrote to its code")
-	t.loan(p, mem, room)
+	if p.room == 0 {
+		t.failed("try-map", errors.New("the process could not map any itself"))
+		return t
+	}
+	t.loan(p, mem)
 	t.halt(p)
-	t.sandbox(p, mem, room)
+	t.sandbox(p, mem)
 	if err := proc.MapFiles(p.pid, text); err != nil {
 		t.failed("try-files", err)
 	} else {
@@ -84,8 +87,7 @@ func (t *trial) did(check, format string, args ...any) {
 
 func (t *trial) failed(check string, err error) { t.steps = append(t.steps, step{check, "", err}) }
 
-// textOf is the patient's own image. Its last bytes of code are padding, or
-// functions that it does not call while it waits.
+// textOf is the patient's own image.
 func textOf(pid int) (proc.Module, error) {
 	ms, err := proc.Modules(pid)
 	if err != nil {
@@ -120,8 +122,8 @@ func rewrite(mem *ptrace.Mem, addr uint64, n int) error {
 
 // loan borrows the waiting thread to make a system call, then to make a mapping
 // as apply does, which is filled and taken back.
-func (t *trial) loan(p *patient, mem *ptrace.Mem, room uint64) {
-	got, err := call(p.tid, mem, room, ptrace.Call{NR: unix.SYS_GETPID})
+func (t *trial) loan(p *patient, mem *ptrace.Mem) {
+	got, err := call(p.tid, mem, p.room, ptrace.Call{NR: unix.SYS_GETPID})
 	if err == nil && got[0] != uint64(p.pid) {
 		err = fmt.Errorf("getpid returned %d in process %d", int64(got[0]), p.pid)
 	}
@@ -139,14 +141,14 @@ func (t *trial) loan(p *patient, mem *ptrace.Mem, room uint64) {
 	unmap := func(at uint64) ptrace.Call {
 		return ptrace.Call{NR: unix.SYS_MUNMAP, Args: [6]uint64{at, size}}
 	}
-	got, err = call(p.tid, mem, room, mapAt(0, 0))
+	got, err = call(p.tid, mem, p.room, mapAt(0, 0))
 	if err != nil {
 		t.failed("try-map", err)
 		return
 	}
 	at := got[0]
 	err = rewrite(mem, at, size)
-	again, rerr := call(p.tid, mem, room, unmap(at), mapAt(at, unix.MAP_FIXED_NOREPLACE), unmap(at))
+	again, rerr := call(p.tid, mem, p.room, unmap(at), mapAt(at, unix.MAP_FIXED_NOREPLACE), unmap(at))
 	if err = errors.Join(err, rerr); err == nil && again[1] != at {
 		err = fmt.Errorf("the kernel chose %#x instead of %#x for MAP_FIXED_NOREPLACE", again[1], at)
 	}
@@ -208,12 +210,12 @@ func (t *trial) halt(p *patient) {
 }
 
 // sandbox borrows the thread that runs under a seccomp filter.
-func (t *trial) sandbox(p *patient, mem *ptrace.Mem, room uint64) {
+func (t *trial) sandbox(p *patient, mem *ptrace.Mem) {
 	if p.sandboxed == 0 {
 		t.did("try-sandbox", "not tried: no seccomp filter could be made")
 		return
 	}
-	if _, err := call(p.sandboxed, mem, room, ptrace.Call{NR: unix.SYS_GETPID}); err != nil {
+	if _, err := call(p.sandboxed, mem, p.room, ptrace.Call{NR: unix.SYS_GETPID}); err != nil {
 		t.failed("try-sandbox", err)
 		return
 	}

@@ -23,8 +23,12 @@ func (a *app) gdb(file string, b *patch.Bundle, pids []int) error {
 	}
 	denied := map[int]error{}
 	if len(pids) == 0 {
-		if pids, denied, err = txn.Patched(id); err != nil {
+		var cs []txn.Carrier
+		if cs, denied, err = txn.Patched(id); err != nil {
 			return fmt.Errorf("look for patched processes: %w", err)
+		}
+		for _, c := range cs {
+			pids = append(pids, c.PID)
 		}
 	}
 	var w strings.Builder

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -83,8 +82,9 @@ func (a *app) status(pids []int, asJSON, long bool) error {
 	if err != nil {
 		return err
 	}
+	var disk proc.Disk
 	for _, c := range cs {
-		txn.Disks(c.PID, c.Hotpatches)
+		txn.Disks(&disk, c.PID, c.Hotpatches)
 	}
 	switch {
 	case asJSON:
@@ -111,25 +111,25 @@ func (a *app) status(pids []int, asJSON, long bool) error {
 // the host that carries any. What could not be read is in denied; without
 // pids, a process that ended meanwhile is left out.
 func carriers(pids []int) (cs []carrier, denied map[int]error, err error) {
-	asked := len(pids) > 0
-	if !asked {
-		if pids, denied, err = txn.Patched(""); err != nil {
+	cs = []carrier{}
+	if len(pids) == 0 {
+		found, denied, err := txn.Patched("")
+		if err != nil {
 			return nil, nil, fmt.Errorf("find patched processes: %w", err)
 		}
+		for _, c := range found {
+			cs = append(cs, carrier{PID: c.PID, Comm: c.Comm, Hotpatches: c.States})
+		}
+		return cs, denied, nil
 	}
-	if denied == nil {
-		denied = map[int]error{}
-	}
-	cs = []carrier{}
+	denied = map[int]error{}
 	for _, pid := range pids {
 		states, err := txn.Status(pid)
-		if err == nil && asked && len(states) == 0 {
+		if err == nil && len(states) == 0 {
 			_, err = proc.Read(pid) // no hotpatch, or no process?
 		}
 		if err != nil {
-			if asked || !errors.Is(err, proc.ErrGone) {
-				denied[pid] = err
-			}
+			denied[pid] = err
 			continue
 		}
 		cs = append(cs, carrier{PID: pid, Comm: commOf(pid), Hotpatches: nonNil(states)})

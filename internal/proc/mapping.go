@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,10 +18,6 @@ import (
 // reason, never silently left out; one that vanished meanwhile is left out, and
 // so is what has no memory (kernel threads, zombies). found is in order.
 func Mapping(buildIDs []string) (found []int, denied map[int]error, err error) {
-	pids, err := PIDs()
-	if err != nil {
-		return nil, nil, err
-	}
 	s := search{want: map[string]bool{}, known: map[string]bool{}}
 	for _, id := range buildIDs {
 		if id == "" { // what has no build-id is unknown, not equal
@@ -31,36 +25,7 @@ func Mapping(buildIDs []string) (found []int, denied map[int]error, err error) {
 		}
 		s.want[strings.ToLower(id)] = true
 	}
-	denied = map[int]error{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(runtime.GOMAXPROCS(0), len(pids)) {
-		wg.Go(func() {
-			var buf []byte
-			for pid := range next {
-				var hit bool
-				var err error
-				hit, buf, err = s.process(pid, buf)
-				mu.Lock()
-				switch {
-				case errors.Is(err, ErrGone):
-				case err != nil:
-					denied[pid] = err
-				case hit:
-					found = append(found, pid)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	for _, pid := range pids {
-		next <- pid
-	}
-	close(next)
-	wg.Wait()
-	slices.Sort(found)
-	return found, denied, nil
+	return Walk(s.process)
 }
 
 // search is one run of Mapping. What a file is, is found out once: as long as it

@@ -250,7 +250,11 @@ func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 	}
 }
 
-// sleepersFirst lists the threads that can be borrowed.
+// enough is how many threads that sleep and have no seccomp filter are a choice.
+const enough = 4
+
+// sleepersFirst lists threads that can be borrowed, of many only some: to ask
+// how a thread fares takes longer than to borrow it.
 func (r *run) sleepersFirst() ([]int, error) {
 	tids, err := r.threads()
 	if err != nil {
@@ -258,12 +262,18 @@ func (r *run) sleepersFirst() ([]int, error) {
 	}
 	order := map[byte]int{'S': 0, 'T': 1, 't': 1, 'R': 2, 'D': 3}
 	rank := map[int]int{}
-	usable := tids[:0]
+	free, usable := 0, tids[:0]
 	for _, tid := range tids {
 		s, err := proc.ThreadState(r.info.PID, tid)
 		if n, ok := order[s]; err == nil && ok && !kernelWorker(r.info.PID, tid) {
 			rank[tid] = n
 			usable = append(usable, tid)
+			if s == 'S' && !r.filtered(tid) {
+				free++
+			}
+		}
+		if free == enough {
+			break
 		}
 	}
 	if len(usable) == 0 {
@@ -275,24 +285,26 @@ func (r *run) sleepersFirst() ([]int, error) {
 
 // freeFirst puts threads without a seccomp filter before those that have one,
 // where the first one has: a filter that kills would end the process if we
-// died during the loan. Who cannot be read is taken to have one.
+// died during the loan.
 func (r *run) freeFirst(tids []int) []int {
-	filtered := func(tid int) bool {
-		is, err := proc.ReadRights(r.info.PID, tid)
-		return err != nil || is.Seccomp != 0
-	}
-	if !filtered(tids[0]) {
+	if !r.filtered(tids[0]) {
 		return tids
 	}
 	var free, rest []int
 	for _, tid := range tids {
-		if filtered(tid) {
+		if r.filtered(tid) {
 			rest = append(rest, tid)
 		} else {
 			free = append(free, tid)
 		}
 	}
 	return append(free, rest...)
+}
+
+// filtered says whether the thread has a seccomp filter, or cannot be asked.
+func (r *run) filtered(tid int) bool {
+	is, err := proc.ReadRights(r.info.PID, tid)
+	return err != nil || is.Seccomp != 0
 }
 
 // pause sleeps unless the caller gave up.

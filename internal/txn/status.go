@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -59,12 +58,13 @@ const (
 )
 
 // Disks compares what a process has in memory with what is on disk under the
-// same names. It opens the files; Status does not.
-func Disks(pid int, ss []State) {
+// same names. It opens the files; Status does not. disk serves all processes of
+// one listing.
+func Disks(disk *proc.Disk, pid int, ss []State) {
 	for i := range ss {
 		for k := range ss[i].Images {
 			g := &ss[i].Images[k]
-			id, err := proc.OnDisk(pid, g.Path)
+			id, err := disk.BuildID(pid, g.Path)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				g.Disk = DiskGone
@@ -84,16 +84,23 @@ func Disks(pid int, ss []State) {
 // Status reads which hotpatches a process carries. It does not stop it: no
 // ptrace, only reads. Reverted ones are not listed.
 func Status(pid int) ([]State, error) {
+	_, ss, err := status(pid)
+	return ss, err
+}
+
+func status(pid int) (proc.Info, []State, error) {
 	info, err := proc.Read(pid)
-	if err != nil {
-		return nil, err
-	}
-	if info.Kernel {
-		return nil, nil
+	if err != nil || info.Kernel {
+		return info, nil, err
 	}
 	if info.Live == 0 {
-		return nil, fmt.Errorf("process %d is a zombie: %w", pid, proc.ErrGone)
+		return info, nil, fmt.Errorf("process %d is a zombie: %w", pid, proc.ErrGone)
 	}
+	ss, err := statesOf(info)
+	return info, ss, err
+}
+
+func statesOf(info proc.Info) ([]State, error) {
 	mem, err := proc.OpenMem(info.Live)
 	if err != nil {
 		return nil, err
@@ -101,14 +108,14 @@ func Status(pid int) ([]State, error) {
 	defer mem.Close()
 	var out []State
 	for range 5 { // mappings may come and go while they are read
-		maps, merr := proc.Maps(pid)
+		maps, merr := proc.Maps(info.PID)
 		if merr != nil {
 			return nil, merr
 		}
 		if out, err = states(maps, mem); err == nil {
 			return out, nil
 		}
-		if _, rerr := proc.Read(pid); rerr != nil {
+		if _, rerr := proc.Read(info.PID); rerr != nil {
 			return nil, rerr // it ended meanwhile
 		}
 	}
@@ -169,49 +176,50 @@ func Targets(b *patch.Bundle) (pids []int, denied map[int]error, err error) {
 	return proc.Mapping(ids)
 }
 
-// Patched finds all processes that carry a hotpatch (id "" for any). pids is in
-// order. A process that cannot be examined is in denied with the reason; one
-// that ended meanwhile is left out.
-func Patched(id patch.ID) (pids []int, denied map[int]error, err error) {
-	all, err := proc.PIDs()
-	if err != nil {
-		return nil, nil, err
-	}
-	denied = map[int]error{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(runtime.GOMAXPROCS(0), len(all)) {
-		wg.Go(func() {
-			for pid := range next {
-				yes, err := carries(pid, id)
-				mu.Lock()
-				switch {
-				case errors.Is(err, proc.ErrGone):
-				case err != nil:
-					denied[pid] = err
-				case yes:
-					pids = append(pids, pid)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	for _, pid := range all {
-		next <- pid
-	}
-	close(next)
-	wg.Wait()
-	slices.Sort(pids)
-	return pids, denied, nil
+// Carrier is a process with the hotpatches it carries.
+type Carrier struct {
+	PID    int
+	Comm   string
+	States []State
 }
 
-// carries says whether the process carries the hotpatch, or may in part.
-func carries(pid int, id patch.ID) (bool, error) {
-	// Most processes have nothing that could be a journal.
-	if maps, err := proc.Maps(pid); err == nil && !slices.ContainsFunc(maps, mayHoldJournal) {
-		return false, nil
+// Patched finds all processes that carry a hotpatch (id "" for any), or may in
+// part. They are in order. A process that cannot be examined is in denied with
+// the reason; one that ended meanwhile is left out.
+func Patched(id patch.ID) (cs []Carrier, denied map[int]error, err error) {
+	var mu sync.Mutex
+	_, denied, err = proc.Walk(func(pid int, buf []byte) (bool, []byte, error) {
+		// Most processes have nothing that could be a journal.
+		yes, buf, err := proc.NamelessCode(pid, buf)
+		if err == nil && !yes {
+			return false, buf, nil
+		}
+		comm, ss, err := carried(pid, buf)
+		if err != nil || !slices.ContainsFunc(ss, func(s State) bool { return id == "" || s.ID == id }) {
+			return false, buf, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		cs = append(cs, Carrier{pid, comm, ss})
+		return true, buf, nil
+	})
+	slices.SortFunc(cs, func(a, b Carrier) int { return a.PID - b.PID })
+	return cs, denied, err
+}
+
+// carried is Status of a process whose mappings were just read. Where anything
+// is not as it should be, Status has the patience to find out.
+func carried(pid int, mapsText []byte) (comm string, _ []State, err error) {
+	mem, err := proc.OpenMem(pid)
+	if err == nil {
+		defer mem.Close()
+		maps, merr := proc.ParseMaps(mapsText)
+		ss, serr := states(maps, mem)
+		st, rerr := proc.ReadStat(pid, pid)
+		if merr == nil && serr == nil && rerr == nil {
+			return st.Comm, ss, nil
+		}
 	}
-	ss, err := Status(pid)
-	return slices.ContainsFunc(ss, func(s State) bool { return id == "" || s.ID == id }), err
+	info, ss, err := status(pid)
+	return info.Comm, ss, err
 }

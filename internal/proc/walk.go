@@ -1,0 +1,123 @@
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+)
+
+// Walk puts a question about every process of the host, as many at a time as
+// there are processors. A process of which ask fails is in denied with the
+// reason, never silently left out; one that vanished meanwhile (ErrGone) is left
+// out. found is in order.
+//
+// ask may use the buffer for what it reads, and returns it, perhaps grown, for
+// the next.
+func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found []int, denied map[int]error, err error) {
+	pids, err := PIDs()
+	if err != nil {
+		return nil, nil, err
+	}
+	denied = map[int]error{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range min(runtime.GOMAXPROCS(0), len(pids)) {
+		wg.Go(func() {
+			var buf []byte
+			for pid := range next {
+				var yes bool
+				var err error
+				yes, buf, err = ask(pid, buf)
+				mu.Lock()
+				switch {
+				case errors.Is(err, ErrGone):
+				case err != nil:
+					denied[pid] = err
+				case yes:
+					found = append(found, pid)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, pid := range pids {
+		next <- pid
+	}
+	close(next)
+	wg.Wait()
+	slices.Sort(found)
+	return found, denied, nil
+}
+
+// NamelessCode says whether the process maps code that is no file's: private,
+// anonymous, readable and executable, not writable. Few processes do. The
+// buffer is used and returned, as for Walk.
+func NamelessCode(pid int, buf []byte) (yes bool, _ []byte, err error) {
+	text, _, err := mapsText(pid, buf)
+	if err != nil {
+		return false, buf, err
+	}
+	for line := range bytes.Lines(text) {
+		// start-end r-xp 00000000 00:00 0 \n
+		_, rest, _ := bytes.Cut(line, []byte(" "))
+		if bytes.HasPrefix(rest, []byte("r-xp ")) && bytes.HasSuffix(bytes.TrimRight(rest, " \n"), []byte(" 00:00 0")) {
+			return true, text, nil
+		}
+	}
+	return false, text, nil
+}
+
+// view tells two processes apart that may find different files under one name:
+// by mount namespace and root directory. "": it cannot be read.
+func view(pid int) string {
+	dir := "/proc/" + strconv.Itoa(pid)
+	ns, err := os.Readlink(dir + "/ns/mnt")
+	if err != nil {
+		return ""
+	}
+	root, err := os.Readlink(dir + "/root")
+	if err != nil {
+		return ""
+	}
+	return ns + root
+}
+
+// Disk remembers what it found on disk, for a caller that asks the same of many
+// processes in a moment. The zero value is ready; several may ask at once.
+type Disk struct {
+	mu   sync.Mutex
+	seen map[[2]string]onDisk
+}
+
+type onDisk struct {
+	id  string
+	err error
+}
+
+// BuildID is OnDisk, asked once for all processes that see the same files.
+func (d *Disk) BuildID(pid int, name string) (string, error) {
+	where := view(pid)
+	if where == "" {
+		return OnDisk(pid, name)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := [2]string{where, name}
+	if f, ok := d.seen[key]; ok {
+		return f.id, f.err
+	}
+	var f onDisk
+	if f.id, f.err = OnDisk(pid, name); errors.Is(f.err, ErrGone) {
+		return "", f.err // it says nothing of the others
+	}
+	if d.seen == nil {
+		d.seen = map[[2]string]onDisk{}
+	}
+	d.seen[key] = f
+	return f.id, f.err
+}
