@@ -102,7 +102,7 @@ func (g *Group) StopSome(tids []int, deadline time.Time) ([]Thread, error) {
 			batch = append(batch, tid)
 		}
 	}
-	if err := g.stop(batch, deadline); err != nil {
+	if err := g.stop(batch, fewAtATime, deadline); err != nil {
 		return nil, err
 	}
 	return g.Threads[from:], nil
@@ -121,7 +121,7 @@ func (g *Group) StopAll(deadline time.Time) ([]Thread, error) {
 				batch = append(batch, tid)
 			}
 		}
-		if err := g.stop(batch, deadline); err != nil {
+		if err := g.stop(batch, len(batch), deadline); err != nil {
 			return nil, err
 		}
 		before := len(g.state)
@@ -138,48 +138,107 @@ func (g *Group) StopAll(deadline time.Time) ([]Thread, error) {
 	return g.Threads[from:], nil
 }
 
-func (g *Group) stop(batch []int, deadline time.Time) error {
-	for _, tid := range batch {
-		if err := g.t.interrupt(tid); errors.Is(err, ErrGone) {
-			continue // wait tells: exited, or it stands in its first stop already
-		} else if err != nil {
-			return fmt.Errorf("interrupt thread %d: %w", tid, err)
+// fewAtATime is how many sleeping threads are on their way to a stop at the same
+// time, at first: enough to keep a few processors busy with them.
+const fewAtATime = 8
+
+// stop interrupts the threads, window of them at a time, and takes each as soon
+// as it stands, in whatever order they come.
+//
+// A thread that has been woken from epoll_wait or its kin, and whose stop is
+// not hidden yet, sees an EINTR if we are killed now: hence the window. It
+// widens where threads do not come at once, because they wait for a processor
+// or cannot stop at all: the others shall not wait for them.
+func (g *Group) stop(batch []int, window int, deadline time.Time) error {
+	var coming []int
+	for looks, naps := 0, 0; ; {
+		for len(batch) > 0 && len(coming) < window {
+			// Where it is gone, poll tells: it has ended, or stands in its first stop.
+			if err := g.t.interrupt(batch[0]); err != nil && !errors.Is(err, ErrGone) {
+				return fmt.Errorf("interrupt thread %d: %w", batch[0], err)
+			}
+			coming, batch = append(coming, batch[0]), batch[1:]
 		}
-	}
-	for _, tid := range batch {
-		if err := g.await(tid, deadline); err != nil {
+		if len(coming) == 0 {
+			return nil
+		}
+		before := len(coming)
+		var err error
+		if coming, err = g.take(coming); err != nil {
 			return err
 		}
+		if len(coming) < before {
+			looks, naps = 0, 0
+			continue
+		}
+		if looks++; looks < polls {
+			continue
+		}
+		nap()
+		if naps++; naps%8 == 0 {
+			window = min(2*window, len(coming)+len(batch))
+		}
+		if naps%16 == 0 && time.Now().After(deadline) {
+			if coming, err = g.late(coming); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+}
+
+// take looks once at each thread and returns those that have not stopped yet.
+func (g *Group) take(tids []int) (coming []int, err error) {
+	coming = tids[:0]
+	for _, tid := range tids {
+		s, there, err := g.t.poll(tid)
+		switch {
+		case errors.Is(err, ErrGone):
+			g.state[tid] = gone
+		case err != nil:
+			return nil, fmt.Errorf("stop thread %d: %w", tid, err)
+		case !there:
+			coming = append(coming, tid)
+		default:
+			if err := g.arrived(tid, s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return coming, nil
 }
 
 // starved is how long threads that are ready to run may keep us waiting, all
 // together.
 const starved = 100 * time.Millisecond
 
-func (g *Group) await(tid int, deadline time.Time) error {
-	s, err := g.t.wait(tid, deadline)
-	if errors.Is(err, ErrTimeout) {
+// late decides about threads that have not stopped when they should have, and
+// returns those that may still be waited for.
+func (g *Group) late(tids []int) (coming []int, err error) {
+	coming = tids[:0]
+	for _, tid := range tids {
 		switch stateOf(tid) {
-		case 'R':
+		case 'Z':
+			g.state[tid] = gone // a leader that ended before its threads: it never reports
+			continue
+		case 'R', 't':
 			// It only waits for a processor, as on a host with more work than
 			// processors; giving up would not bring it one sooner.
 			if g.patient.IsZero() {
 				g.patient = time.Now().Add(starved)
 			}
-			s, err = g.t.wait(tid, g.patient)
-		case 'Z':
-			err = ErrGone // a leader that ended before its threads: it never reports
+			if time.Now().Before(g.patient) {
+				coming = append(coming, tid)
+				continue
+			}
 		}
+		return nil, fmt.Errorf("stop thread %d: %w", tid, ErrTimeout)
 	}
-	if errors.Is(err, ErrGone) {
-		g.state[tid] = gone
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("stop thread %d: %w", tid, err)
-	}
+	return coming, nil
+}
+
+// arrived notes a thread that stands, and hides that from it at once, so that
+// this holds even if we are killed in the next moment.
+func (g *Group) arrived(tid int, s Stop) error {
 	g.state[tid] = stopped
 	regs, err := g.t.regs(tid)
 	if errors.Is(err, ErrGone) { // killed in its stop
@@ -190,13 +249,8 @@ func (g *Group) await(tid int, deadline time.Time) error {
 		g.Threads = append(g.Threads, Thread{TID: tid, Stop: s})
 		return fmt.Errorf("read registers of thread %d: %w", tid, err)
 	}
-	th := Thread{TID: tid, Regs: regs, Stop: s}
-	if hideStop(&regs, s) {
-		// At once, so that it holds even if we are killed in the next moment.
-		// Where it fails the thread is dying.
-		_ = g.t.setRegs(tid, &regs)
-	}
-	g.Threads = append(g.Threads, th)
+	g.Threads = append(g.Threads, Thread{TID: tid, Regs: regs, Stop: s})
+	g.t.hide(tid, regs, s)
 	return nil
 }
 
@@ -219,15 +273,33 @@ func (g *Group) Release() {
 // thread cloned by a traced one that no listing of ours has shown.
 func (t *Tracer) letGoUnlisted() {
 	for {
-		var ws int32
-		r, _, e := unix.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&ws)), unix.WNOHANG|unix.WALL|unix.WNOTHREAD, 0, 0, 0)
-		if e != 0 || r == 0 {
+		tid := firstStopped()
+		if tid == 0 {
 			return
 		}
-		if s := unix.WaitStatus(ws); s.Stopped() {
-			t.letGo(int(r), decodeStop(s))
+		if mine, _ := t.tracedByUs(tid); !mine {
+			return
 		}
+		s, there, err := t.poll(tid)
+		if err != nil || !there {
+			return
+		}
+		t.letGo(tid, s)
 	}
+}
+
+// firstStopped is a thread whose stop nobody has taken yet, 0 if there is none.
+// It only looks: this OS thread may have started commands for others before it
+// became a tracer, and those wait for them themselves.
+func firstStopped() int {
+	var info unix.Siginfo
+	const options = unix.WSTOPPED | unix.WNOHANG | unix.WNOWAIT | unix.WALL | unix.WNOTHREAD
+	_, _, e := unix.RawSyscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), options, 0, 0)
+	if e != 0 || info.Signo == 0 {
+		return 0
+	}
+	// siginfo_t of SIGCHLD: si_pid is the first field behind the common ones.
+	return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), 16)))
 }
 
 // letGo detaches a stopped thread.
@@ -258,8 +330,8 @@ func (t *Tracer) letGoLate(tid int) {
 		t.abandoned = true
 		return
 	}
-	if r, err := t.regs(tid); err == nil && hideStop(&r, s) {
-		_ = t.setRegs(tid, &r)
+	if r, err := t.regs(tid); err == nil {
+		t.hide(tid, r, s)
 	}
 	t.letGo(tid, s)
 }

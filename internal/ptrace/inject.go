@@ -47,9 +47,6 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if r := back; hideStop(&r, stop) {
-		_ = t.setRegs(in.TID, &r) // at once: it must hold if we are killed now
-	}
 	mask, was, err := t.install(m, in, back, step)
 	if err != nil {
 		t.giveBack(in.TID, back, stop)
@@ -150,6 +147,7 @@ func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
 		t.abandoned = true
 		return Regs{}, Stop{}, fmt.Errorf("read registers of thread %d: %w", in.TID, err)
 	}
+	t.hide(in.TID, r, s) // at once: it must hold if we are killed now
 	if s.Kind != Interrupted && s.Kind != GroupStop {
 		// A signal is on its way: let it through rather than carry it about.
 		t.giveBack(in.TID, r, s)

@@ -78,6 +78,7 @@ func Run(fn func(*Tracer) error) error {
 		// Others wait while we work. Only those may who have the privilege; the
 		// thread ends with us, and its priority with it.
 		_ = unix.Setpriority(unix.PRIO_PROCESS, t.tid, mostUrgent)
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // else each nap takes 50 µs more
 		done <- result{t, fn(t)}
 	}()
 	r := <-done

@@ -41,29 +41,46 @@ func decodeStop(ws unix.WaitStatus) Stop {
 	return Stop{Kind: Delivery, Signal: sig}
 }
 
+// polls is how often we look for a stop before we nap between two looks: the
+// first answer usually comes within 30 µs.
+const polls = 4
+
+// nap gives the processor away for a moment; Run sets the timer slack that
+// makes it a short one.
+func nap() {
+	ts := unix.Timespec{Nsec: 15_000}
+	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+}
+
+// poll says whether a thread has stopped anew, and how.
+func (t *Tracer) poll(tid int) (s Stop, there bool, err error) {
+	var ws int32
+	r, _, e := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&ws)), unix.WNOHANG|unix.WALL, 0, 0, 0)
+	switch {
+	case e == unix.ECHILD:
+		return Stop{}, false, ErrGone
+	case e != 0 && e != unix.EINTR:
+		return Stop{}, false, e
+	case e != 0 || int(r) != tid:
+		return Stop{}, false, nil
+	}
+	if s := unix.WaitStatus(ws); s.Exited() || s.Signaled() {
+		return Stop{}, false, ErrGone
+	}
+	return decodeStop(unix.WaitStatus(ws)), true, nil
+}
+
 // wait waits for one thread's next stop. It polls: a blocking wait4 cannot be
-// bounded, and the first answer usually comes within 30 µs.
+// bounded.
 func (t *Tracer) wait(tid int, deadline time.Time) (Stop, error) {
-	for i := 0; ; i++ {
-		var ws int32
-		r, _, e := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&ws)), unix.WNOHANG|unix.WALL, 0, 0, 0)
-		switch {
-		case e == unix.ECHILD:
-			return Stop{}, ErrGone
-		case e != 0 && e != unix.EINTR:
-			return Stop{}, e
-		case e == 0 && int(r) == tid:
-			s := unix.WaitStatus(ws)
-			if s.Exited() || s.Signaled() {
-				return Stop{}, ErrGone
-			}
-			return decodeStop(s), nil
+	for i := 1; ; i++ {
+		if s, there, err := t.poll(tid); err != nil || there {
+			return s, err
 		}
-		if i >= 4 {
-			ts := unix.Timespec{Nsec: 15_000}
-			unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+		if i > polls {
+			nap()
 		}
-		if i%16 == 15 && time.Now().After(deadline) {
+		if i%16 == 0 && time.Now().After(deadline) {
 			return Stop{}, ErrTimeout
 		}
 	}
@@ -107,6 +124,14 @@ func hideStop(r *Regs, s Stop) bool {
 	}
 	r.Rax = errRestartNoHand
 	return true
+}
+
+// hide makes the stop of a thread with these registers invisible to it, in the
+// thread. Where that fails it is dying.
+func (t *Tracer) hide(tid int, r Regs, s Stop) {
+	if hideStop(&r, s) {
+		_ = t.setRegs(tid, &r)
+	}
 }
 
 // userResume are the registers with which the thread can go on from user mode
