@@ -8,4 +8,5 @@ var (
 	Plain       = plain
 	Align       = align
 	ManPage     = manPage
+	Share       = share
 )

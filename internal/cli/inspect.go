@@ -17,7 +17,7 @@ func (a *app) inspectCmd() *cobra.Command {
 	var pids []int
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
-		Short: "Show what is in a hotpatch file",
+		Short: "Show what is in a hotpatch file, or how completely a program is read",
 		Long: `inspect shows a hotpatch file as it is: its id, package, versions, images,
 sites, digests and verdict. With --disassemble it prints the code that the
 hotpatch carries, with names for what it calls and uses.
@@ -28,12 +28,18 @@ through it can be read and breakpoints set. They refer to copies of the objects
 below the user's cache directory.
 
 With --perf-map and one --pid it prints the lines of /tmp/perf-PID.map by which
-perf names that code.`,
+perf names that code.
+
+Of a program or library it says how hotpatch reads it: the bytes of its executable
+sections that are functions, PLT, padding or unknown, and whether it has types.
+Nothing of unknown code can be replaced; code of the compiler's own start-up files
+is usual there.`,
 		Example: `  hotpatch inspect redis.hotpatch
   hotpatch inspect redis.hotpatch --json
   hotpatch inspect redis.hotpatch --disassemble | less
   hotpatch inspect redis.hotpatch --gdb --pid 4711 > x.gdb; gdb -p 4711 -x x.gdb
-  hotpatch inspect redis.hotpatch --perf-map --pid 4711 >> /tmp/perf-4711.map`,
+  hotpatch inspect redis.hotpatch --perf-map --pid 4711 >> /tmp/perf-4711.map
+  hotpatch inspect /usr/bin/redis-check-rdb`,
 		Args: needs("FILE"),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
@@ -54,6 +60,12 @@ perf names that code.`,
 		}
 		if perfMap && len(pids) != 1 {
 			return usage("inspect: --perf-map needs one --pid: every process has a map of its own")
+		}
+		if isELF(args[0]) {
+			if disassemble || gdb || perfMap {
+				return usage("inspect: %s is a program or library; --disassemble, --gdb and --perf-map are for hotpatch files", args[0])
+			}
+			return a.inspectELF(args[0], asJSON)
 		}
 		b, err := readBundle(args[0])
 		if err != nil {

@@ -31,8 +31,8 @@ func meanings() map[string]meaning {
 			"see in the distribution's patch that no struct changes, then accept; or build again with types (hotpatch debuginfo, or --debug-base and --debug-fixed)",
 		},
 		"layout-padding": {
-			"a new member fills what was padding: sizes and offsets are as before, but objects made by old code hold nothing there",
-			"see that the new code can live with an unset member, then accept",
+			"sizes and offsets are as before, but a member fills what was padding, or has another name or kind: objects made by old code hold there what old code put there",
+			"see that the new code can live with that, then accept",
 		},
 		"data-inferred": {
 			"the place of a variable follows from its neighbours, not from direct evidence",
