@@ -127,7 +127,9 @@ func (m *dataMap) inserted(v image.Addr, lo, hi *point) bool {
 
 // settled decides between places that aligned instructions name for v: where
 // both neighbours put it, base code refers to it, and it starts with the same
-// content; at none of the others it does.
+// content; at none of the others it does. How long a variable is, a stripped
+// file does not tell: where another of the places begins, it has ended, and two
+// that differ only in what follows them are not told apart.
 func (m *dataMap) settled(v image.Addr, lo, hi *point) (image.Addr, bool) {
 	p, ok := m.placeAt(v)
 	if !ok || lo == nil || hi == nil || lo.delta() != hi.delta() || !m.sameSection(lo.base, hi.base) {
@@ -141,6 +143,11 @@ func (m *dataMap) settled(v image.Addr, lo, hi *point) (image.Addr, bool) {
 	named := false
 	for _, w := range p.votes {
 		named = named || w.base == a
+		if w.base != a {
+			n = min(n, max(w.base, a)-min(w.base, a))
+		}
+	}
+	for _, w := range p.votes {
 		if w.base != a && m.alikeInitially(w.base, v, n) {
 			return 0, false
 		}
