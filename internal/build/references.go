@@ -37,6 +37,9 @@ func (e *emitter) reference(f *diff.Func, k int) {
 // are those of the base function, so that pointers stay equal.
 func (e *emitter) code(f *diff.Func, r *diff.Ref) {
 	g := e.d.Fixed.At(r.Target)
+	if g == nil && e.nowhere(f, r) {
+		return
+	}
 	if g == nil {
 		e.refuse(referenceUnbound, "it refers to %#x, where no function is", uint64(r.Target))
 		return
@@ -53,6 +56,18 @@ func (e *emitter) code(f *diff.Func, r *diff.Ref) {
 	default:
 		e.refuse(referenceUnbound, "it refers to %s, which has no counterpart and is not carried", label(e.d, g))
 	}
+}
+
+// nowhere: the branch leads to where the code of its own function ends. The
+// compiler makes such a branch of a way that is never taken, mostly behind a
+// call that does not come back; what lies there is padding, in the fixed image
+// as in the object.
+func (e *emitter) nowhere(f *diff.Func, r *diff.Ref) bool {
+	if r.Kind != diff.Jump && r.Kind != diff.Cond {
+		return false
+	}
+	ends := func(g *diff.Func) bool { return e.c.in[g] && g.Hi == r.Target }
+	return ends(f) || slices.ContainsFunc(e.d.Parts(f), ends)
 }
 
 func (e *emitter) plt(f *diff.Func, r *diff.Ref) {
