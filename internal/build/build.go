@@ -29,8 +29,11 @@ type Options struct {
 	DebugDirs []string
 	// Debuginfod is asked last, for images that bring no types.
 	Debuginfod Debuginfod
-	All        bool     // carry every function that can be carried, changed or not (a torture test)
-	Skip       []string // with All: leave these functions in place, by name or fn_<hex>
+	// Partial leaves out the images that are refused, and those that need
+	// them, where others remain.
+	Partial bool
+	All     bool     // carry every function that can be carried, changed or not (a torture test)
+	Skip    []string // with All: leave these functions in place, by name or fn_<hex>
 	// Progress, when not nil, is told what happens: from one goroutine, in order.
 	Progress func(Event)
 }
@@ -49,6 +52,9 @@ type Report struct {
 	Reasons []patch.Reason `json:"reasons"`
 	Images  []ImageReport  `json:"images"`
 	Bundle  *BundleInfo    `json:"bundle"` // null when nothing was written
+	// LeftOut are the images that the bundle leaves out; with a refusal, those
+	// that Partial would leave out: none, when nothing would remain.
+	LeftOut []string `json:"left_out"`
 }
 
 // ImageReport is one ELF image of the package that differs.
@@ -91,7 +97,7 @@ func Build(ctx context.Context, base, fixed string, o Options) (*Report, *patch.
 	if err != nil {
 		return nil, nil, err
 	}
-	report, bundle := assemble(results)
+	report, bundle := assemble(results, together(in, results), o.Partial)
 	if bundle != nil {
 		if err := describePackages(&bundle.Manifest, in); err != nil {
 			return nil, nil, err
@@ -147,7 +153,7 @@ func buildJob(ctx context.Context, in *inputs, j *job, o Options, step func(stri
 		}
 		r := &reasons{image: j.path}
 		r.add(unsupportedImage, "", "%v", err)
-		return &result{reasons: r.list, report: ImageReport{Path: j.path, Functions: []patch.Function{}}, differs: true}, nil
+		return &result{reasons: r.list, report: ImageReport{Path: j.path, Functions: []patch.Function{}}, differs: true, alien: j.alien != nil && j.alien()}, nil
 	}
 	po := pairOptions{all: o.All, skip: o.Skip, step: step, types: types}
 	if in.packages[0] != nil {
@@ -208,10 +214,19 @@ func given(path string, dirs []string) []string {
 	return append([]string{path}, dirs...)
 }
 
-// assemble gives the verdict over all images.
-func assemble(results []*result) (*Report, *patch.Bundle) {
-	rep := &Report{Verdict: patch.Nothing, Reasons: []patch.Reason{}, Images: []ImageReport{}}
+// assemble gives the verdict over all images; more are reasons that concern
+// the package as a whole.
+func assemble(results []*result, more []patch.Reason, partial bool) (*Report, *patch.Bundle) {
+	rep := &Report{Verdict: patch.Nothing, Reasons: []patch.Reason{}, Images: []ImageReport{}, LeftOut: []string{}}
 	b := &patch.Bundle{Manifest: patch.Manifest{Format: 1, Arch: "amd64", Mode: patch.Strict}}
+	left := leftOut(results)
+	for _, l := range left {
+		rep.LeftOut = append(rep.LeftOut, l.Path)
+	}
+	if partial {
+		results = without(results, left)
+		b.Manifest.LeftOut = left
+	}
 	var all []patch.Reason
 	refused := false
 	for _, r := range results {
@@ -226,6 +241,9 @@ func assemble(results []*result) (*Report, *patch.Bundle) {
 			b.Before = append(b.Before, r.before)
 		}
 		refused = refused || slices.ContainsFunc(r.reasons, func(x patch.Reason) bool { return !reviewable(x.Code) })
+	}
+	if len(b.Objects) > 0 && !refused {
+		all = append(all, more...)
 	}
 	rep.Reasons = bounded(all)
 	switch {
@@ -243,7 +261,7 @@ func assemble(results []*result) (*Report, *patch.Bundle) {
 	default:
 		rep.Verdict = patch.Clean
 	}
-	if len(b.Objects) == 1 && !slices.ContainsFunc(results, func(r *result) bool { return r.object != nil && !r.independent }) {
+	if len(b.Objects) == 1 && len(b.Manifest.LeftOut)+len(more) == 0 && !slices.ContainsFunc(results, func(r *result) bool { return r.object != nil && !r.independent }) {
 		b.Manifest.Mode = patch.Independent
 	}
 	b.Manifest.Verdict, b.Manifest.Reasons = rep.Verdict, rep.Reasons

@@ -57,7 +57,8 @@ func kindOf(path string) (kind, error) {
 type job struct {
 	path        string // in the package, or the base file's name
 	base, fixed func() (*image.Image, error)
-	missing     bool // the fixed side has no counterpart
+	missing     bool        // the fixed side has no counterpart
+	alien       func() bool // the file that is running is for another processor; nil: not known
 }
 
 // inputs are both sides of a build.
@@ -263,10 +264,24 @@ func pairFiles(base, fixed map[string]file, all bool) []job {
 		}
 		if key := [2]string{x.content(), y.content()}; !seen[key] {
 			seen[key] = key[0] != ""
-			out = append(out, job{path: p, base: x.open(p), fixed: y.open(q)})
+			out = append(out, job{path: p, base: x.open(p), fixed: y.open(q), alien: x.alien})
 		}
 	}
 	return out
+}
+
+// alien says whether the file is no program or library for x86-64 (firmware,
+// another architecture), so that no process that could be patched maps it.
+func (f file) alien() bool {
+	const machine, class, class64, x8664 = 18, 4, 2, 62
+	head := f.data
+	if f.path != "" {
+		var err error
+		if head, err = readHead(f.path); err != nil {
+			return false
+		}
+	}
+	return len(head) >= machine+2 && (head[class] != class64 || binary.LittleEndian.Uint16(head[machine:]) != x8664)
 }
 
 // content is a digest of the file, "" when it cannot be read.

@@ -21,6 +21,8 @@ type result struct {
 	differs bool          // something that is no noise differs
 
 	independent bool // old calls of the one function may finish in old code
+	links       linkage
+	alien       bool // no program or library for x86-64
 }
 
 // pairOptions are Options as one pair sees them.
@@ -38,7 +40,7 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	res := &result{report: ImageReport{
 		Path: path, BuildIDBase: string(base.BuildID), BuildIDFixed: string(fixed.BuildID), Functions: []patch.Function{}, Types: o.types.String(),
 		TypesBase: typesSource(base), TypesFixed: typesSource(fixed),
-	}}
+	}, links: linkageOf(base, fixed)}
 	if !base.PIE || !fixed.PIE {
 		r.add(nonPIE, "", "it is not position independent: its code holds absolute addresses")
 		res.reasons, res.differs = r.list, true

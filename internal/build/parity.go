@@ -25,6 +25,7 @@ type Outcome string
 const (
 	OutcomeClean      = Outcome(patch.Clean)
 	OutcomeReview     = Outcome(patch.Review)
+	OutcomePartial    = Outcome("partial")     // review, and only without some of its programs and libraries
 	OutcomeNothing    = Outcome(patch.Nothing) // no program or library in it differs
 	OutcomeRefused    = Outcome(patch.Refused)
 	OutcomeNotFetched = Outcome("not-fetched") // one of the packages cannot be had
@@ -35,10 +36,10 @@ const (
 // Outcomes are all of them; where several packages of a source differ, the
 // first of this list is the source's.
 func Outcomes() []Outcome {
-	return []Outcome{OutcomeRefused, OutcomeFailed, OutcomeNotFetched, OutcomeReview, OutcomeClean, OutcomeNothing, OutcomeNoCode}
+	return []Outcome{OutcomeRefused, OutcomeFailed, OutcomeNotFetched, OutcomePartial, OutcomeReview, OutcomeClean, OutcomeNothing, OutcomeNoCode}
 }
 
-// Hotpatchable: a hotpatch could be written.
+// Hotpatchable: a hotpatch of the whole could be written.
 func (o Outcome) Hotpatchable() bool { return o == OutcomeClean || o == OutcomeReview }
 
 // Pair is a binary package in the version that runs and the one that is fixed.
@@ -78,6 +79,7 @@ func Assess(ctx context.Context, p Pair, o Options) (Assessment, error) {
 		return a.not(OutcomeNotFetched, err), nil
 	}
 	began := time.Now()
+	o.Partial = true
 	report, _, err := Build(ctx, p.BaseFile, p.FixedFile, o)
 	a.Seconds = time.Since(began).Seconds()
 	if ctx.Err() != nil {
@@ -87,6 +89,9 @@ func Assess(ctx context.Context, p Pair, o Options) (Assessment, error) {
 		return a.not(OutcomeFailed, err), nil
 	}
 	a.Outcome = Outcome(report.Verdict)
+	if report.Bundle != nil && len(report.LeftOut) > 0 {
+		a.Outcome = OutcomePartial
+	}
 	a.Reasons = append(a.Reasons, report.Reasons...)
 	for _, im := range report.Images {
 		a.Images++
@@ -204,7 +209,7 @@ type Update struct {
 	Because      []string     `json:"because"` // codes of the reasons that decided
 	CVEs         []string     `json:"cves"`
 	UpdateSize   int64        `json:"update_size"`
-	HotpatchSize int64        `json:"hotpatch_size"` // 0 unless the whole source can be hotpatched
+	HotpatchSize int64        `json:"hotpatch_size"` // 0 unless all packages can be hotpatched, if in part
 	Seconds      float64      `json:"seconds"`
 	Packages     []Assessment `json:"packages"`
 }
@@ -301,7 +306,7 @@ func updateOf(as []Assessment) Update {
 		return u
 	}
 	u.Outcome = Outcomes()[worst]
-	if !u.Outcome.Hotpatchable() {
+	if !u.Outcome.Hotpatchable() && u.Outcome != OutcomePartial {
 		u.HotpatchSize = 0 // half a source is no help
 	}
 	for _, a := range u.Packages {

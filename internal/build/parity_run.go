@@ -303,7 +303,7 @@ func (p Pair) orSource(name string) string {
 // final: another run would say the same.
 func (a *Assessment) final() bool {
 	switch a.Outcome {
-	case OutcomeClean, OutcomeReview, OutcomeNothing, OutcomeRefused, OutcomeNoCode:
+	case OutcomeClean, OutcomeReview, OutcomePartial, OutcomeNothing, OutcomeRefused, OutcomeNoCode:
 		return true
 	}
 	return false

@@ -23,7 +23,7 @@ import (
 )
 
 // makeDeb writes a package NAME_VERSION.deb with these files into dir.
-func makeDeb(t testing.TB, dir, name, version, arch string, files map[string][]byte) string {
+func makeDeb(t testing.TB, dir, name, version, arch string, files map[string][]byte, fields ...string) string {
 	t.Helper()
 	pack := func(files map[string][]byte) []byte {
 		var b bytes.Buffer
@@ -52,7 +52,7 @@ func makeDeb(t testing.TB, dir, name, version, arch string, files map[string][]b
 	for k, v := range files {
 		all[k] = v
 	}
-	control := fmt.Sprintf("Package: %s\nSource: src-%s\nVersion: %s\nArchitecture: %s\n", name, name, version, arch)
+	control := fmt.Sprintf("Package: %s\nSource: src-%s\nVersion: %s\nArchitecture: %s\n", name, name, version, arch) + strings.Join(fields, "")
 	out := []byte("!<arch>\n")
 	for _, m := range []struct {
 		name string

@@ -28,6 +28,8 @@ const (
 	functionSplit    = "function-split"
 	symbolBounds     = "symbol-bounds"
 	muchChanged      = "much-changed"
+	imageLeftOut     = "image-left-out"
+	goesWith         = "goes-with"
 
 	// Refused: nothing is written.
 	enumRenumbered   = "enum-renumbered"
@@ -57,7 +59,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, newCallback, functionSplit, symbolBounds, muchChanged:
+		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, newCallback, functionSplit, symbolBounds, muchChanged, imageLeftOut, goesWith:
 		return true
 	}
 	return false

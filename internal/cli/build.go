@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,7 @@ type buildFlags struct {
 	debugBase, debugFixed string
 	debugDir              string
 	debuginfod            string
-	json, all             bool
+	json, all, partial    bool
 }
 
 func (a *app) buildCmd() *cobra.Command {
@@ -40,6 +41,11 @@ what differs as a hotpatch. Both are .deb packages, directories or ELF files.
 Exit code 0: clean and written, or nothing to patch (then no file is written).
 4: written, but somebody has to accept it before it can be applied (see
 hotpatch review). 3: refused, with reasons; nothing is written.
+
+Some files of a package may be refused while others are not. --partial then
+leaves these out, with those that need them, and processes that use them are
+refused. It never is more than review; the hint after a refusal says where it
+would do.
 
 --all is a torture test of the machinery: it carries every function that can
 be carried, changed or not.`,
@@ -57,6 +63,7 @@ be carried, changed or not.`,
 	fl.StringVar(&f.debugDir, "debug-dir", "", debugDirWords)
 	fl.StringVar(&f.debuginfod, "debuginfod", "", debuginfodWords)
 	fl.BoolVar(&f.json, "json", false, "print the report as JSON")
+	fl.BoolVar(&f.partial, "partial", false, "leave out the files that are refused, where others remain")
 	fl.BoolVar(&f.all, "all", false, "torture test: carry unchanged functions too")
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
 		if f.out == "" {
@@ -83,7 +90,7 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 			return usage("build: output %s is also an input", f.out)
 		}
 	}
-	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, DebugDirs: debugDirs(f.debugDir), All: f.all,
+	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, DebugDirs: debugDirs(f.debugDir), All: f.all, Partial: f.partial,
 		Debuginfod: debuginfod(f.debuginfod)}
 	if f.accept != "" {
 		o.By = author(f.by)
@@ -157,8 +164,35 @@ func (a *app) buildExit(r *build.Report, b *patch.Bundle, out string) error {
 		return done(exitPartly)
 	default:
 		a.warnStale(out)
+		if len(r.LeftOut) > 0 {
+			a.hint(fmt.Sprintf("--partial builds it without %s, for processes that do not use %s", plain(namesText(r.LeftOut)), itOrThem(r.LeftOut)))
+		}
 		return done(exitRefused)
 	}
+}
+
+// namesText lists some files by their last names.
+func namesText(paths []string) string {
+	const most = 3
+	var names []string
+	for i, p := range paths {
+		if i == most && len(paths) > most+1 {
+			names = append(names, fmt.Sprintf("%d more", len(paths)-most))
+			break
+		}
+		names = append(names, path.Base(p))
+	}
+	if n := len(names) - 1; n > 0 {
+		return strings.Join(names[:n], ", ") + " and " + names[n]
+	}
+	return names[0]
+}
+
+func itOrThem(list []string) string {
+	if len(list) == 1 {
+		return "it"
+	}
+	return "them"
 }
 
 // warnStale tells of an output file that this build did not write: it could be
@@ -184,7 +218,7 @@ func bundleInfo(b *patch.Bundle, file string) (*build.BundleInfo, error) {
 // normalise makes absent lists empty ones: a documented list is never null.
 func normalise(r *build.Report) *build.Report {
 	c := *r
-	c.Reasons = nonNil(c.Reasons)
+	c.Reasons, c.LeftOut = nonNil(c.Reasons), nonNil(c.LeftOut)
 	c.Images = append([]build.ImageReport{}, c.Images...)
 	for i := range c.Images {
 		c.Images[i].Functions = nonNil(c.Images[i].Functions)
@@ -217,7 +251,11 @@ func (a *app) printBuild(r *build.Report, b *patch.Bundle, out string) error {
 			fmt.Fprintf(&w, "         nothing applies it until somebody has accepted it\n")
 		}
 		if len(b.Manifest.CVEs) > 0 {
-			fmt.Fprintf(&w, "         fixes %s\n", plain(strings.Join(b.Manifest.CVEs, ", ")))
+			fixes := "fixes"
+			if len(b.Manifest.LeftOut) > 0 {
+				fixes = "fixes, as far as these are not in what is left out,"
+			}
+			fmt.Fprintf(&w, "         %s %s\n", fixes, plain(strings.Join(b.Manifest.CVEs, ", ")))
 		}
 	}
 	for _, im := range r.Images {

@@ -111,6 +111,7 @@ type inspectJSON struct {
 	Accepted     *patch.Acceptance `json:"accepted"` // null: nobody did
 	Applicable   bool              `json:"applicable"`
 	Images       []inspectImage    `json:"images"`
+	LeftOut      []patch.LeftOut   `json:"left_out"` // images of the package that are not patched
 }
 
 type inspectImage struct {
@@ -145,7 +146,7 @@ func inspect(file string, b *patch.Bundle) (inspectJSON, error) {
 		BaseVersion: m.BaseVersion, FixedVersion: m.FixedVersion, Arch: m.Arch,
 		CVEs: nonNil(m.CVEs), Changes: nonNil(m.Changes), Verdict: m.Verdict,
 		Reasons: nonNil(m.Reasons), Mode: m.Mode, Accepted: b.Accepted,
-		Applicable: b.Applicable() == nil, Images: []inspectImage{},
+		Applicable: b.Applicable() == nil, Images: []inspectImage{}, LeftOut: nonNil(m.LeftOut),
 	}
 	for i, im := range m.Images {
 		im.Sites, im.Functions = nonNil(im.Sites), nonNil(im.Functions)
@@ -216,6 +217,10 @@ func (a *app) printInspect(v inspectJSON, b *patch.Bundle) error {
 			}
 			fmt.Fprintf(&w, "    %#x → %#x  %s\n", site.Base, site.To, plain(site.Name))
 		}
+	}
+	for _, l := range v.LeftOut {
+		fmt.Fprintf(&w, "\n%s  left out: processes that use it are refused\n", plain(l.Path))
+		row("  base", l.BuildIDBase)
 	}
 	if len(v.Reasons) > 0 {
 		fmt.Fprintln(&w)

@@ -33,9 +33,9 @@ func (a *app) parityCmd() *cobra.Command {
 		Use:   "parity [BASE-DIR FIXED-DIR]",
 		Short: "Say which pending security updates can be hotpatched, and why not the others",
 		Long: `parity builds a hotpatch for every pending security update and says what came
-out: clean, review, nothing to patch, refused (with the reasons) or not fetched. A
-source is as good as the hardest of its packages.
-Nothing is installed, and no hotpatch is written.
+out: clean, review, partial (review, for some of its files), nothing to patch,
+refused (with the reasons) or not fetched. A source is as good as the hardest of
+its packages. Nothing is installed, and no hotpatch is written.
 
 The updates are those of the packages installed here (default), those between
 two suites that apt knows, those of a list (tab-separated: source, package, base
@@ -198,7 +198,7 @@ func (a *app) parityResults(p *parityJSON, f parityFlags) error {
 // parityOrder is how people read the outcomes: what works first.
 func parityOrder() []build.Outcome {
 	return []build.Outcome{
-		build.OutcomeClean, build.OutcomeReview, build.OutcomeNothing,
+		build.OutcomeClean, build.OutcomeReview, build.OutcomePartial, build.OutcomeNothing,
 		build.OutcomeRefused, build.OutcomeNotFetched, build.OutcomeFailed,
 	}
 }
@@ -249,7 +249,11 @@ func (a *app) printParity(p *parityJSON) error {
 
 // paritySummary is the one line to remember.
 func paritySummary(p *build.Parity) string {
-	return fmt.Sprintf("%d of %s hotpatchable (%s)", p.Hotpatchable, plural(p.Sources, "source is", "sources are"), percent(p.Hotpatchable, p.Sources))
+	text := fmt.Sprintf("%d of %s hotpatchable (%s)", p.Hotpatchable, plural(p.Sources, "source is", "sources are"), percent(p.Hotpatchable, p.Sources))
+	if n := p.Outcomes[build.OutcomePartial]; n > 0 {
+		text += fmt.Sprintf(", %d more in part (together %s)", n, percent(p.Hotpatchable+n, p.Sources))
+	}
+	return text
 }
 
 // parityTally is how the sources are distributed.
@@ -270,6 +274,8 @@ func outcomeWords(o build.Outcome) string {
 	switch o {
 	case build.OutcomeReview:
 		return "after review"
+	case build.OutcomePartial:
+		return "in part, after review"
 	case build.OutcomeNothing:
 		return "with nothing to patch"
 	case build.OutcomeNotFetched:

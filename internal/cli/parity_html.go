@@ -141,6 +141,7 @@ A source counts when one of its packages has programs or libraries; its verdict 
 
 - **clean**: a hotpatch can be applied as it is
 - **review**: a hotpatch can be applied once a person has read what changes and taken responsibility
+- **partial**: the same, but only without some of its programs and libraries (hotpatch build --partial): a process that uses one of these is refused and needs the ordinary update and a restart
 - **nothing**: no code of any program or library differs, so there is nothing to patch: the fix is in scripts or data, or the update changes no code at all
 - **refused**: no hotpatch is written, because none is certain to be right; the ordinary update and a restart are needed
 - **not-fetched**: one of the two versions is no longer in the archive, it cannot be reached, or the package is too large for this machine
@@ -179,11 +180,30 @@ func writeParityMarkdown(w io.Writer, p *parityJSON) error {
 		}
 		fmt.Fprintf(&b, "\n**%s** (%s)\n\n", cell(u.Source), u.Outcome)
 		for _, code := range u.Because {
+			if u.Outcome == build.OutcomePartial {
+				break
+			}
 			fmt.Fprintf(&b, "- `%s` %s\n", cell(code), cell(firstReason(u, code)))
+		}
+		for _, line := range leftOutOf(u) {
+			fmt.Fprintf(&b, "- %s\n", cell(line))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// leftOutOf are the images that the hotpatches of a source leave out, with why.
+func leftOutOf(u build.Update) []string {
+	var out []string
+	for _, a := range u.Packages {
+		for _, r := range a.Reasons {
+			if a.Outcome == build.OutcomePartial && u.Outcome == a.Outcome && r.Code == "image-left-out" {
+				out = append(out, reasonLine(r))
+			}
+		}
+	}
+	return out
 }
 
 // cvesListed names the first CVEs and counts the others.

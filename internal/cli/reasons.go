@@ -86,6 +86,14 @@ func meanings() map[string]meaning {
 			"one function of the running program became two in the fixed one; its entry leads to the one, while some tables should lead to the other",
 			"see in the disassembly that the first serves the callers of both, then accept",
 		},
+		"goes-with": {
+			"another package of the same source changes, too, and the distribution lets the two go together only",
+			"apply the other package's hotpatch to the same processes; where it has none, or is refused, restart them instead",
+		},
+		"image-left-out": {
+			"this file of the package differs and cannot be patched, so the hotpatch leaves it out (--partial): a process that uses it is refused",
+			"install the fixed package first, so that what is loaded from now on is fixed; restart the processes that are refused; then accept",
+		},
 		"image-gone": {
 			"the fixed package no longer has this file, and running processes keep the old one",
 			"see in the changelog why; what was fixed in it is fixed only by a restart",

@@ -97,6 +97,12 @@ func (a *app) watch(ctx context.Context, files []string, f watchFlags) error {
 			buildIDs = append(buildIDs, im.BuildIDBase)
 			paths = append(paths, im.Path)
 		}
+		for _, l := range b.Manifest.LeftOut {
+			if l.BuildIDBase != "" { // such a process is refused, which is told
+				buildIDs = append(buildIDs, l.BuildIDBase)
+				paths = append(paths, l.Path)
+			}
+		}
 	}
 	w, err := watch.New(buildIDs, paths, watch.Options{Rescan: f.rescan, Log: a.log(), Ready: func() {
 		fmt.Fprintf(a.err, "watching for processes that %s concerns; every one is looked at each %s\n",

@@ -62,6 +62,16 @@ type Manifest struct {
 	Reasons      []Reason `json:"reasons"`
 	Mode         Mode     `json:"mode"`
 	Images       []Image  `json:"images"`
+	// LeftOut are the images of the package that differ and are not patched: a
+	// process that maps one of them is refused.
+	LeftOut []LeftOut `json:"left_out,omitempty"`
+}
+
+// LeftOut is an image that a hotpatch of its package is not for.
+type LeftOut struct {
+	Path         string `json:"path"`
+	BuildIDBase  string `json:"build_id_base,omitempty"`  // "": no program for x86-64, which no such process maps
+	BuildIDFixed string `json:"build_id_fixed,omitempty"` // "": not known
 }
 
 // Image is one base image and the object that fixes it.

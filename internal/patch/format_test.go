@@ -52,7 +52,7 @@ func table(t *testing.T, heading string) [][]string {
 }
 
 func TestFormatListsEveryField(t *testing.T) {
-	for _, v := range []any{patch.Manifest{}, patch.Reason{}, patch.Image{}, patch.Counts{}, patch.Function{}, patch.Site{}, patch.Acceptance{},
+	for _, v := range []any{patch.Manifest{}, patch.Reason{}, patch.Image{}, patch.LeftOut{}, patch.Counts{}, patch.Function{}, patch.Site{}, patch.Acceptance{},
 		patch.Before{}, patch.Bytes{}, patch.Place{}, patch.Callers{}} {
 		typ := reflect.TypeOf(v)
 		var want, got []string

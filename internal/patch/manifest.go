@@ -41,6 +41,7 @@ func (m *Manifest) sorted() Manifest {
 			cmp.Compare(a.Code, b.Code), cmp.Compare(a.Detail, b.Detail))
 	}))
 	s.Images = slices.SortedStableFunc(slices.Values(m.Images), func(a, b Image) int { return cmp.Compare(a.Path, b.Path) })
+	s.LeftOut = slices.SortedStableFunc(slices.Values(m.LeftOut), func(a, b LeftOut) int { return cmp.Compare(a.Path, b.Path) })
 	s.CVEs, s.Reasons, s.Images = present(s.CVEs), present(s.Reasons), present(s.Images)
 	for i := range s.Images {
 		g := &s.Images[i]
@@ -144,6 +145,38 @@ func (m *Manifest) check(objects []*Object) error {
 			}
 		}
 	}
+	return m.checkLeftOut()
+}
+
+// checkLeftOut wants that what is left out is not patched all the same, and
+// that somebody has to agree to it.
+func (m *Manifest) checkLeftOut() error {
+	if len(m.LeftOut) > 0 && (m.Mode != Strict || m.Verdict != Review) {
+		return fmt.Errorf("left_out: %d images with mode %s and verdict %s", len(m.LeftOut), m.Mode, m.Verdict)
+	}
+	for i, l := range m.LeftOut {
+		if l.Path == "" {
+			return fmt.Errorf("left_out[%d].path: empty", i)
+		}
+		for _, f := range []struct{ name, value string }{{"build_id_base", l.BuildIDBase}, {"build_id_fixed", l.BuildIDFixed}} {
+			if f.value == "" {
+				continue
+			}
+			if err := checkHex(f.value, 1, MaxBuildID); err != nil {
+				return fmt.Errorf("left_out[%d].%s: %w", i, f.name, err)
+			}
+		}
+		for k, g := range m.Images {
+			if g.Path == l.Path || g.BuildIDBase == l.BuildIDBase {
+				return fmt.Errorf("left_out[%d]: same path or base build-id as images[%d]", i, k)
+			}
+		}
+		for k, o := range m.LeftOut[:i] {
+			if o.Path == l.Path {
+				return fmt.Errorf("left_out[%d]: same path as left_out[%d]", i, k)
+			}
+		}
+	}
 	return nil
 }
 
@@ -158,6 +191,8 @@ func (m *Manifest) checkLengths() error {
 		return fmt.Errorf("reasons: %d, more than %d", len(m.Reasons), MaxReasons)
 	case len(m.Images) == 0 || len(m.Images) > MaxImages:
 		return fmt.Errorf("images: %d, not 1 to %d", len(m.Images), MaxImages)
+	case len(m.LeftOut) > MaxImages:
+		return fmt.Errorf("left_out: %d, more than %d", len(m.LeftOut), MaxImages)
 	}
 	for i := range m.Images {
 		g := &m.Images[i]

@@ -34,6 +34,9 @@ func (r *Repo) addBundle(rel, base *catalog.Release, file string) error {
 	if m.Package == "" || m.FixedVersion == "" || m.BaseVersion == "" {
 		return refuse("%s: it names no package and versions: it was not built from packages", file)
 	}
+	if len(m.LeftOut) > 0 {
+		return refuse("%s: it leaves out %s: a release is the whole update, for every process", file, m.LeftOut[0].Path)
+	}
 	if base != nil {
 		if err := fits(m, base); err != nil {
 			return refuse("%s: %w", file, err)

@@ -242,6 +242,14 @@ func TestAddRefuses(t *testing.T) {
 		{"a package that is not pinned", hot("x"), bundle(t, "1.0-1", "1.0-1+deb12u1", func(b *patch.Bundle) { b.Manifest.Package = "other" }), "no package other"},
 		{"an older version", hot("x"), bundle(t, "1.0-1", "1.0-0"), "no newer than"},
 		{"a bundle of no package", hot("x"), bundle(t, "", ""), "names no package"},
+		{"a partial bundle", hot("x"), bundle(t, "1.0-1", "1.0-1+deb12u1", func(b *patch.Bundle) {
+			m := &b.Manifest
+			m.Verdict, m.Reasons = patch.Review, []patch.Reason{{Code: "image-left-out", Detail: "a test"}}
+			m.LeftOut = []patch.LeftOut{{Path: "/usr/lib/libhello.so.1", BuildIDBase: "0a"}}
+			if err := b.Accept("carol", "a test", time.Unix(0, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}), "it leaves out /usr/lib/libhello.so.1"},
 		{"a broken file", hot("x"), broken, "broken.hotpatch"},
 		{"a hotpatch without bundle", hot("x"), "", "without a bundle"},
 		{"a bad id", hot("../x"), good, "release id"},

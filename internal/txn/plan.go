@@ -48,6 +48,9 @@ type signature struct {
 // leaving out those that this bundle has patched already.
 func (t *target) parts(b *patch.Bundle, id patch.ID) ([]*part, error) {
 	var ps []*part
+	if err := t.leftOut(&b.Manifest); err != nil {
+		return nil, err
+	}
 	mapped, fixed := 0, ""
 	for i := range b.Manifest.Images {
 		img := &b.Manifest.Images[i]
@@ -73,6 +76,20 @@ func (t *target) parts(b *patch.Bundle, id patch.ID) ([]*part, error) {
 		return nil, &skip{"it runs the fixed image already (" + fixed + ")"}
 	}
 	return nil, &skip{"it maps no base image of this hotpatch"}
+}
+
+// leftOut refuses a process that uses what a partial hotpatch is not for: the
+// rest of the fix would be in force there without it, and next to old code that
+// may know another contract.
+func (t *target) leftOut(m *patch.Manifest) error {
+	for _, l := range m.LeftOut {
+		for _, g := range t.modules {
+			if l.BuildIDBase != "" && g.BuildID == l.BuildIDBase {
+				return refuse("it uses %s, which this hotpatch leaves out: restart it with the fixed package", g.Path)
+			}
+		}
+	}
+	return nil
 }
 
 // covered says whether an applied transaction of this bundle includes the module.

@@ -167,11 +167,17 @@ func (j *journal) state(st standing) (State, bool) {
 	return s, true
 }
 
-// Targets finds the processes on the host that map a base image of b.
+// Targets finds the processes on the host that map a base image of b, also one
+// that b leaves out.
 func Targets(b *patch.Bundle) (pids []int, denied map[int]error, err error) {
 	var ids []string
 	for _, img := range b.Manifest.Images {
 		ids = append(ids, img.BuildIDBase)
+	}
+	for _, l := range b.Manifest.LeftOut {
+		if l.BuildIDBase != "" {
+			ids = append(ids, l.BuildIDBase)
+		}
 	}
 	return proc.Mapping(ids)
 }
