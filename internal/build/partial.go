@@ -137,14 +137,18 @@ func without(results []*result, left []patch.LeftOut) []*result {
 
 // whyLeftOut is the first refusal, or which image left out this one needs.
 func whyLeftOut(r *result, results []*result, isLeft func(*result) bool) string {
-	for _, x := range bounded(r.reasons) {
-		if !reviewable(x.Code) {
-			where := ""
-			if x.Function != "" {
-				where = x.Function + ": "
-			}
-			return fmt.Sprintf("%s (%s%s)", x.Code, where, x.Detail)
+	list := bounded(r.reasons)
+	first := slices.IndexFunc(list, func(x patch.Reason) bool { return x.Code == layoutChanged }) // says most to a person
+	if first < 0 {
+		first = slices.IndexFunc(list, func(x patch.Reason) bool { return !reviewable(x.Code) })
+	}
+	if first >= 0 {
+		x := list[first]
+		where := ""
+		if x.Function != "" {
+			where = x.Function + ": "
 		}
+		return fmt.Sprintf("%s (%s%s)", x.Code, where, x.Detail)
 	}
 	for _, o := range results {
 		if !isLeft(o) || o == r {

@@ -190,7 +190,9 @@ func (d *Diff) Drift() string {
 	most, text := 0, ""
 	for i := 0; i < len(fields); {
 		j, places, functions := i, 0, 0
+		first := fields[i].from // members before it are where they were
 		for ; j < len(fields) && fields[j].delta() == fields[i].delta(); j++ {
+			first = min(first, fields[j].from)
 			if j == i || fields[j].fn != fields[j-1].fn {
 				functions++
 			}
@@ -200,18 +202,27 @@ func (d *Diff) Drift() string {
 		}
 		if places >= fewFields && functions >= 2 && places > most {
 			most = places
-			text = fmt.Sprintf("%d member accesses in %d functions moved by %+d bytes (in %s, %#x became %#x)",
-				places, functions, fields[i].delta(), fields[i].fn.Name(), fields[i].from, fields[i].to)
+			text = fmt.Sprintf("members of a structure from offset %#x on moved by %+d bytes: %d accesses in %d functions (in %s, %#x became %#x)",
+				first, fields[i].delta(), places, functions, d.name(fields[i].fn), fields[i].from, fields[i].to)
 		}
 		i = j
 	}
 	if len(d.drift.sizes) > 0 {
 		s := d.drift.sizes[0]
-		size := fmt.Sprintf("%s allocates %d bytes instead of %d", s.fn.Name(), s.to, s.from)
+		size := fmt.Sprintf("%s allocates %d bytes instead of %d", d.name(s.fn), s.to, s.from)
 		if text == "" {
 			return size
 		}
 		text += "; " + size
 	}
 	return text
+}
+
+// name is what a changed function of the fixed image is called everywhere: by
+// its place in the base image, when it has no symbol.
+func (d *Diff) name(f *Func) string {
+	if a := d.baseOf[f.Index]; a != nil && len(f.Names) == 0 {
+		return a.Name()
+	}
+	return f.Name()
 }
