@@ -9,6 +9,7 @@ import (
 	"hotpatch/internal/catalog"
 	"hotpatch/internal/patch"
 	"hotpatch/internal/txn"
+	"hotpatch/internal/watch"
 )
 
 // Keep patches processes that start, or load an image, while the disk still
@@ -16,7 +17,7 @@ import (
 // package is on disk there is nothing to keep: what starts has the fix.
 //
 // It follows what is in force here and returns when ctx ends.
-func (a *Agent) Keep(ctx context.Context, watch func(ctx context.Context, bundles []*patch.Bundle, sighted func(pid int)) error) error {
+func (a *Agent) Keep(ctx context.Context, notice func(ctx context.Context, bundles []*patch.Bundle, sighted func(pid int)) error) error {
 	var now []catalog.Digest
 	stop := func() {} // ends the watch over now, and waits for it
 	defer func() { stop() }()
@@ -28,7 +29,7 @@ func (a *Agent) Keep(ctx context.Context, watch func(ctx context.Context, bundle
 			a.log.Error("could not tell what is in force", "err", err)
 		} else if !slices.Equal(ids, now) {
 			stop()
-			now, stop = ids, a.keep(ctx, ids, watch)
+			now, stop = ids, a.keep(ctx, ids, notice)
 		}
 		select {
 		case <-ctx.Done():
@@ -40,7 +41,7 @@ func (a *Agent) Keep(ctx context.Context, watch func(ctx context.Context, bundle
 
 // keep watches for processes that need these hotpatches, until the function it
 // returns is called.
-func (a *Agent) keep(ctx context.Context, ids []catalog.Digest, watch func(context.Context, []*patch.Bundle, func(int)) error) (stop func()) {
+func (a *Agent) keep(ctx context.Context, ids []catalog.Digest, notice func(context.Context, []*patch.Bundle, func(int)) error) (stop func()) {
 	var bundles []*patch.Bundle
 	for _, id := range ids {
 		b, err := readCopy(a.copyFile(id), id)
@@ -56,7 +57,7 @@ func (a *Agent) keep(ctx context.Context, ids []catalog.Digest, watch func(conte
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := watch(ctx, bundles, func(pid int) { a.keepOne(ctx, bundles, pid) }); err != nil && ctx.Err() == nil {
+		if err := notice(ctx, bundles, func(pid int) { a.keepOne(ctx, bundles, pid) }); err != nil && ctx.Err() == nil {
 			a.log.Error("watching for new processes ended", "err", err)
 		}
 	})
@@ -92,10 +93,6 @@ func (a *Agent) inForce() ([]catalog.Digest, error) {
 	return ids, nil
 }
 
-// youth is how long a process that has just started is tried again: its loader
-// may still be at work.
-const youth = 3 * time.Second
-
 func (a *Agent) keepOne(ctx context.Context, bundles []*patch.Bundle, pid int) {
 	for _, b := range bundles {
 		// What did harm to one process is not put into the next.
@@ -109,26 +106,20 @@ func (a *Agent) keepOne(ctx context.Context, bundles []*patch.Bundle, pid int) {
 			a.log.Warn("a new process cannot be watched and is not patched", "pid", pid, "err", err)
 			continue
 		}
-		begun, applied := a.world.Now(), false
-		for pause := time.Millisecond; ; pause *= 2 {
-			r := a.world.Apply(ctx, pid, b)
-			if r.Outcome == txn.Applied {
-				applied = true
-				a.log.Info("patched a new process", "pid", pid, "comm", r.Comm)
-			}
-			if r.Outcome != txn.Failed || a.world.Now().Sub(begun) > youth {
-				if r.Outcome == txn.Failed || r.Outcome == txn.Denied || r.Outcome == txn.Busy {
-					a.log.Warn("could not patch a new process", "pid", pid, "comm", r.Comm, "outcome", r.Outcome, "reason", r.Reason)
-				}
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(pause):
-			}
+		var r txn.Result
+		if !watch.WhileYoung(ctx, a.world.Now, a.world.Now(), func() bool {
+			r = a.world.Apply(ctx, pid, b)
+			return r.Outcome == txn.Failed
+		}) {
+			return
 		}
-		if put && !applied {
+		switch r.Outcome {
+		case txn.Applied:
+			a.log.Info("patched a new process", "pid", pid, "comm", r.Comm)
+		case txn.Failed, txn.Denied, txn.Busy:
+			a.log.Warn("could not patch a new process", "pid", pid, "comm", r.Comm, "outcome", r.Outcome, "reason", r.Reason)
+		}
+		if put && r.Outcome != txn.Applied {
 			if err := a.journal.DropProcess(watched); err != nil {
 				a.log.Warn("could not end a watch", "pid", pid, "err", err)
 			}

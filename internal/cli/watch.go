@@ -143,24 +143,17 @@ type keeper struct {
 	told map[told]string
 }
 
-// A process that has just started may still be in its loader's hands: what goes
-// wrong then is tried again, for youth, with pauses that grow.
-const (
-	youth      = 3 * time.Second
-	firstPause = time.Millisecond
-	mostTold   = 1 << 16
-)
+// mostTold bounds what is remembered of what was said.
+const mostTold = 1 << 16
 
 func (k *keeper) patch(ctx context.Context, s watch.Sighting) {
 	for _, b := range k.bundles {
-		r := txn.Apply(ctx, s.PID, b.bundle, k.options)
-		for pause := firstPause; r.Outcome == txn.Failed && s.Via != watch.Rescan && time.Since(s.Seen) < youth; pause *= 2 {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(pause):
-			}
+		var r txn.Result
+		if !watch.WhileYoung(ctx, time.Now, s.Seen, func() bool {
 			r = txn.Apply(ctx, s.PID, b.bundle, k.options)
+			return r.Outcome == txn.Failed && s.Via != watch.Rescan
+		}) {
+			return
 		}
 		if ctx.Err() != nil && r.Outcome != txn.Applied {
 			return

@@ -33,21 +33,8 @@ func parseControl(text []byte) (*Package, error) {
 	if p.Arch == "" {
 		return nil, errors.New("control file: no field Architecture")
 	}
-	// "Source: redis (5:7.0.15-1)"; without it the source has our own name
-	// and version, without the part in parentheses our own version.
-	p.Source, p.SourceVersion = p.Name, p.Version
-	if s := fields["source"]; s != "" {
-		name, rest, found := strings.Cut(s, "(")
-		p.Source = strings.TrimSpace(name)
-		if found {
-			p.SourceVersion = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), ")"))
-		}
-		if !packageName().MatchString(p.Source) {
-			return nil, fmt.Errorf("control file: bad source name %q", p.Source)
-		}
-		if _, err := parseVersion(p.SourceVersion); err != nil {
-			return nil, fmt.Errorf("control file: source: %w", err)
-		}
+	if p.Source, p.SourceVersion, err = parseSource(fields["source"], p.Name, p.Version); err != nil {
+		return nil, fmt.Errorf("control file: %w", err)
 	}
 	return p, nil
 }

@@ -28,17 +28,12 @@ var ErrModified = errors.New("the installed file differs from the package's")
 
 // Installed are the packages that dpkg has installed.
 func (d Dpkg) Installed() ([]Listed, error) {
-	status := d.path("/var/lib/dpkg/status")
-	f, err := os.Open(status)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	out, err := collect(f, nil)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", status, err)
-	}
-	return out, nil
+	var out []Listed
+	err := d.read("/var/lib/dpkg/status", func(r io.Reader) (err error) {
+		out, err = collect(r, nil)
+		return err
+	})
+	return out, err
 }
 
 // Repack writes a .deb of what is installed of pkg=version: its control data
@@ -118,23 +113,15 @@ func (d Dpkg) find(pkg, version, arch string) (Listed, error) {
 // installedFile is one file of an installed package and its recorded digest.
 type installedFile struct{ name, md5 string }
 
-// files reads PKG.md5sums, PKG:ARCH.md5sums of packages that may be there for
-// several architectures. It names all regular files but configuration.
+// files reads the digests that came with a package. They name all
+// regular files but configuration.
 func (d Dpkg) files(pkg, arch string) ([]installedFile, error) {
-	const info = "/var/lib/dpkg/info/"
-	f, err := d.open(info + pkg + ":" + arch + ".md5sums")
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err = d.open(info + pkg + ".md5sums")
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	out, err := parseMD5Sums(f)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
-	}
-	return out, nil
+	var out []installedFile
+	err := d.readInfo(pkg, arch, ".md5sums", func(r io.Reader) (err error) {
+		out, err = parseMD5Sums(r)
+		return err
+	})
+	return out, err
 }
 
 // parseMD5Sums reads lines "DIGEST  usr/bin/x".
@@ -172,7 +159,7 @@ func (d Dpkg) packFiles(w io.Writer, files []installedFile) error {
 }
 
 func (d Dpkg) packFile(t *tar.Writer, f installedFile) error {
-	r, err := os.Open(d.path(f.name))
+	r, err := d.open(f.name)
 	if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(f.name, "/usr/share/") {
 		return nil // no program: documentation that this host does without
 	}

@@ -1,7 +1,6 @@
 package deb
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -43,12 +42,17 @@ var ErrNoSuite = errors.New("apt's sources have no such suite")
 // hands over every package in it. What cannot be asked for by name and version
 // (and what dpkg knows but has not installed) is passed over.
 func ParsePackages(r io.Reader, fn func(Listed) error) error {
-	s := bufio.NewScanner(&bounded{r: r, left: maxList})
-	s.Buffer(make([]byte, 64<<10), maxListLine)
-	var l Listed
-	status, line := "", 0
-	flush := func() error {
-		defer func() { l, status = Listed{}, "" }()
+	fields := []string{"Package", "Source", "Version", "Architecture", "Status", "SHA256", "Size"}
+	return paragraphs(r, fields, func(f map[string]string) error {
+		l := Listed{Package: f["Package"], Version: f["Version"], Arch: f["Architecture"]}
+		if size := f["Size"]; size != "" {
+			n, err := strconv.ParseInt(size, 10, 64)
+			if err != nil || n < 0 {
+				return fmt.Errorf("package %.80q: bad size %.40q", l.Package, size)
+			}
+			l.Size = n
+		}
+		status := f["Status"]
 		if !packageName().MatchString(l.Package) || status != "" && !strings.HasSuffix(status, " installed") {
 			return nil
 		}
@@ -56,53 +60,15 @@ func ParsePackages(r io.Reader, fn func(Listed) error) error {
 			return nil
 		}
 		// "Source: redis (5:7.0.15-1)": the version is the source's own.
-		l.Source, _, _ = strings.Cut(cmp.Or(l.Source, l.Package), " ")
+		l.Source, _, _ = strings.Cut(cmp.Or(f["Source"], l.Package), " ")
 		if !packageName().MatchString(l.Source) {
 			return nil
 		}
+		if sum := f["SHA256"]; len(sum) == 64 {
+			l.SHA256 = strings.ToLower(sum)
+		}
 		return fn(l)
-	}
-	for s.Scan() {
-		line++
-		text := s.Bytes()
-		if len(bytes.TrimSpace(text)) == 0 {
-			if err := flush(); err != nil {
-				return err
-			}
-			continue
-		}
-		name, value, ok := bytes.Cut(text, []byte(":"))
-		if !ok || text[0] == ' ' || text[0] == '\t' {
-			continue // goes on with a field that does not concern us
-		}
-		value = bytes.TrimSpace(value)
-		switch string(name) {
-		case "Package":
-			l.Package = string(value)
-		case "Source":
-			l.Source = string(value)
-		case "Version":
-			l.Version = string(value)
-		case "Architecture":
-			l.Arch = string(value)
-		case "Status":
-			status = string(value)
-		case "SHA256":
-			if len(value) == 64 {
-				l.SHA256 = strings.ToLower(string(value))
-			}
-		case "Size":
-			n, err := strconv.ParseInt(string(value), 10, 64)
-			if err != nil || n < 0 {
-				return fmt.Errorf("line %d: bad size %.40q", line, value)
-			}
-			l.Size = n
-		}
-	}
-	if err := s.Err(); err != nil {
-		return fmt.Errorf("line %d: %w", line+1, err)
-	}
-	return flush()
+	})
 }
 
 func collect(r io.Reader, out []Listed) ([]Listed, error) {

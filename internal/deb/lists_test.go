@@ -61,9 +61,9 @@ func TestPackageListsAreRead(t *testing.T) {
 	}
 }
 
-func TestPackageListErrorsNameTheLine(t *testing.T) {
+func TestPackageListErrorsNameThePackage(t *testing.T) {
 	err := deb.ParsePackages(strings.NewReader("Package: aa\nSize: many\n"), func(deb.Listed) error { return nil })
-	if err == nil || !strings.Contains(err.Error(), "line 2") {
+	if err == nil || !strings.Contains(err.Error(), `package "aa": bad size "many"`) {
 		t.Errorf("%v", err)
 	}
 }

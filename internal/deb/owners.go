@@ -58,21 +58,13 @@ func (d Dpkg) Owners() (*Owners, error) {
 	return o, nil
 }
 
-// list hands over the names in PKG.list; the string is only good for the call.
+// list hands over the names in a package's list; the string is only good for the call.
 func (d Dpkg) list(i Installed, fn func(string) error) error {
-	const info = "/var/lib/dpkg/info/"
-	f, err := d.open(info + i.Package + ".list")
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err = d.open(info + i.Package + ":" + i.Arch + ".list")
-	}
+	err := d.readInfo(i.Package, i.Arch, ".list", func(r io.Reader) error { return parseList(r, fn) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // being unpacked for the first time
 	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return parseList(f, fn)
+	return err
 }
 
 func parseList(r io.Reader, fn func(string) error) error {

@@ -41,15 +41,13 @@ func (i Installed) present() bool {
 // Status lists every package of which anything but configuration is on disk,
 // also those that are not wholly installed, by name and architecture.
 func (d Dpkg) Status() ([]Installed, error) {
-	name := d.path("/var/lib/dpkg/status")
-	f, err := d.open("/var/lib/dpkg/status")
+	var out []Installed
+	err := d.read("/var/lib/dpkg/status", func(r io.Reader) (err error) {
+		out, err = ParseStatus(r)
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	out, err := ParseStatus(f)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	notes, err := d.notes()
 	if err != nil || len(notes) == 0 {
@@ -209,7 +207,7 @@ func kibibytes(s string) (int64, error) {
 }
 
 // paragraphs hands over the wanted fields of every paragraph that has any of
-// them; continuation lines are left out.
+// them; continuation lines are left out. The map is only good for the call.
 func paragraphs(r io.Reader, want []string, fn func(map[string]string) error) error {
 	s := bufio.NewScanner(&bounded{r: r, left: maxList})
 	s.Buffer(make([]byte, 64<<10), maxListLine)
@@ -219,7 +217,7 @@ func paragraphs(r io.Reader, want []string, fn func(map[string]string) error) er
 		if len(fields) == 0 {
 			return nil
 		}
-		defer func() { fields = map[string]string{} }()
+		defer clear(fields)
 		return fn(fields)
 	}
 	for s.Scan() {

@@ -86,6 +86,31 @@ func (d Dpkg) open(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), d.path(name)), nil
 }
 
+// read opens a file of the system for one function. What this says of it is
+// told with the name.
+func (d Dpkg) read(name string, fn func(io.Reader) error) error {
+	f, err := d.open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := fn(f); err != nil {
+		return fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// readInfo is read of what dpkg keeps of one package: PKG:ARCH.KIND where it
+// may be there for several architectures, else PKG.KIND.
+func (d Dpkg) readInfo(pkg, arch, kind string, fn func(io.Reader) error) error {
+	const info = "/var/lib/dpkg/info/"
+	err := d.read(info+pkg+":"+arch+kind, fn)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = d.read(info+pkg+kind, fn)
+	}
+	return err
+}
+
 func (d Dpkg) md5Of(name string) (string, error) {
 	f, err := d.open(name)
 	if err != nil {
@@ -110,19 +135,15 @@ func (d Dpkg) md5Of(name string) (string, error) {
 type diversion struct{ name, pkg string }
 
 func (d Dpkg) diversions() (map[string]diversion, error) {
-	f, err := d.open("/var/lib/dpkg/diversions")
+	var out map[string]diversion
+	err := d.read("/var/lib/dpkg/diversions", func(r io.Reader) (err error) {
+		out, err = parseDiversions(r)
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	out, err := parseDiversions(f)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
-	}
-	return out, nil
+	return out, err
 }
 
 // parseDiversions reads three lines for each: from, to, package (":" for none).

@@ -22,13 +22,19 @@ type match struct {
 	named    bool // symbols are all of the rebuilt image's
 }
 
+// Origin says what a program or library is.
+type Origin struct{ Source, Version, Package, Path string }
+
 // Match holds the file rebuilt against the file shipped, writes the debug file
-// of what matches below dir and returns its path.
-func Match(shipped, rebuilt, dir string) (*Evidence, string, error) {
+// of what matches below dir and returns its path. Without evidence nothing
+// could be compared; with an error besides nothing could be written.
+func Match(shipped, rebuilt, dir string, of Origin) (*Evidence, string, error) {
 	m, err := matchFiles(shipped, rebuilt)
 	if err != nil {
 		return nil, "", err
 	}
+	e := &m.evidence
+	e.Source, e.Version, e.Package, e.Path = of.Source, of.Version, of.Package, of.Path
 	path, err := m.keepTypes(shipped, rebuilt, dir)
 	return &m.evidence, path, err
 }

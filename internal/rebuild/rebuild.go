@@ -321,31 +321,31 @@ func (w *worker) matchOne(pkg, name, path, rebuilt string, seen map[image.BuildI
 	img := Image{Also: []string{}, Evidence: Evidence{Format: 1, Unmatched: []Mismatch{}}}
 	img.Source, img.Version, img.Package, img.Path = w.p.Source, w.p.Version, pkg, name
 	other := filepath.Join(rebuilt, name)
-	m, err := func() (*match, error) {
+	err := func() error {
 		s, err := image.Open(path)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		img.BuildID = s.BuildID
-		if at, again := seen[s.BuildID]; again {
-			w.p.Images[at].Also = append(w.p.Images[at].Also, name)
-			return nil, nil
+		if _, again := seen[s.BuildID]; again {
+			return nil
 		}
 		if rebuilt == "" {
-			return nil, errors.New("the rebuild has no such package")
+			return errors.New("the rebuild has no such package")
 		}
 		if _, err := os.Stat(other); errors.Is(err, fs.ErrNotExist) {
-			return nil, errors.New("the rebuild has no such file")
+			return errors.New("the rebuild has no such file")
 		}
-		return matchFiles(path, other)
+		e, kept, err := Match(path, other, w.o.Output, Origin{img.Source, img.Version, pkg, name})
+		if e != nil {
+			img.Evidence = *e
+		}
+		img.DebugFile = kept
+		return err
 	}()
-	if m == nil && err == nil {
+	if at, again := seen[img.BuildID]; again && img.BuildID != "" {
+		w.p.Images[at].Also = append(w.p.Images[at].Also, name)
 		return
-	}
-	if err == nil {
-		m.evidence.Source, m.evidence.Version, m.evidence.Package, m.evidence.Path = img.Source, img.Version, pkg, name
-		img.Evidence = m.evidence
-		img.DebugFile, err = m.keepTypes(path, other, w.o.Output)
 	}
 	if err != nil {
 		img.Error = strings.ReplaceAll(err.Error(), w.dir+"/", "")

@@ -4,7 +4,24 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"hotpatch/internal/image"
 )
+
+// NewTable makes the table of an image from its .eh_frame. An image without
+// one has an empty table: every stack through it is an error.
+func NewTable(im *image.Image) (*Table, error) {
+	for _, s := range im.Sections {
+		if s.Name == ".eh_frame" {
+			t, err := TableFrom(s.Data, s.Addr)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", im.Path, err)
+			}
+			return t, nil
+		}
+	}
+	return &Table{}, nil
+}
 
 // Step is one step of a walk: the caller's registers, and which of them are known.
 func Step(s *Space, regs Regs, mem io.ReaderAt) (Regs, uint32, error) {

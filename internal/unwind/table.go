@@ -27,21 +27,6 @@ type Table struct {
 	signals []uint64 // where signal trampolines begin: none or one, as a rule
 }
 
-// NewTable makes the table of an image from its .eh_frame. An image without
-// one has an empty table: every stack through it is an error.
-func NewTable(im *image.Image) (*Table, error) {
-	for _, s := range im.Sections {
-		if s.Name == ".eh_frame" {
-			t, err := TableFrom(s.Data, s.Addr)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", im.Path, err)
-			}
-			return t, nil
-		}
-	}
-	return &Table{}, nil
-}
-
 // TableFrom makes a table of .eh_frame bytes that are at addr.
 func TableFrom(data []byte, addr image.Addr) (*Table, error) {
 	fdes, err := image.FDEs(data, addr)
