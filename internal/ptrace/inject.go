@@ -26,6 +26,9 @@ type Injection struct {
 	// Step is told each point at which a test may kill us, or have what comes
 	// next fail. nil: nobody.
 	Step func(point string) error
+	// Kept, if not nil, is set to how long the thread was kept from its own work:
+	// from our asking it to stop until it was let go.
+	Kept *time.Duration
 }
 
 // Inject borrows a running thread for a moment to make system calls, and gives
@@ -43,6 +46,12 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	if step == nil {
 		step = func(string) error { return nil }
 	}
+	begin := time.Now()
+	kept := func() {
+		if in.Kept != nil {
+			*in.Kept = time.Since(begin)
+		}
+	}
 	back, stop, err := t.borrow(m, in)
 	if err != nil {
 		return nil, err
@@ -50,6 +59,7 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	mask, was, err := t.install(m, in, back, step)
 	if err != nil {
 		t.giveBack(in.TID, back, stop)
+		kept()
 		return nil, err
 	}
 	entry := back
@@ -79,6 +89,7 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 		// With the original registers, syscall number included, detaching lets
 		// the kernel restart what we interrupted.
 		t.giveBack(in.TID, back, stop)
+		kept()
 		werr := step("given-back")
 		if _, cerr := m.WriteAt(was, int64(in.Room)); cerr != nil {
 			werr = fmt.Errorf("clear stub: %w", cerr)

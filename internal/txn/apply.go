@@ -1,7 +1,9 @@
 package txn
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"hotpatch/internal/patch"
@@ -39,14 +41,42 @@ func (r *run) apply(b *patch.Bundle) error {
 		r.discard(p)
 		return err
 	}
-	if err := r.swap(c); err != nil {
+	if err := r.putInForce(p, c); err != nil {
 		r.discard(p)
 		return err
 	}
 	if err := r.o.step("applied"); err != nil {
 		return err
 	}
-	return r.confirm(&p.journal, applied)
+	if err := r.confirm(&p.journal, applied); err != nil {
+		return err
+	}
+	if r.how == Exchanged {
+		var old []guard
+		for _, s := range p.journal.Sites {
+			if !s.pads() {
+				old = append(old, s.guards()...)
+			}
+		}
+		r.lingers = r.settle(old)
+	}
+	return nil
+}
+
+// putInForce makes the change without stopping the process where it can.
+func (r *run) putInForce(p *plan, c change) error {
+	if p.exchange != nil {
+		err := r.exchange(p.exchange, c)
+		no := (*unfit)(nil)
+		if !errors.As(err, &no) {
+			return err
+		}
+		p.stops = no.reason
+	}
+	if p.journal.Mode == patch.Independent {
+		r.o.Log.Info("stops the process", "pid", r.info.PID, "because", p.stops)
+	}
+	return r.swap(c)
 }
 
 // consistency is how a bundle of this mode is applied when asked is wanted: as
@@ -165,7 +195,7 @@ func (j *journal) redirect() change {
 func (s site) guards() []guard {
 	var gs []guard
 	for _, r := range s.Ranges {
-		gs = append(gs, guard{r[0], r[1], s.Name})
+		gs = append(gs, guard{r[0], r[1], cmp.Or(s.Name, "padding that leads to new code")})
 	}
 	return gs
 }
@@ -176,6 +206,11 @@ func (j *journal) guards() []guard {
 	for _, g := range j.Regions {
 		lo, hi := g.code()
 		gs = append(gs, guard{lo, hi, "code of hotpatch " + j.ID.Short()})
+	}
+	for _, s := range j.Sites {
+		if s.pads() {
+			gs = append(gs, s.guards()...)
+		}
 	}
 	for _, h := range j.Hooks {
 		lo, hi := h.Room.code()
@@ -188,7 +223,7 @@ func (j *journal) guards() []guard {
 // on a stack.
 func (j *journal) restore() change {
 	c := change{journal: j.Addr, before: undoing, after: reverted, guards: j.guards()}
-	for _, s := range j.Sites {
+	for _, s := range slices.Backward(j.Sites) { // entries before the padding they lead through
 		if s.redirects() {
 			c.edits = append(c.edits, edit{s.Addr, s.New, s.Orig})
 		}

@@ -186,6 +186,9 @@ func (r *run) unmap(g region) {
 // entry leads there, or nobody can tell, everything stays as it is: the journal
 // then says that the transaction was interrupted.
 func (r *run) discard(p *plan) {
+	if r.unsure {
+		return // the next one sees what came of it
+	}
 	st, err := p.journal.stands(r.mem)
 	if err == nil && st == allOld && r.hooked(&p.journal) {
 		err = errors.New("an unwinder leads there")

@@ -36,6 +36,8 @@ type plan struct {
 	restored []site     // entries that only those have, to be set back
 	hooks    []*hooking // in the unwinders, see unwinder.go
 	alone    []error    // why unwinders that nobody needs are left alone
+	exchange *exchange  // the page to exchange; nil: the process is stopped
+	stops    string     // why it is
 }
 
 // signature is who puts a plan in force, and how.
@@ -156,6 +158,13 @@ func (t *target) plan(b *patch.Bundle, id patch.ID, by signature, fresh bool) (*
 	if len(p.replaced) > 0 {
 		p.journal.Mode = patch.Strict
 	}
+	if p.exchange, err = t.exchangeable(p); err != nil {
+		no := (*unfit)(nil)
+		if !errors.As(err, &no) {
+			return nil, err
+		}
+		p.stops = no.reason
+	}
 	if p.reuse && !t.sameCode(p) {
 		// Something that carried code refers to lies elsewhere now. Pointers
 		// into the old copy may be about: leave it alone and take new room.
@@ -255,6 +264,11 @@ func (p *plan) redirect() change {
 		c.expect = append(c.expect, pt.code...)
 		c.images = append(c.images, pt.region)
 	}
+	for _, s := range p.journal.Sites {
+		if s.pads() {
+			c.expect = append(c.expect, snapshot{s.Addr, s.Old[:]})
+		}
+	}
 	for _, j := range p.replaced {
 		c.guards = append(c.guards, j.guards()...)
 		c.retire = append(c.retire, j.Addr)
@@ -274,6 +288,9 @@ func journalRoom(p *plan) (uint64, error) {
 		for _, s := range pt.image.Sites {
 			j.Sites = append(j.Sites, site{Name: siteName(s.Name), Ranges: s.Ranges})
 		}
+	}
+	if mayExchange(j.Mode) {
+		j.Sites = append(j.Sites, site{Ranges: make([][2]uint64, 1)})
 	}
 	j.Sites = append(j.Sites, p.restored...)
 	for _, h := range p.hooks {

@@ -1,11 +1,21 @@
 package txn
 
+import (
+	"slices"
+
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
+)
+
 // recoverAll finishes what an interrupted tool left in the process: a
 // transaction is wholly done or wholly undone before anything else happens.
 func (r *run) recoverAll() error {
 	for _, j := range r.journals {
 		if j.Phase != prepared && j.Phase != undoing {
 			continue
+		}
+		if err := r.finishExchange(j); err != nil {
+			return err
 		}
 		st, err := j.stands(r.mem)
 		if err != nil {
@@ -35,12 +45,44 @@ func (r *run) recoverAll() error {
 	return r.tidy()
 }
 
+// finishExchange sees to it that no page of the transaction is about to be
+// exchanged any more, and unmaps the copy. A thread that was lent to a tool which
+// died has done its call long ago, or waits for a processor still: only a stop
+// of all threads can tell.
+func (r *run) finishExchange(j *journal) error {
+	if j.Phase != prepared || !mayExchange(j.Mode) || len(j.Sites) == 0 {
+		return nil
+	}
+	c := change{journal: j.Addr, before: prepared, after: prepared, images: j.Regions}
+	_, err := r.findRoomWhere(func(at uint64, room []byte) bool {
+		if ptrace.IsStub(room) {
+			c.guards = append(c.guards, guard{at, at + ptrace.StubRoom, "a call for an interrupted hotpatch"})
+		}
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	if len(c.guards) > 0 {
+		if err := r.swap(c); err != nil {
+			return err
+		}
+	}
+	page := j.Sites[0].Addr &^ (pageSize - 1)
+	x := &exchange{page: page, spare: j.Regions[0].spare()}
+	var ok bool
+	if x.at, ok = proc.Find(r.maps, page); !ok || x.at.Inode == 0 {
+		return nil
+	}
+	return r.dropCopy(x, x.spare)
+}
+
 // rollBack undoes a transaction of which some entries are written: back to
 // what it found. Both old and new code may have run since, so neither may be on
 // a stack.
 func (r *run) rollBack(j *journal) error {
 	c := change{journal: j.Addr, before: j.Phase, after: reverted, guards: j.guards(), images: j.Regions}
-	for _, s := range j.Sites {
+	for _, s := range slices.Backward(j.Sites) { // entries before the padding they lead through
 		var now [5]byte
 		if _, err := r.mem.ReadAt(now[:], int64(s.Addr)); err != nil {
 			return err

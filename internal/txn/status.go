@@ -155,12 +155,12 @@ func (j *journal) state(st standing) (State, bool) {
 	for i, r := range j.Regions {
 		if !r.Void {
 			s.Images = append(s.Images, StateImage{
-				BuildID: r.BuildID, Fixed: r.Fixed, Path: r.Path, Functions: len(j.sitesOf(i)), Addr: r.Addr, Size: r.RX + r.RW, Code: r.Addr + r.Header,
+				BuildID: r.BuildID, Fixed: r.Fixed, Path: r.Path, Functions: named(j.sitesOf(i)), Addr: r.Addr, Size: r.RX + r.RW, Code: r.Addr + r.Header,
 			})
 		}
 	}
 	for _, e := range j.Sites {
-		if e.redirects() {
+		if e.redirects() && !e.pads() {
 			s.Names = append(s.Names, e.Name)
 		}
 	}

@@ -230,7 +230,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err != nil {
 		return err
 	}
-	r.stopped = len(g.Threads)
+	r.stopped, r.how = len(g.Threads), Stopped
 	if err := r.o.step("stopped"); err != nil {
 		return err
 	}
@@ -277,7 +277,8 @@ func (r *run) write(c change) (err error) {
 		if err == nil {
 			return
 		}
-		for _, e := range c.edits[:written] {
+		// The last one first: what leads through padding must not outlive that.
+		for _, e := range slices.Backward(c.edits[:written]) {
 			if _, uerr := r.mem.WriteAt(e.from[:], int64(e.addr)); uerr != nil {
 				err = fmt.Errorf("%w; setting the entry at %#x back: %w", err, e.addr, uerr)
 				return // the journal tells what is there

@@ -157,6 +157,7 @@ type Tables struct {
 	unwind      map[string]*unwind.Table // by build-id; nil: it has no data we can read
 	trampolines map[string][]unwind.Range
 	switches    map[string]string // how it switches stacks; "": not
+	padding     map[string]uint64 // base address of padding near an entry, by build-id and entry
 }
 
 // remember returns what is known of id, or reads and keeps it. Images without

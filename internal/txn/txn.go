@@ -81,6 +81,14 @@ const (
 	Died     Outcome = "died"     // the process ended meanwhile
 )
 
+// How says what became of the process while its code changed.
+type How string
+
+const (
+	Stopped   How = "stopped"   // all of its threads stood still
+	Exchanged How = "exchanged" // one was borrowed to exchange a page of code; none was stopped
+)
+
 // Result is the report on one process.
 type Result struct {
 	PID      int     `json:"pid"`
@@ -91,8 +99,9 @@ type Result struct {
 	PausedUS int64   `json:"paused_us"` // how long running threads stood still, over all attempts
 	TookUS   int64   `json:"took_us"`   // from the first look at the process to the last, waiting included
 	Threads  int     `json:"threads"`   // stopped in the last attempt
-	// Lingers says where replaced code was still on a stack when an independent
-	// hotpatch was applied: it finishes there. "": nowhere.
+	How      How     `json:"how,omitempty"`
+	// Lingers says where replaced code is, or may be, still running when an
+	// independent hotpatch has been applied: it finishes there. "": nowhere.
 	Lingers string `json:"lingers,omitempty"`
 	// Stack is that of the thread that kept the process busy, innermost first,
 	// as file+offset.
@@ -146,7 +155,9 @@ type run struct {
 	attempts int
 	paused   time.Duration
 	stopped  int
+	how      How
 	lingers  string // where replaced code was on a stack when the entries were written
+	unsure   bool   // a thread may still be about to exchange a page
 }
 
 func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*run) error) (res Result) {
@@ -200,7 +211,7 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 	}
 	res.Attempts += r.attempts
 	res.PausedUS += r.paused.Microseconds()
-	res.Threads, res.Lingers = r.stopped, r.lingers
+	res.Threads, res.Lingers, res.How = r.stopped, r.lingers, r.how
 	if err == nil || errors.Is(err, errAlready) {
 		return false, err
 	}

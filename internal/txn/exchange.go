@@ -1,0 +1,339 @@
+package txn
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hotpatch/internal/patch"
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
+)
+
+// An independent hotpatch whose entry changes within one instruction is put in
+// force without stopping the process: the page that holds the entry is
+// exchanged for a copy with the jump in it. A borrowed thread makes two system
+// calls, and everything between them may take its time.
+//
+//  1. mremap(page → copy, MREMAP_DONTUNMAP): the copy is a mapping of the same
+//     part of the same file. The page itself stays mapped and comes from the
+//     file again.
+//  2. We write the jump into the copy and compare it with the page.
+//  3. mremap(copy → page): whoever runs there waits in a page fault, and goes on
+//     in old or in new code.
+//
+// A tool that dies leaves, before 3, a second mapping of a page that nobody
+// runs in; after it, a hotpatch in force. Where the copy is follows from the
+// journal (region.spare), so the next one finds it.
+
+// spareGap keeps the copy of a page away from our region and from what the
+// process had behind it when the region was placed (see margin).
+const spareGap = margin / 2
+
+// spare is where the copy of a page lies while it is made: behind the region.
+func (r region) spare() uint64 { return r.Addr + r.RX + r.RW + spareGap }
+
+// exchange is one page that is to be exchanged.
+type exchange struct {
+	page  uint64
+	spare uint64
+	at    proc.Map // the mapping with the page
+	file  []byte   // what the page holds, in its file and in memory
+}
+
+// unfit is why a process cannot be changed without stopping it.
+type unfit struct{ reason string }
+
+func (u *unfit) Error() string { return u.reason }
+
+func unfitting(format string, args ...any) error { return &unfit{fmt.Sprintf(format, args...)} }
+
+// isCopy says whether m is the copy of the page and nothing else.
+func (x *exchange) isCopy(m proc.Map, at uint64) bool {
+	return m.Start == at && m.End == at+pageSize && m.Read && !m.Write && m.Exec && !m.Shared &&
+		m.Dev == x.at.Dev && m.Inode == x.at.Inode && m.Off == x.at.Off+x.page-x.at.Start
+}
+
+// exchange puts the change in force. unfit: nothing is changed, and it has to be
+// done the other way.
+func (r *run) exchange(x *exchange, c change) (err error) {
+	room, err := r.roomOff(x.page)
+	if err != nil {
+		return err
+	}
+	r.attempts++
+	defer func() {
+		if err != nil && !r.unsure {
+			err = errors.Join(err, r.dropCopy(x, x.spare))
+		}
+	}()
+	if err := r.copyPage(x, room); err != nil {
+		return err
+	}
+	want, err := r.fillCopy(x, c.edits)
+	if err != nil {
+		return err
+	}
+	if err := r.o.step("copy-verified"); err != nil {
+		return err
+	}
+	const tries = 3
+	for try := 1; ; try++ {
+		got, err := r.lend(room, ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
+			x.spare, pageSize, pageSize, unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED, x.page,
+		}})
+		now := make([]byte, pageSize)
+		_, rerr := r.mem.ReadAt(now, int64(x.page))
+		switch {
+		case rerr == nil && bytes.Equal(now, want):
+			if err != nil { // about giving the thread back
+				r.o.Log.Warn("exchanged a page, but", "pid", r.info.PID, "err", err)
+			}
+			r.stopped, r.how = 1, Exchanged
+			return r.writePhase(c.journal, c.after)
+		case err != nil:
+			return err
+		case rerr == nil:
+			return unfitting("the page at %#x could not be exchanged: %v", x.page, callError(got))
+		case try == tries:
+			// The kernel took the page away and then had no memory for the rest.
+			return fmt.Errorf("exchange the page at %#x: %w, and now it cannot be read: %w", x.page, callError(got), rerr)
+		}
+	}
+}
+
+// copyPage makes the second mapping of the page.
+func (r *run) copyPage(x *exchange, room uint64) error {
+	got, err := r.lend(room, ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
+		x.page, pageSize, pageSize, unix.MREMAP_MAYMOVE | unix.MREMAP_DONTUNMAP, x.spare,
+	}})
+	switch {
+	case err != nil:
+		return err
+	case len(got) == 1 && got[0] == x.spare:
+		return r.o.step("page-copied")
+	case len(got) == 1 && got[0] < top && got[0]%pageSize == 0:
+		// Without MREMAP_FIXED the address is a wish: the process has something
+		// there now.
+		if err := r.dropCopy(x, got[0]); err != nil {
+			return err
+		}
+	}
+	return unfitting("the page at %#x cannot be mapped twice: %v", x.page, callError(got))
+}
+
+// callError is what a call that did not do its work returned.
+func callError(got []uint64) error {
+	if len(got) != 1 {
+		return errors.New("the call was not made")
+	}
+	if e := -int64(got[0]); e > 0 && e < pageSize {
+		return unix.Errno(e)
+	}
+	return fmt.Errorf("the call returned %#x", got[0])
+}
+
+// fillCopy writes the edits into the copy and makes sure that it is the page but
+// for them. It returns what the copy holds.
+func (r *run) fillCopy(x *exchange, edits []edit) (want []byte, err error) {
+	if err := r.refresh(); err != nil {
+		return nil, err
+	}
+	if m, _ := proc.Find(r.maps, x.spare); !x.isCopy(m, x.spare) {
+		return nil, refuse("the page at %#x is not what was mapped there: its image was unloaded", x.page)
+	}
+	if m, _ := proc.Find(r.maps, x.page); !sameFile(m, x.at, x.page) {
+		return nil, refuse("the mapping of the page at %#x changed while it was looked at", x.page)
+	}
+	want = slices.Clone(x.file)
+	for _, e := range edits {
+		at := e.addr - x.page
+		if !bytes.Equal(want[at:at+uint64(len(e.from))], e.from[:]) {
+			return nil, refuse("the entry at %#x is not in its file what it was in memory", e.addr)
+		}
+		copy(want[at:], e.to[:])
+		if _, err := r.mem.WriteAt(e.to[:], int64(x.spare+at)); err != nil {
+			return nil, fmt.Errorf("make code writable (does the kernel set proc_mem.force_override?): %w", err)
+		}
+	}
+	if err := r.o.step("copy-written"); err != nil {
+		return nil, err
+	}
+	now := make([]byte, pageSize)
+	for _, p := range []struct {
+		at   uint64
+		want []byte
+	}{{x.spare, want}, {x.page, x.file}} {
+		if _, err := r.mem.ReadAt(now, int64(p.at)); err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(now, p.want) {
+			return nil, refuse("the code at %#x changed while it was copied: something else changes it", x.page)
+		}
+	}
+	return want, nil
+}
+
+// sameFile says whether m shows page as mapping w did.
+func sameFile(m, w proc.Map, page uint64) bool {
+	return m.Exec && !m.Write && !m.Shared && m.Dev == w.Dev && m.Inode == w.Inode && m.Off+page-m.Start == w.Off+page-w.Start
+}
+
+// dropCopy unmaps a copy of the page, if there is one at the address.
+func (r *run) dropCopy(x *exchange, at uint64) error {
+	maps, err := proc.Maps(r.info.PID)
+	if err != nil {
+		return err
+	}
+	if m, ok := proc.Find(maps, at); !ok || !x.isCopy(m, at) {
+		return nil
+	}
+	r.unmap(region{Addr: at, RX: pageSize})
+	return nil
+}
+
+// lend borrows a thread for one call, which is made once or not at all: another
+// thread is tried only when the first could not be had. A thread that stays in
+// the call leaves the run unsure.
+func (r *run) lend(room uint64, call ptrace.Call) (got []uint64, err error) {
+	tids, err := r.sleepersFirst()
+	if err != nil {
+		return nil, err
+	}
+	for _, tid := range tids {
+		began := false
+		var kept time.Duration
+		err = ptrace.Run(func(tr *ptrace.Tracer) error {
+			var err error
+			got, err = tr.Inject(r.mem, ptrace.Injection{
+				TID: tid, Room: room, Calls: []ptrace.Call{call}, Kept: &kept,
+				Step: func(point string) error { began = began || point == "registers-set"; return r.o.step(point) },
+			})
+			return err
+		})
+		r.paused += kept
+		switch {
+		case err == nil:
+			return got, nil
+		case errors.Is(err, ptrace.ErrTimeout) && began:
+			r.unsure = true
+			return nil, fmt.Errorf("thread %d was lent to exchange a page and does not come back: %w", tid, err)
+		case began || !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone) && !errors.Is(err, ptrace.ErrSeccomp):
+			return got, err
+		}
+	}
+	if r.changed() {
+		return nil, proc.ErrGone
+	}
+	return nil, unfitting("no thread can be borrowed: %v", err)
+}
+
+// roomOff is room for the stub on another page than the one that is exchanged.
+func (r *run) roomOff(page uint64) (uint64, error) {
+	off := func(at uint64) bool { return at&^(pageSize-1) != page }
+	at, err := r.findRoomWhere(func(at uint64, room []byte) bool { return off(at) && allZero(room) })
+	if at == 0 && err == nil {
+		at, err = r.findRoomWhere(func(at uint64, room []byte) bool {
+			return off(at) && ptrace.IsStub(room) && r.roomIdle(at)
+		})
+	}
+	if at == 0 && err == nil {
+		err = unfitting("no loaded image has unused bytes behind its code, but the one that changes")
+	}
+	return at, err
+}
+
+const (
+	// settling bounds how long an independent hotpatch waits for calls that were
+	// under way when a page was exchanged, and the shorter one for threads that
+	// run all the time and so cannot be looked at.
+	settling      = patience
+	settlingAwake = 10 * time.Millisecond
+)
+
+// settle watches the threads, without stopping any, until none can be in the
+// old code any more, or it has taken too long; then it says where that may be.
+// A thread whose stack was once clear stays so: its next call runs new code.
+func (r *run) settle(guards []guard) (lingers string) {
+	tids, err := r.threads()
+	trampolines, terr := r.trampolines()
+	if err != nil || terr != nil {
+		return "it could not be seen where"
+	}
+	k := newChecker(r.target, nil, guards, trampolines)
+	begin := time.Now()
+	limit := min(time.Until(r.deadline)/4, settling)
+	for wait := time.Millisecond; ; wait = min(2*wait, 32*time.Millisecond) {
+		left := tids[:0]
+		asleep := false
+		for _, tid := range tids {
+			where, sleeps := r.mayBeIn(k, tid)
+			if where != "" {
+				if left = append(left, tid); sleeps || lingers == "" {
+					lingers = where
+				}
+				asleep = asleep || sleeps
+			}
+		}
+		if tids = left; len(tids) == 0 {
+			return ""
+		}
+		took := time.Since(begin)
+		if took+wait > limit || !asleep && took+wait > settlingAwake || r.pause(wait) != nil {
+			return lingers
+		}
+		lingers = ""
+	}
+}
+
+// mayBeIn says whether a thread may be in guarded code, "" if not, as far as
+// can be told without stopping it; sleeps: it was looked at.
+func (r *run) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
+	s, err := proc.ReadSyscall(r.info.PID, tid)
+	if errors.Is(err, proc.ErrGone) {
+		return "", false
+	}
+	what := k.guards[0].name
+	if err != nil || s.Running {
+		if kernelWorker(r.info.PID, tid) {
+			return "", false
+		}
+		return fmt.Sprintf("%s, if thread %d is in it, which has not slept since", what, tid), false
+	}
+	if name, in := k.guardAt(s.PC); in {
+		return fmt.Sprintf("%s is running in thread %d", name, tid), true
+	}
+	k.known[tid] = true
+	if maps, ok := proc.Find(k.maps, s.SP); !ok || !maps.Read {
+		if maps, err := proc.Maps(r.info.PID); err == nil { // a young thread
+			k.maps = maps
+		}
+	}
+	th := ptrace.Thread{TID: tid}
+	th.Regs.Rip, th.Regs.Rsp = s.PC, s.SP
+	if clear, _ := k.scan(&th); clear {
+		return "", true
+	}
+	return fmt.Sprintf("%s may be on the stack of thread %d", what, tid), true
+}
+
+// pads are the jumps that lead through padding: they belong to a site before.
+func (s site) pads() bool { return s.Name == "" }
+
+// named counts the functions among sites.
+func named(sites []site) (n int) {
+	for _, s := range sites {
+		if !s.pads() {
+			n++
+		}
+	}
+	return n
+}
+
+// mayExchange says whether a journal of this mode may need room for a second
+// site.
+func mayExchange(mode patch.Mode) bool { return mode == patch.Independent }

@@ -1,0 +1,228 @@
+package txn
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"hotpatch/internal/arch"
+	"hotpatch/internal/image"
+	"hotpatch/internal/link"
+	"hotpatch/internal/patch"
+	"hotpatch/internal/proc"
+)
+
+// exchangeable decides whether the plan can be put in force by exchanging one
+// page, and then makes its sites such that it can. unfit says why not.
+func (t *target) exchangeable(p *plan) (*exchange, error) {
+	switch {
+	case p.journal.Mode != patch.Independent:
+		return nil, unfitting("it is %s", p.journal.Mode)
+	case len(p.parts) != 1 || len(p.journal.Sites) != 1:
+		return nil, unfitting("more than one place changes")
+	case len(p.hooks) > 0:
+		return nil, unfitting("an unwinder has to be told of the new code")
+	case !remapsFiles():
+		return nil, unfitting("the kernel cannot map a part of a file a second time (Linux 5.13)")
+	}
+	if is, err := proc.ReadRights(t.info.PID, t.info.Live); err != nil {
+		return nil, err
+	} else if is.Locked > 0 {
+		return nil, unfitting("the process locks memory, and the page would lose that")
+	}
+	pt, s := p.parts[0], p.journal.Sites[0]
+	x := &exchange{page: s.Addr &^ (pageSize - 1), spare: pt.region.spare()}
+	i := slices.IndexFunc(t.maps, func(m proc.Map) bool { return m.End > x.spare })
+	if i >= 0 && t.maps[i].Start < x.spare+pageSize {
+		return nil, unfitting("the process uses the room for the copy of a page")
+	}
+	var ok bool
+	if x.at, ok = proc.Find(t.maps, x.page); !ok || !x.at.Exec || x.at.Write || !x.at.Read || x.at.Shared || x.at.Inode == 0 {
+		return nil, unfitting("the code is not mapped as usual")
+	}
+	if err := t.stays(pt.module); err != nil {
+		return nil, err
+	}
+	if err := t.unaltered(x, pt.module); err != nil {
+		return nil, err
+	}
+	sites, err := t.narrow(x, pt, s)
+	if err != nil {
+		return nil, err
+	}
+	p.journal.Sites = sites
+	return x, nil
+}
+
+// remapsFiles says whether the kernel knows MREMAP_DONTUNMAP for files.
+func remapsFiles() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	major, minor, err := proc.ParseKernel(unix.ByteSliceToString(u.Release[:]))
+	return err == nil && (major > 5 || major == 5 && minor >= 13)
+}
+
+// unaltered reads the page from its file and makes sure that memory is the same:
+// the page will come from there again.
+func (t *target) unaltered(x *exchange, m proc.Module) error {
+	f, _, c, err := proc.Open(t.info.PID, m)
+	if err != nil {
+		return unfitting("the file cannot be opened: %v", err)
+	}
+	defer c.Close()
+	x.file = make([]byte, pageSize)
+	now := make([]byte, pageSize)
+	if _, err := f.ReadAt(x.file, int64(x.at.Off+x.page-x.at.Start)); err != nil {
+		return unfitting("the page cannot be read from its file: %v", err)
+	}
+	if _, err := t.mem.ReadAt(now, int64(x.page)); err != nil {
+		return err
+	}
+	if !bytes.Equal(now, x.file) {
+		return unfitting("something else has changed the page")
+	}
+	return nil
+}
+
+// stays makes sure that nobody unloads the image meanwhile, with nobody
+// stopped: it is the program, its loader, or a library that the program was
+// linked with, which the loader never unloads.
+func (t *target) stays(m proc.Module) error {
+	no := unfitting("%s may be unloaded meanwhile", m.Path)
+	aux, err := t.auxv()
+	if err != nil {
+		return err
+	}
+	const atPhdr, atBase = 3, 7
+	if in := func(a uint64) bool { return a >= m.Lo() && a < m.Hi() }; in(aux[atPhdr]) || in(aux[atBase]) {
+		return nil
+	}
+	order, err := t.loaderOrder()
+	if err != nil {
+		return no
+	}
+	type library struct {
+		name   string
+		needed []string
+	}
+	libs := make([]library, len(order))
+	target, program := -1, -1
+	for i, o := range order {
+		if o.Bias == m.Bias && o.BuildID == m.BuildID {
+			target = i
+		}
+		if a := aux[atPhdr]; a >= o.Lo() && a < o.Hi() {
+			program = i
+		}
+		if libs[i].name, libs[i].needed, err = t.needs(o); err != nil {
+			return no
+		}
+	}
+	if target < 0 || program < 0 {
+		return no
+	}
+	seen := map[int]bool{}
+	var visit func(i int)
+	visit = func(i int) {
+		if seen[i] {
+			return
+		}
+		seen[i] = true
+		for _, n := range libs[i].needed {
+			if k := slices.IndexFunc(libs, func(l library) bool { return l.name == n }); k >= 0 {
+				visit(k)
+			}
+		}
+	}
+	visit(program)
+	if !seen[target] {
+		return no
+	}
+	return nil
+}
+
+// needs are the name of a library and those of the libraries it was linked with.
+func (t *target) needs(m proc.Module) (name string, needed []string, err error) {
+	r, _, c, err := proc.Open(t.info.PID, m)
+	if err != nil {
+		return "", nil, err
+	}
+	defer c.Close()
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return "", nil, fmt.Errorf("read %s: %w", m.Path, err)
+	}
+	if needed, err = f.ImportedLibraries(); err != nil {
+		return "", nil, fmt.Errorf("read needed libraries of %s: %w", m.Path, err)
+	}
+	if names, err := f.DynString(elf.DT_SONAME); err == nil && len(names) > 0 {
+		name = names[0]
+	}
+	return name, needed, nil
+}
+
+// auxv is what the kernel told the program at its start: getauxval(3).
+func (t *target) auxv() (map[uint64]uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", t.info.Live))
+	if err != nil {
+		return nil, fmt.Errorf("read auxiliary vector: %w", err)
+	}
+	v := map[uint64]uint64{}
+	for ; len(b) >= 16; b = b[16:] {
+		v[binary.LittleEndian.Uint64(b)] = binary.LittleEndian.Uint64(b[8:])
+	}
+	return v, nil
+}
+
+// noPadding stands for an entry that has none, in Tables.
+const noPadding = ^uint64(0)
+
+// narrow makes the sites of an entry such that only bytes of one instruction
+// change: the entry itself, or padding and then the entry.
+func (t *target) narrow(x *exchange, pt *part, s site) ([]site, error) {
+	at := s.Addr - x.page
+	n, err := link.EntryRoom(x.file[at:min(at+arch.MaxLen, pageSize)])
+	switch {
+	case err != nil:
+		return nil, unfitting("%v", err)
+	case n >= link.JumpSize:
+		return []site{s}, nil
+	case n < link.ShortJump:
+		return nil, unfitting("the first instruction has one byte")
+	}
+	base := s.Addr - pt.module.Bias
+	pad, err := remember(t.tables, &t.tables.padding, fmt.Sprintf("%s+%x", pt.module.BuildID, base), func() (uint64, error) {
+		img, err := newImports(t).image(pt.module)
+		if err != nil {
+			return 0, err
+		}
+		at, err := link.PaddingNear(img, image.Addr(base))
+		if errors.Is(err, link.ErrWide) {
+			return noPadding, nil
+		}
+		return uint64(at), err
+	})
+	if err != nil {
+		return nil, unfitting("%v", err)
+	}
+	if pad == noPadding {
+		return nil, unfitting("the first instruction has %d bytes, and no padding is near", n)
+	}
+	run := pad + pt.module.Bias
+	held := [link.JumpSize]byte(x.file[run-x.page:])
+	short, long, err := link.Detour(link.Entry{Addr: s.Addr, Old: s.Old, New: s.New}, run, held)
+	if err != nil {
+		return nil, unfitting("%v", err)
+	}
+	through := site{Addr: run, Region: s.Region, Orig: held, Old: held, New: long.New, Ranges: [][2]uint64{{run, run + link.JumpSize}}}
+	s.New = short.New
+	return []site{through, s}, nil
+}
