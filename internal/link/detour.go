@@ -1,9 +1,11 @@
 package link
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
@@ -48,7 +50,7 @@ func PaddingNear(img *image.Image, at image.Addr) (image.Addr, error) {
 		if pos+JumpSize > min(g.Hi, page+patch.PageSize) || pos >= from+shortReach {
 			continue
 		}
-		if padding(img, g) && !referred(img, image.Range{Lo: g.Lo, Hi: pos + JumpSize}) {
+		if padding(img, g) && !referred(img, g, pos+JumpSize) {
 			return pos, nil
 		}
 	}
@@ -119,55 +121,84 @@ func padding(img *image.Image, g image.Range) bool {
 	return !falls
 }
 
-// referred says whether anything may lead into the range: a relative branch, or
-// an address taken in code, anywhere in the image at any offset; a short branch
-// nearby; a relocation; a symbol.
-func referred(img *image.Image, r image.Range) bool {
-	inside := func(a image.Addr) bool { return a >= r.Lo && a < r.Hi }
+// referred says whether anything may lead into a gap before hi: an instruction of
+// a function nearby, with a branch or an address; anything elsewhere in the
+// image's code that is the distance, at whatever offset; a relocation; a symbol.
+func referred(img *image.Image, gap image.Range, hi image.Addr) bool {
+	r := image.Range{Lo: gap.Lo, Hi: hi}
 	for i := range img.Relocs {
-		if inside(image.Addr(img.Relocs[i].Add)) || inside(img.Relocs[i].SymAddr) {
+		if has(r, image.Addr(img.Relocs[i].Add)) || has(r, img.Relocs[i].SymAddr) {
 			return true
 		}
 	}
 	for i := range img.Symbols {
 		// The end of a section or a function has a symbol now and then.
-		if a := img.Symbols[i].Addr; inside(a) && a != r.Lo {
+		if a := img.Symbols[i].Addr; has(r, a) && a != r.Lo {
 			return true
 		}
 	}
+	known := []image.Range{gap} // by address
+	for _, f := range img.Funcs {
+		if f.Hi+patch.PageSize < r.Lo || f.Lo > r.Hi+patch.PageSize {
+			continue
+		}
+		if leads(img, f, r) {
+			return true
+		}
+		known = append(known, image.Range{Lo: f.Lo, Hi: f.Hi})
+	}
+	slices.SortFunc(known, func(a, b image.Range) int { return cmp.Compare(a.Lo, b.Lo) })
 	for _, s := range img.Sections {
 		if s.Class != image.Text && s.Class != image.PLT {
 			continue
 		}
-		lo, hi := uint64(r.Lo)-uint64(s.Addr), uint64(r.Hi)-uint64(s.Addr)
-		for i := 0; i+4 <= len(s.Data); i++ {
-			end := uint64(i) + 4
-			if t := end + uint64(int64(int32(binary.LittleEndian.Uint32(s.Data[i:])))); t >= lo && t < hi {
-				return true
+		at, end := s.Addr, s.Addr+image.Addr(len(s.Data))
+		for _, k := range known {
+			if k.Lo >= at && k.Hi <= end {
+				if holds(s, at, k.Lo, r) {
+					return true
+				}
+				at = k.Hi
 			}
 		}
-	}
-	return nearby(img, r)
-}
-
-// nearby says whether a short branch may lead into the range. Code that does
-// not decode may.
-func nearby(img *image.Image, r image.Range) bool {
-	for _, f := range img.Funcs {
-		if f.Hi+shortReach < r.Lo || f.Lo > r.Hi+shortReach {
-			continue
-		}
-		at := f.Lo
-		for code := img.Bytes(f.Lo, int(f.Hi-f.Lo)); len(code) > 0; {
-			in, err := arch.Decode(code)
-			if err != nil {
-				return true
-			}
-			if t, ok := in.Target(uint64(at), code); ok && in.Rel && t >= uint64(r.Lo) && t < uint64(r.Hi) {
-				return true
-			}
-			code, at = code[in.Len:], at+image.Addr(in.Len)
+		if holds(s, at, end, r) {
+			return true
 		}
 	}
 	return false
 }
+
+// leads says whether an instruction of a function refers to the range. Code that
+// does not decode may.
+func leads(img *image.Image, f *image.Func, r image.Range) bool {
+	at := f.Lo
+	for code := img.Bytes(f.Lo, int(f.Hi-f.Lo)); len(code) > 0; {
+		in, err := arch.Decode(code)
+		if err != nil {
+			return true
+		}
+		if t, ok := in.Target(uint64(at), code); ok && has(r, image.Addr(t)) {
+			return true
+		}
+		code, at = code[in.Len:], at+image.Addr(in.Len)
+	}
+	return false
+}
+
+// holds says whether 4 bytes anywhere in [lo, hi) of a section are the distance
+// from their end to the range.
+func holds(s *image.Section, lo, hi image.Addr, r image.Range) bool {
+	if hi < lo+4 {
+		return false
+	}
+	b := s.Data[lo-s.Addr : hi-s.Addr]
+	for i := 0; i+4 <= len(b); i++ {
+		end := lo + image.Addr(i) + 4
+		if has(r, end+image.Addr(int64(int32(binary.LittleEndian.Uint32(b[i:]))))) {
+			return true
+		}
+	}
+	return false
+}
+
+func has(r image.Range, a image.Addr) bool { return a >= r.Lo && a < r.Hi }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
 )
 
 // WithStep makes step see every point of a transaction at which a kill matters.
@@ -32,6 +35,23 @@ func MapRegion(pid int, addr, rx, rw uint64) error {
 	}
 	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
 	return r.mapRegion(region{Addr: addr, RX: rx, RW: rw})
+}
+
+// TakeSpare maps a page of the process's own where an exchange would put its
+// copy: behind the last journal's region.
+func TakeSpare(pid int) error {
+	t, err := openTarget(pid, &Tables{})
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	if err := t.refresh(); err != nil {
+		return err
+	}
+	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
+	at := t.journals[len(t.journals)-1].Regions[0].spare()
+	_, err = r.inject([]ptrace.Call{{NR: unix.SYS_MMAP, Args: [6]uint64{at, pageSize, unix.PROT_NONE, mapFlags, noFD, 0}}})
+	return err
 }
 
 // Place exposes the search for free address space.

@@ -21,8 +21,15 @@
 
 // NOINLINE keeps a change of one function from changing its callers.
 #define NOINLINE __attribute__((noipa))
-// ROOM makes a small function large enough for a jump.
+// ROOM makes a small function large enough for a jump. With -DWIDE its first
+// instruction alone is, with -DSHORT that has room for a short one.
+#if defined(WIDE)
+#define ROOM __asm__ volatile(".byte 0x66, 0x0f, 0x1f, 0x44, 0, 0")
+#elif defined(SHORT)
+#define ROOM __asm__ volatile(".byte 0x66, 0x90, 0x0f, 0x1f, 0x44, 0, 0")
+#else
 #define ROOM __asm__ volatile("nop\n\tnop\n\tnop\n\tnop")
+#endif
 
 static char line_[256];
 // next reads a question without stdio: no lock is held while it blocks.

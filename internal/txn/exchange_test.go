@@ -1,0 +1,419 @@
+package txn_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hotpatch/internal/patch"
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
+	"hotpatch/internal/txn"
+)
+
+// exchanged compiles a victim whose function has an entry of this shape, and an
+// independent hotpatch for it.
+func exchanged(t testing.TB, flags ...string) (base string, b *patch.Bundle) {
+	t.Helper()
+	base, fixed := compile(t, "exchanged", flags...)
+	return base, independent(t, byHand(t, base, fixed, "fixed_function"))
+}
+
+// how applies and fails unless it was done like that.
+func how(t testing.TB, v *victim, b *patch.Bundle, want txn.How) txn.Result {
+	t.Helper()
+	r := apply(t, v, b, txn.Applied)
+	if r.How != want || want == txn.Exchanged && r.Threads != 1 {
+		t.Fatalf("%s, not %s: %+v", r.How, want, r)
+	}
+	return r
+}
+
+// code lists the executable mappings of the program.
+func code(t testing.TB, v *victim, name string) (out []string) {
+	t.Helper()
+	maps, err := proc.Maps(v.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range maps {
+		if m.Exec && strings.HasPrefix(filepath.Base(m.Path), name) {
+			out = append(out, m.String())
+		}
+	}
+	return out
+}
+
+// TestNobodyIsStoppedWhereOneInstructionChanges: and everything that follows
+// works as after a stop.
+func TestNobodyIsStoppedWhereOneInstructionChanges(t *testing.T) {
+	for name, flags := range map[string][]string{
+		"wide entry":                nil,
+		"wide entry, tight":         {"-DPAD_NONE"},
+		"short entry, nops":         {"-DENTRY_SHORT"},
+		"short entry, int3":         {"-DENTRY_SHORT", "-DPAD_INT3"},
+		"short entry at a page end": {"-DENTRY_SHORT", "-DAT_PAGE_END"},
+		"endbr64":                   {"-DENTRY_SHORT", "-DENDBR"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, b := exchanged(t, flags...)
+			v := start(t, base)
+			before := code(t, v, "exchanged")
+			for range 3 {
+				v.want("q", "2")
+				if r := how(t, v, b, txn.Exchanged); r.Lingers != "" {
+					t.Errorf("%+v", r)
+				}
+				v.want("q", "1001")
+				ss, err := txn.Status(v.pid)
+				if err != nil || len(ss) != 1 || ss[0].State != txn.InForce || len(ss[0].Names) != 1 || ss[0].Images[0].Functions != 1 {
+					t.Fatalf("status %+v, %v", ss, err)
+				}
+				if after := code(t, v, "exchanged"); strings.Join(after, "\n") != strings.Join(before, "\n") {
+					t.Errorf("mappings of the program were\n%s\nand are\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+				}
+				if n := executableAnonymous(t, v.pid); n != 1 {
+					t.Errorf("%d mappings", n)
+				}
+				apply(t, v, b, txn.Already)
+				revert(t, v, b, txn.Reverted)
+			}
+			v.want("q", "2")
+			v.running()
+		})
+	}
+}
+
+// TestWhoCannotBeExchangedIsStopped: silently, but for the result.
+func TestWhoCannotBeExchangedIsStopped(t *testing.T) {
+	stopped := func(t *testing.T, v *victim, b *patch.Bundle) {
+		t.Helper()
+		how(t, v, b, txn.Stopped)
+		v.want("q", "1001")
+		revert(t, v, b, txn.Reverted)
+		v.want("q", "2")
+		v.running()
+	}
+	for name, flags := range map[string][]string{
+		"an instruction of one byte":  {"-DENTRY_BYTE"},
+		"no padding":                  {"-DENTRY_SHORT", "-DPAD_NONE"},
+		"zeros, which may be data":    {"-DENTRY_SHORT", "-DPAD_ZERO"},
+		"code that runs into padding": {"-DENTRY_SHORT", "-DPAD_ENTERED"},
+		"a branch that leads there":   {"-DENTRY_SHORT", "-DPAD_BRANCH"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, b := exchanged(t, flags...)
+			stopped(t, start(t, base), b)
+		})
+	}
+	base, b := exchanged(t)
+	t.Run("locked memory", func(t *testing.T) {
+		v := start(t, base)
+		if v.ask("m") != "0" {
+			skip(t, "memory cannot be locked")
+		}
+		stopped(t, v, b)
+	})
+	t.Run("a page that something else changed", func(t *testing.T) {
+		v := start(t, base)
+		flip(t, v, base, "behind", 1)
+		stopped(t, v, b)
+	})
+	t.Run("strict", func(t *testing.T) {
+		v := start(t, base)
+		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience, Consistency: patch.Strict})
+		if r.Outcome != txn.Applied || r.How != txn.Stopped {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("a library that may be unloaded", func(t *testing.T) {
+		lib, fixed := compile(t, "libanswer", "-shared", "-fPIC", "-DWIDE")
+		program, _ := compile(t, "uselib")
+		v := start(t, program, lib)
+		v.want("l", "loaded")
+		how(t, v, independent(t, byHand(t, lib, fixed, "answer_of")), txn.Stopped)
+		v.want("q", "2 1001")
+		v.want("u", "unloaded")
+		v.running()
+	})
+}
+
+// flip writes code behind a function's start: the same bytes with some bits flipped.
+func flip(t *testing.T, v *victim, path, name string, bits byte) {
+	t.Helper()
+	modules, err := proc.Modules(v.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := ptrace.OpenMem(v.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	at := int64(modules[0].Bias) + int64(function(t, openImage(t, path), name).Lo) + 1
+	var b [1]byte
+	if _, err := mem.ReadAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= bits
+	if _, err := mem.WriteAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPageThatWasWrittenButIsTheSameIsExchanged: as after a revert.
+func TestPageThatWasWrittenButIsTheSameIsExchanged(t *testing.T) {
+	base, b := exchanged(t, "-DENTRY_SHORT")
+	v := start(t, base)
+	flip(t, v, base, "behind", 0)
+	how(t, v, b, txn.Exchanged)
+	v.want("q", "1001")
+	v.running()
+}
+
+// TestLibraryThatTheProgramNeedsIsExchanged: the loader never unloads it.
+func TestLibraryThatTheProgramNeedsIsExchanged(t *testing.T) {
+	lib, fixed := compile(t, "libanswer", "-shared", "-fPIC", "-DWIDE", "-Wl,-soname,libanswer")
+	program := filepath.Join(t.TempDir(), "linked")
+	args := []string{"-O2", "-pthread", "-o", program, filepath.Join("testdata", "victims", "uselib.c"), "-Wl,--no-as-needed", lib, "-Wl,-rpath," + filepath.Dir(lib)}
+	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	v := start(t, program, lib)
+	v.want("l", "loaded")
+	v.want("b", "blocked")
+	b := independent(t, byHand(t, lib, fixed, "answer_of"))
+	how(t, v, b, txn.Exchanged)
+	v.want("q", "2 1001")
+	v.want("u", "unloaded") // it was opened once more, too
+	if s := state(t, v); s != txn.InForce {
+		t.Errorf("status %q", s)
+	}
+	revert(t, v, b, txn.Reverted)
+	v.running()
+}
+
+// TestThreadsThatAreAlwaysInTheFunctionSeeOldOrNew: the page changes under them.
+func TestThreadsThatAreAlwaysInTheFunctionSeeOldOrNew(t *testing.T) {
+	for _, flags := range [][]string{nil, {"-DENTRY_SHORT"}} {
+		base, b := exchanged(t, flags...)
+		v := start(t, base)
+		for range 5 {
+			v.want("b8", "busy")
+			time.Sleep(5 * time.Millisecond)
+			r := how(t, v, b, txn.Exchanged)
+			if r.Lingers != "" && !strings.Contains(r.Lingers, "fixed_function") {
+				t.Errorf("%+v", r)
+			}
+			v.want("q", "1001")
+			time.Sleep(5 * time.Millisecond)
+			if got := v.ask("s"); !strings.HasPrefix(got, "wrong=0 back=0 ") || !strings.HasSuffix(got, " slow=0") {
+				t.Errorf("victim says %q", got)
+			}
+			revert(t, v, b, txn.Reverted)
+			v.want("q", "2")
+		}
+		v.running()
+	}
+}
+
+// TestForksWhileAPageIsExchanged: children run, whatever they have of it, and
+// can be reverted or patched on their own.
+func TestForksWhileAPageIsExchanged(t *testing.T) {
+	base, b := exchanged(t, "-DENTRY_SHORT")
+	v := start(t, base)
+	v.want("f", "forking")
+	for range 20 {
+		apply(t, v, b, txn.Applied)
+		v.want("q", "1001")
+		revert(t, v, b, txn.Reverted)
+		v.want("q", "2")
+	}
+	v.want("e", "bad=0 some=1")
+	v.running()
+}
+
+// TestDeletedFileIsExchanged: its pages come from the file all the same.
+func TestDeletedFileIsExchanged(t *testing.T) {
+	base, b := exchanged(t, "-DENTRY_SHORT")
+	other, _ := compile(t, "finishes")
+	v := start(t, base)
+	if err := os.Rename(other, base); err != nil { // as a package manager does
+		t.Fatal(err)
+	}
+	how(t, v, b, txn.Exchanged)
+	v.want("q", "1001")
+	revert(t, v, b, txn.Reverted)
+	v.want("q", "2")
+	v.running()
+}
+
+// TestSecondHotpatchOfAPage: it finds the page changed, and stops the process;
+// the first one can go before it.
+func TestSecondHotpatchOfAPage(t *testing.T) {
+	base, fixed := compile(t, "quiet", "-DSHORT")
+	first := independent(t, byHand(t, base, fixed, "fixed_function"))
+	second := independent(t, byHand(t, base, fixed, "second_function"))
+	v := start(t, base)
+	how(t, v, first, txn.Exchanged)
+	how(t, v, second, txn.Stopped)
+	v.want("q", "1001 2001")
+	revert(t, v, first, txn.Reverted)
+	v.want("q", "2 2001")
+	revert(t, v, second, txn.Reverted)
+	v.want("q", "2 3")
+	v.running()
+}
+
+// TestExchangedHotpatchIsReplaced: the entry leads straight to the new code, and
+// padding is padding again.
+func TestExchangedHotpatchIsReplaced(t *testing.T) {
+	base, fixed := compile(t, "exchanged", "-DENTRY_SHORT", "-g")
+	one := independent(t, named(t, byHand(t, base, fixed, "fixed_function"), "1.0+deb12u1"))
+	two := independent(t, named(t, byHand(t, base, fixed, "fixed_function"), "1.0+deb12u2"))
+	v := start(t, base)
+	how(t, v, one, txn.Exchanged)
+	how(t, v, two, txn.Stopped)
+	v.want("q", "1001")
+	if s := state(t, v); s != txn.InForce {
+		t.Errorf("status %q", s)
+	}
+	revert(t, v, two, txn.Reverted)
+	v.want("q", "2")
+	flip(t, v, base, "behind", 0)
+	how(t, v, one, txn.Exchanged) // everything is as in the file again
+	v.want("q", "1001")
+	v.running()
+}
+
+// TestProcessThatUsesTheRoomForTheCopy: what it mapped there stays.
+func TestRoomForTheCopyThatIsTakenIsLeftAlone(t *testing.T) {
+	base, b := exchanged(t, "-DENTRY_SHORT")
+	v := start(t, base)
+	done := false
+	o := txn.WithStep(txn.Options{Wait: patience}, func(point string) {
+		if point == "region-filled" && !done {
+			done = true
+			if err := txn.TakeSpare(v.pid); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	before := anonymous(t, v)
+	r := txn.Apply(context.Background(), v.pid, b, o)
+	if !done || r.Outcome != txn.Applied || r.How != txn.Stopped {
+		t.Fatalf("%+v", r)
+	}
+	v.want("q", "1001")
+	if after := anonymous(t, v); after != before+1 {
+		t.Errorf("%d private mappings that nobody may use, not %d", after, before+1)
+	}
+	if c := code(t, v, "exchanged"); len(c) != 1 {
+		t.Errorf("mappings of the program: %v", c)
+	}
+	revert(t, v, b, txn.Reverted)
+	v.want("q", "2")
+	v.running()
+}
+
+func anonymous(t *testing.T, v *victim) (n int) {
+	t.Helper()
+	maps, err := proc.Maps(v.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range maps {
+		if m.Path == "" && !m.Read && m.Size() == 4096 {
+			n++
+		}
+	}
+	return n
+}
+
+// TestFailureAtEveryPointOfAnExchange leaves memory and registers as they were,
+// until the page is exchanged; then it is in force.
+func TestFailureAtEveryPointOfAnExchange(t *testing.T) {
+	t.Setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0")
+	for _, shape := range []string{"-DWIDE", "-DSHORT"} {
+		base, fixed := compile(t, "quiet", shape)
+		b := independent(t, byHand(t, base, fixed, "fixed_function"))
+		seen := map[string]int{}
+		inForce := 0
+		for n := 0; ; n++ {
+			v := start(t, base)
+			before := snap(t, v)
+			o, hit := failing(n)
+			r := txn.Apply(context.Background(), v.pid, b, o)
+			if *hit == "" {
+				if r.Outcome != txn.Applied || r.How != txn.Exchanged {
+					t.Fatalf("without a failure: %+v", r)
+				}
+				break
+			}
+			seen[*hit]++
+			after := snap(t, v)
+			switch answer := v.ask("q"); {
+			case answer == "1001 3":
+				if !tooLate[*hit] {
+					inForce++
+				}
+				if s := state(t, v); s != txn.InForce {
+					t.Errorf("%s fails (point %d): status %q, %+v", *hit, n, s, r)
+				}
+				revert(t, v, b, txn.Reverted)
+			case r.Outcome != txn.Failed || !strings.Contains(r.Reason, "injected"):
+				if !tooLate[*hit] {
+					t.Fatalf("%s fails (point %d): %+v", *hit, n, r)
+				}
+			default:
+				if d := before.differs(after); d != "" {
+					t.Errorf("%s fails (point %d): not as before:\n%s", *hit, n, d)
+				}
+			}
+			v.want("q", "2 3")
+			v.running()
+			v.kill()
+		}
+		// The two points when the call is made and the thread is to be given back.
+		if inForce != 2 {
+			t.Errorf("%d failures came too late, not two: %v", inForce, seen)
+		}
+		for _, p := range []string{"page-copied", "copy-written", "copy-verified"} {
+			if seen[p] != 1 {
+				t.Errorf("%s was not reached: %v", p, seen)
+			}
+		}
+	}
+}
+
+// TestKilledToolAtEveryPointOfAnExchange: the process is whole, and the next
+// tool finds what was left.
+func TestKilledToolAtEveryPointOfAnExchange(t *testing.T) {
+	for _, shape := range []string{"-DWIDE", "-DSHORT"} {
+		base, fixed := compile(t, "blocked", shape)
+		b := independent(t, byHand(t, base, fixed, "fixed_function"))
+		file := writeBundle(t, b)
+		v := start(t, base)
+		clean := len(code(t, v, "blocked"))
+		passed := points(t, "apply", v, file)
+		if !strings.Contains(fmt.Sprint(passed), "copy-verified") {
+			t.Fatalf("nothing was exchanged: %v", passed)
+		}
+		for i, p := range passed {
+			v := start(t, base)
+			killed(t, toolCmd(t, "apply", v, file, i))
+			settled(t, v, b, fmt.Sprintf("killed at %d (%s)", i, p))
+			v.want("c", "spurious=0 early=0 woken=0 last=nobody")
+			if c := code(t, v, "blocked"); len(c) != clean {
+				t.Errorf("killed at %d (%s): mappings %v", i, p, c)
+			}
+			v.kill()
+		}
+		v.kill()
+	}
+}
