@@ -26,9 +26,11 @@ type Injection struct {
 	// Step is told each point at which a test may kill us, or have what comes
 	// next fail. nil: nobody.
 	Step func(point string) error
-	// Kept, if not nil, is set to how long the thread was kept from its own work:
-	// from our asking it to stop until it was let go.
-	Kept *time.Duration
+	// Held, if not nil, is set to how long the process was held up at most. For a
+	// thread that ran: from our asking it to stop until it was let go. One that
+	// was in a system call does not miss the time; but others may wait for what
+	// the calls change: from the start of each to our seeing its end.
+	Held *time.Duration
 }
 
 // Inject borrows a running thread for a moment to make system calls, and gives
@@ -47,19 +49,22 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 		step = func(string) error { return nil }
 	}
 	begin := time.Now()
-	kept := func() {
-		if in.Kept != nil {
-			*in.Kept = time.Since(begin)
-		}
-	}
 	back, stop, err := t.borrow(m, in)
 	if err != nil {
 		return nil, err
 	}
+	var inCalls time.Duration
+	if in.Held != nil {
+		ran := int64(back.Orig_rax) < 0
+		defer func() {
+			if *in.Held = inCalls; ran {
+				*in.Held = time.Since(begin)
+			}
+		}()
+	}
 	mask, was, err := t.install(m, in, back, step)
 	if err != nil {
 		t.giveBack(in.TID, back, stop)
-		kept()
 		return nil, err
 	}
 	entry := back
@@ -74,7 +79,7 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 		if err = t.setSigMask(in.TID, ^uint64(0)); err != nil {
 			err = fmt.Errorf("hold signals: %w", err)
 		} else if err = step("signals-held"); err == nil {
-			results, err = t.runStub(in, step)
+			results, inCalls, err = t.runStub(in, step)
 		}
 		_ = t.setSigMask(in.TID, mask)
 		if serr := step("calls-made"); err == nil {
@@ -89,7 +94,6 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 		// With the original registers, syscall number included, detaching lets
 		// the kernel restart what we interrupted.
 		t.giveBack(in.TID, back, stop)
-		kept()
 		werr := step("given-back")
 		if _, cerr := m.WriteAt(was, int64(in.Room)); cerr != nil {
 			werr = fmt.Errorf("clear stub: %w", cerr)
@@ -232,18 +236,18 @@ func (t *Tracer) giveBack(tid int, r Regs, s Stop) {
 
 // runStub follows the thread through the stub's system calls and stops behind
 // the last one of in.Calls, or behind the first that fails.
-func (t *Tracer) runStub(in Injection, step func(string) error) ([]uint64, error) {
+func (t *Tracer) runStub(in Injection, step func(string) error) (results []uint64, inCalls time.Duration, err error) {
 	deadline := time.Now().Add(2 * time.Second)
-	var results []uint64
 	var pass unix.Signal
+	var begin time.Time
 	for entered := false; ; {
 		if err := t.resumeToSyscall(in.TID, pass); err != nil {
-			return results, fmt.Errorf("resume thread %d: %w", in.TID, err)
+			return results, inCalls, fmt.Errorf("resume thread %d: %w", in.TID, err)
 		}
 		pass = 0
 		s, err := t.wait(in.TID, deadline)
 		if err != nil {
-			return results, fmt.Errorf("thread %d in its loan: %w", in.TID, err)
+			return results, inCalls, fmt.Errorf("thread %d in its loan: %w", in.TID, err)
 		}
 		switch s.Kind {
 		case Delivery:
@@ -254,16 +258,18 @@ func (t *Tracer) runStub(in Injection, step func(string) error) ([]uint64, error
 		}
 		_ = step("syscall-stop") // only to be killed at: nothing can fail here but by the thread's end
 		if entered = !entered; entered {
+			begin = time.Now()
 			continue
 		}
+		inCalls += time.Since(begin)
 		r, err := t.regs(in.TID)
 		if err != nil {
-			return results, fmt.Errorf("read result of call %d: %w", len(results), err)
+			return results, inCalls, fmt.Errorf("read result of call %d: %w", len(results), err)
 		}
 		results = append(results, r.Rax)
 		failed := r.Rax > ^uint64(4095)
 		if failed || len(results) == len(in.Calls) {
-			return results, nil
+			return results, inCalls, nil
 		}
 	}
 }

@@ -17,47 +17,61 @@ func independent(t testing.TB, b *patch.Bundle) *patch.Bundle {
 	return accepted(t, b)
 }
 
-func TestIndependentHotpatchLetsOldCodeFinish(t *testing.T) {
+// bothWays runs a test with a victim whose page of code can be exchanged, and
+// with one that has to be stopped, since something else has changed that page.
+func bothWays(t *testing.T, test func(t *testing.T, v *victim, b *patch.Bundle, how txn.How)) {
 	base, fixed := compile(t, "finishes")
 	b := independent(t, byHand(t, base, fixed, "fixed_function"))
-	v := start(t, base)
-	v.want("q", "2")
-	v.want("h", "held")
-	r := apply(t, v, b, txn.Applied)
-	if !strings.Contains(r.Lingers, "fixed_function") || r.Attempts < 2 {
-		t.Errorf("%+v does not say where the old code still runs, or did not wait for it first", r)
+	for _, how := range []txn.How{txn.Exchanged, txn.Stopped} {
+		t.Run(string(how), func(t *testing.T) {
+			v := start(t, base)
+			if how == txn.Stopped {
+				flip(t, v, base, "_start", 1) // it will not run again
+			}
+			test(t, v, b, how)
+			v.running()
+		})
 	}
-	v.want("q", "1001") // new calls, while the old one waits
-	ss, err := txn.Status(v.pid)
-	if err != nil || len(ss) != 1 || ss[0].Mode != patch.Independent || ss[0].State != txn.InForce {
-		t.Errorf("status %+v, %v", ss, err)
-	}
-	v.want("g", "43") // it ended in the old code, with all that it knew
-	v.want("q", "1001")
-	if r := apply(t, v, b, txn.Already); r.Lingers != "" {
-		t.Errorf("%+v", r)
-	}
-	revert(t, v, b, txn.Reverted)
-	if r := apply(t, v, b, txn.Applied); r.Lingers != "" {
-		t.Errorf("%+v: nothing lingers", r)
-	}
-	v.running()
 }
 
-// TestIndependentHotpatchWaitsForAMomentFirst: a call that is over soon is no
-// reason to let it finish in old code.
-func TestIndependentHotpatchWaitsForAMomentFirst(t *testing.T) {
-	base, fixed := compile(t, "finishes")
-	b := independent(t, byHand(t, base, fixed, "fixed_function"))
-	v := start(t, base)
-	v.want("h", "held")
-	let := make(chan string)
-	go func() { time.Sleep(50 * time.Millisecond); let <- v.ask("g") }()
-	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 10 * time.Second})
-	if got := <-let; r.Outcome != txn.Applied || r.Lingers != "" || got != "43" {
-		t.Errorf("%+v, %s", r, got)
-	}
-	v.want("q", "1001")
+func TestIndependentHotpatchLetsOldCodeFinish(t *testing.T) {
+	bothWays(t, func(t *testing.T, v *victim, b *patch.Bundle, way txn.How) {
+		v.want("q", "2")
+		v.want("h", "held")
+		r := how(t, v, b, way)
+		if !strings.Contains(r.Lingers, "fixed_function") || r.TookUS < 100_000 {
+			t.Errorf("%+v does not say where the old code still runs, or did not wait for its end first", r)
+		}
+		v.want("q", "1001") // new calls, while the old one waits
+		ss, err := txn.Status(v.pid)
+		if err != nil || len(ss) != 1 || ss[0].Mode != patch.Independent || ss[0].State != txn.InForce {
+			t.Errorf("status %+v, %v", ss, err)
+		}
+		v.want("g", "43") // it ended in the old code, with all that it knew
+		v.want("q", "1001")
+		if r := apply(t, v, b, txn.Already); r.Lingers != "" {
+			t.Errorf("%+v", r)
+		}
+		revert(t, v, b, txn.Reverted)
+		if r := how(t, v, b, way); r.Lingers != "" {
+			t.Errorf("%+v: nothing lingers", r)
+		}
+	})
+}
+
+// TestCallThatIsOverSoonDoesNotLinger: it is waited for, before the process is
+// changed or after.
+func TestCallThatIsOverSoonDoesNotLinger(t *testing.T) {
+	bothWays(t, func(t *testing.T, v *victim, b *patch.Bundle, way txn.How) {
+		v.want("h", "held")
+		let := make(chan string)
+		go func() { time.Sleep(50 * time.Millisecond); let <- v.ask("g") }()
+		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 10 * time.Second})
+		if got := <-let; r.Outcome != txn.Applied || r.How != way || r.Lingers != "" || got != "43" {
+			t.Errorf("%+v, %s", r, got)
+		}
+		v.want("q", "1001")
+	})
 }
 
 // TestRevertOfAnIndependentHotpatchIsStrict: its code is used again by the next
@@ -96,6 +110,7 @@ func TestNobodyIsBetweenTheBytesOfAnEntry(t *testing.T) {
 	base, fixed := compile(t, "spins_at_entry")
 	b := independent(t, byHand(t, base, fixed, "fixed_function"))
 	v := start(t, base)
+	flip(t, v, base, "_start", 1) // so that the page is not exchanged
 	v.want("q", "1")
 	v.want("h", "held") // in a loop within the first bytes
 	busyWith(t, "the entry of fixed_function", applying(v, b), txn.Options{Wait: time.Second})
@@ -103,6 +118,21 @@ func TestNobodyIsBetweenTheBytesOfAnEntry(t *testing.T) {
 	v.want("g", "gone")
 	apply(t, v, b, txn.Applied)
 	v.want("q", "1000")
+	v.running()
+}
+
+// TestThreadThatLoopsAtTheEntryGoesOnInNewCode: where one instruction alone
+// changes, nobody can be within it.
+func TestThreadThatLoopsAtTheEntryGoesOnInNewCode(t *testing.T) {
+	base, fixed := compile(t, "spins_at_entry")
+	b := independent(t, byHand(t, base, fixed, "fixed_function"))
+	v := start(t, base)
+	v.want("h", "held")
+	how(t, v, b, txn.Exchanged)
+	v.want("q", "1000")
+	v.want("g", "gone")
+	revert(t, v, b, txn.Reverted)
+	v.want("q", "1")
 	v.running()
 }
 

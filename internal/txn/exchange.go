@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -200,36 +201,54 @@ func (r *run) dropCopy(x *exchange, at uint64) error {
 // thread is tried only when the first could not be had. A thread that stays in
 // the call leaves the run unsure.
 func (r *run) lend(room uint64, call ptrace.Call) (got []uint64, err error) {
-	tids, err := r.sleepersFirst()
-	if err != nil {
-		return nil, err
-	}
-	for _, tid := range tids {
-		began := false
-		var kept time.Duration
-		err = ptrace.Run(func(tr *ptrace.Tracer) error {
-			var err error
-			got, err = tr.Inject(r.mem, ptrace.Injection{
-				TID: tid, Room: room, Calls: []ptrace.Call{call}, Kept: &kept,
-				Step: func(point string) error { began = began || point == "registers-set"; return r.o.step(point) },
-			})
-			return err
-		})
-		r.paused += kept
-		switch {
-		case err == nil:
-			return got, nil
-		case errors.Is(err, ptrace.ErrTimeout) && began:
-			r.unsure = true
-			return nil, fmt.Errorf("thread %d was lent to exchange a page and does not come back: %w", tid, err)
-		case began || !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone) && !errors.Is(err, ptrace.ErrSeccomp):
-			return got, err
+	until := time.Now().Add(min(time.Until(r.deadline), patience))
+	for {
+		tids, err := r.sleepersFirst()
+		if err != nil {
+			return nil, err
+		}
+		for _, tid := range tids {
+			var began bool
+			if got, began, err = r.lendOne(tid, room, call); began || err == nil {
+				return got, err
+			}
+			if no := (*unfit)(nil); !errors.As(err, &no) {
+				return nil, err
+			}
+		}
+		if r.changed() {
+			return nil, proc.ErrGone
+		}
+		if time.Now().After(until) {
+			return nil, err
+		}
+		if perr := r.pause(time.Millisecond); perr != nil {
+			return nil, err
 		}
 	}
-	if r.changed() {
-		return nil, proc.ErrGone
+}
+
+// lendOne is lend with one thread. began: the call may have been made.
+func (r *run) lendOne(tid int, room uint64, call ptrace.Call) (got []uint64, began bool, err error) {
+	var held time.Duration
+	err = ptrace.Run(func(tr *ptrace.Tracer) error {
+		var err error
+		got, err = tr.Inject(r.mem, ptrace.Injection{
+			TID: tid, Room: room, Calls: []ptrace.Call{call}, Held: &held,
+			Step: func(point string) error { began = began || point == "registers-set"; return r.o.step(point) },
+		})
+		return err
+	})
+	r.paused += held
+	switch {
+	case err == nil:
+	case began && errors.Is(err, ptrace.ErrTimeout):
+		r.unsure = true
+		err = fmt.Errorf("thread %d was lent to exchange a page and does not come back: %w", tid, err)
+	case !began && (errors.Is(err, ptrace.ErrBorrow) || errors.Is(err, ptrace.ErrGone) || errors.Is(err, ptrace.ErrSeccomp)):
+		err = unfitting("no thread can be borrowed: %v", err)
 	}
-	return nil, unfitting("no thread can be borrowed: %v", err)
+	return got, began, err
 }
 
 // roomOff is room for the stub on another page than the one that is exchanged.
@@ -249,10 +268,11 @@ func (r *run) roomOff(page uint64) (uint64, error) {
 
 const (
 	// settling bounds how long an independent hotpatch waits for calls that were
-	// under way when a page was exchanged, and the shorter one for threads that
-	// run all the time and so cannot be looked at.
+	// under way when a page was exchanged, and settlingAwake how much processor
+	// time a thread may use meanwhile before it counts as one that never sleeps
+	// and so cannot be looked at.
 	settling      = patience
-	settlingAwake = 10 * time.Millisecond
+	settlingAwake = 2 * time.Millisecond
 )
 
 // settle watches the threads, without stopping any, until none can be in the
@@ -262,54 +282,71 @@ func (r *run) settle(guards []guard) (lingers string) {
 	tids, err := r.threads()
 	trampolines, terr := r.trampolines()
 	if err != nil || terr != nil {
-		return "it could not be seen where"
+		return guards[0].name + ", if it is on a stack, which could not be seen"
 	}
 	k := newChecker(r.target, nil, guards, trampolines)
-	begin := time.Now()
-	limit := min(time.Until(r.deadline)/4, settling)
+	used := map[int]time.Duration{}
+	for _, tid := range tids {
+		used[tid] = r.processorTime(tid)
+	}
+	limit := time.Now().Add(min(time.Until(r.deadline)/4, settling))
 	for wait := time.Millisecond; ; wait = min(2*wait, 32*time.Millisecond) {
 		left := tids[:0]
-		asleep := false
+		lingers = ""
+		hopeful := false // waiting may help
 		for _, tid := range tids {
 			where, sleeps := r.mayBeIn(k, tid)
-			if where != "" {
-				if left = append(left, tid); sleeps || lingers == "" {
-					lingers = where
-				}
-				asleep = asleep || sleeps
+			if where == "" {
+				continue
+			}
+			left = append(left, tid)
+			hopeful = hopeful || sleeps || r.processorTime(tid)-used[tid] < settlingAwake
+			if sleeps || lingers == "" {
+				lingers = where
 			}
 		}
 		if tids = left; len(tids) == 0 {
 			return ""
 		}
-		took := time.Since(begin)
-		if took+wait > limit || !asleep && took+wait > settlingAwake || r.pause(wait) != nil {
+		if !hopeful || time.Now().Add(wait).After(limit) || r.pause(wait) != nil {
 			return lingers
 		}
-		lingers = ""
 	}
+}
+
+// processorTime is how long a thread has run, as far as the kernel tells.
+func (r *run) processorTime(tid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/schedstat", r.info.PID, tid))
+	if err != nil {
+		return 0
+	}
+	var ns int64
+	if _, err := fmt.Sscan(string(b), &ns); err != nil {
+		return 0
+	}
+	return time.Duration(ns)
 }
 
 // mayBeIn says whether a thread may be in guarded code, "" if not, as far as
 // can be told without stopping it; sleeps: it was looked at.
 func (r *run) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
+	name := k.guards[0].name
 	s, err := proc.ReadSyscall(r.info.PID, tid)
-	if errors.Is(err, proc.ErrGone) {
+	switch {
+	case errors.Is(err, proc.ErrGone):
 		return "", false
-	}
-	what := k.guards[0].name
-	if err != nil || s.Running {
+	case err != nil || s.Running:
 		if kernelWorker(r.info.PID, tid) {
 			return "", false
 		}
-		return fmt.Sprintf("%s, if thread %d is in it, which has not slept since", what, tid), false
+		return fmt.Sprintf("%s, if thread %d is in it, which has not slept since", name, tid), false
 	}
-	if name, in := k.guardAt(s.PC); in {
+	if _, in := k.guardAt(s.PC); in {
 		return fmt.Sprintf("%s is running in thread %d", name, tid), true
 	}
 	k.known[tid] = true
-	if maps, ok := proc.Find(k.maps, s.SP); !ok || !maps.Read {
-		if maps, err := proc.Maps(r.info.PID); err == nil { // a young thread
+	if _, ok := proc.Find(k.maps, s.SP); !ok { // a young thread
+		if maps, err := proc.Maps(r.info.PID); err == nil {
 			k.maps = maps
 		}
 	}
@@ -318,7 +355,7 @@ func (r *run) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	if clear, _ := k.scan(&th); clear {
 		return "", true
 	}
-	return fmt.Sprintf("%s may be on the stack of thread %d", what, tid), true
+	return fmt.Sprintf("%s may be on the stack of thread %d", name, tid), true
 }
 
 // pads are the jumps that lead through padding: they belong to a site before.

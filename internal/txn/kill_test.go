@@ -168,12 +168,21 @@ func killed(t *testing.T, cmd *exec.Cmd) bool {
 // TestKilledToolAtRandom kills at random instants, between the points too.
 // HOTPATCH_TEST_KILLS sets the number of rounds.
 func TestKilledToolAtRandom(t *testing.T) {
-	rounds := 30
+	rounds := 16
 	if n, err := strconv.Atoi(os.Getenv("HOTPATCH_TEST_KILLS")); err == nil {
 		rounds = n
 	}
 	base, fixed := compile(t, "blocked")
-	b := byHand(t, base, fixed, "fixed_function")
+	t.Run("all stopped", func(t *testing.T) {
+		killAtRandom(t, base, byHand(t, base, fixed, "fixed_function"), rounds)
+	})
+	base, fixed = compile(t, "blocked", "-DSHORT")
+	t.Run("a page exchanged", func(t *testing.T) {
+		killAtRandom(t, base, independent(t, byHand(t, base, fixed, "fixed_function")), rounds)
+	})
+}
+
+func killAtRandom(t *testing.T, base string, b *patch.Bundle, rounds int) {
 	file := writeBundle(t, b)
 	v := start(t, base)
 	begin := time.Now()
