@@ -155,21 +155,36 @@ func (a *Agent) Forecast() (*catalog.Outlook, error) {
 	return &o, nil
 }
 
+// Wanted is what is wanted of this host after it was asked for. Already: nobody
+// had to change anything, and since when and by whom are those of the time when
+// it was first asked for.
+type Wanted struct {
+	catalog.Enrolment
+	Already bool `json:"already"`
+}
+
 // Enrol changes what is wanted of this host; by is who wants it. It takes
 // effect at once: work that goes on ends before its next process or restart.
-func (a *Agent) Enrol(to catalog.Intent, by string) (catalog.Enrolment, error) {
+// What is wanted already is no change, nor is it to enrol a host that is
+// enrolled: that is what becomes of a pending one.
+func (a *Agent) Enrol(to catalog.Intent, by string) (Wanted, error) {
 	var was catalog.Intent
+	var w Wanted
 	next, err := a.change(func(e *catalog.Enrolment) (err error) {
 		was = e.Intent
+		if w.Already = was == to || to == catalog.Pending && was == catalog.Enrolled; w.Already {
+			return nil
+		}
 		*e, err = e.Request(to, by, a.world.Now())
 		return err
 	})
-	if err != nil {
-		return next, err
+	w.Enrolment = next
+	if err != nil || w.Already {
+		return w, err
 	}
 	a.note(Event{Kind: EnrolmentChanged, Text: fmt.Sprintf("%s: %s instead of %s", by, next.Intent, was)})
 	a.Wake()
-	return next, nil
+	return w, nil
 }
 
 // Rebase asks for a baseline to be taken in the next window, without waiting

@@ -205,3 +205,48 @@ func TestInstallationThatSomebodyLeftHalfDoneIsFinished(t *testing.T) {
 		t.Error("it is tried without a pause")
 	}
 }
+
+func TestWhatIsWantedAlreadyChangesNothing(t *testing.T) {
+	h := newHost(t, plain)
+	ask := func(to catalog.Intent, by string, already bool, intent catalog.Intent) agent.Wanted {
+		t.Helper()
+		h.now = h.now.Add(time.Minute)
+		w, err := h.Enrol(to, by)
+		if err != nil || w.Already != already || w.Intent != intent {
+			t.Fatalf("%s by %s: %+v, %v", to, by, w, err)
+		}
+		return w
+	}
+	first := ask(catalog.Pending, "kim", false, catalog.Pending)
+	if again := ask(catalog.Pending, "lee", true, catalog.Pending); again.By != "kim" || !again.Since.Equal(first.Since) {
+		t.Errorf("%+v, want %+v", again, first)
+	}
+	h.step()
+	h.step()
+	if e, err := h.Enrol(catalog.Pending, "lee"); err != nil || e.Intent != catalog.Enrolled || !e.Already || e.By != "kim" {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	ask(catalog.Suspended, "kim", false, catalog.Suspended)
+	ask(catalog.Suspended, "lee", true, catalog.Suspended)
+	if _, err := h.Enrol(catalog.Pending, "lee"); err == nil {
+		t.Error("enrolling a suspended host went on with it")
+	}
+	ask(catalog.Cancelled, "kim", false, catalog.Cancelled)
+	ask(catalog.Cancelled, "lee", true, catalog.Cancelled)
+	changes := 0
+	events, err := h.Journal().Events(0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Kind == agent.EnrolmentChanged {
+			changes++
+			if strings.Contains(e.Text, "lee") {
+				t.Errorf("noted: %s", e.Text)
+			}
+		}
+	}
+	if changes < 3 {
+		t.Errorf("%d changes are noted", changes)
+	}
+}

@@ -411,14 +411,18 @@ middle of with one process is finished first.`, "  hotpatch host "+verb, needs()
 }
 
 func (a *app) intend(ctx context.Context, c *agent.Client, to catalog.Intent, asJSON bool) error {
-	var e catalog.Enrolment
+	var e agent.Wanted
 	if err := c.Post(ctx, "/v1/enrolment", agent.EnrolRequest{Intent: to}, &e); err != nil {
 		return err
 	}
 	if asJSON {
 		return writeJSON(a.out, e)
 	}
-	fmt.Fprintf(a.out, "%s since %s, by %s\n", e.Intent, shortTime(e.Since), plain(e.By))
+	already := ""
+	if e.Already {
+		already = "already "
+	}
+	fmt.Fprintf(a.out, "%s%s since %s, by %s\n", already, e.Intent, shortTime(e.Since), plain(e.By))
 	return nil
 }
 
@@ -495,7 +499,8 @@ func (a *app) hostEnrollCmd() *cobra.Command {
 		Long: `enroll makes this host a member of the program: it writes the policy if there is
 none, keeps the repository's root of trust, and asks the agent to join. The host
 is pending until every condition is met and it matches a baseline; host status
-names what is in the way. It restarts nothing.
+names what is in the way. It restarts nothing. A host that is a member already
+stays one: the same command again changes nothing.
 
 The root file says whose signatures count. Get it from those who run the
 repository, over another way than the repository itself.`,
