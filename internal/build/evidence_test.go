@@ -25,6 +25,8 @@ func TestBuildTellsDangersFromWhatLooksLikeThem(t *testing.T) {
 		{"a structure that is kept", "on-stack.c", []string{"-DHEAP"}, nil, patch.Refused, "layout-changed", ""},
 		{"a walk from a known start", "walk.c", inOrder, nil, patch.Review, "", "end-pointer"},
 		{"a walk from somewhere", "walk.c", []string{"-fno-toplevel-reorder", "-DPASSED"}, nil, patch.Refused, "end-pointer", ""},
+		{"a walk in a function that returns nothing", "walk-void.c", inOrder, nil, patch.Review, "", "end-pointer"},
+		{"a walk whose end is returned", "walk-void.c", []string{"-fno-toplevel-reorder", "-DRETURNED"}, nil, patch.Refused, "end-pointer", ""},
 		{"a variable in padding", "padding-variable.c", inOrder, nil, patch.Review, "new-variable", "data-unmapped"},
 		{"a variable behind one that is passed on", "padding-variable.c", []string{"-fno-toplevel-reorder", "-DHELD"}, nil, patch.Refused, "data-unmapped", ""},
 		{"a large fix", "large-fix.c", nil, nil, patch.Review, "much-changed", "rebuilt-compiler"},

@@ -42,6 +42,9 @@ type Walker struct {
 	f     *Func
 	class image.Class
 	all   look
+
+	callers  *confines      // made when needed
+	returned map[*Func]bool // by returns
 }
 
 // look is the analysis of one function that tells apart the addresses it takes,
@@ -91,7 +94,7 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 		w.f, w.class = f, r.Class
 		w.all = w.look(f, -1, func(q *Ref) bool { return sameClass(q.Class, r.Class) })
 	}
-	out := w.all.walk(f, r)
+	out := w.all.walk(f, r, w.returns)
 	if !out.Compared() {
 		return out
 	}
@@ -105,10 +108,10 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 	near := w.look(f, k, func(q *Ref) bool {
 		return sameClass(q.Class, r.Class) && q.Target >= from && (q.Target <= r.Target || len(w.all.taken) <= maxTracked/2)
 	})
-	return near.walk(f, r)
+	return near.walk(f, r, w.returns)
 }
 
-func (l *look) walk(f *Func, r *Ref) Walk {
+func (l *look) walk(f *Func, r *Ref, returns func(*Func) bool) Walk {
 	var out Walk
 	at, ok := l.t.index[f.Lo+image.Addr(r.At)]
 	if !ok || l.t.steps[at].bit == 0 || l.t.lost {
@@ -122,7 +125,7 @@ func (l *look) walk(f *Func, r *Ref) Walk {
 		}
 		x, y, ok := l.t.compares(i)
 		if !ok {
-			out.Used = out.Used || l.t.uses(i, mine)
+			out.Used = out.Used || l.t.uses(i, mine) || l.t.hands(i, mine) && returns(f)
 			continue
 		}
 		if x&mine != 0 {
@@ -183,7 +186,7 @@ func (w *trace) uses(i int, mine provenance) bool {
 				return true
 			}
 		}
-		return in.IsRet() && t.regs[rax]&mine != 0
+		return false
 	}
 	if in.HasMemory() && !(in.Map == 0 && in.Op == 0x8d) && !(in.Map == 1 && in.Op == 0x1f) {
 		if in.Base >= 0 && in.Base < 16 && t.regs[in.Base]&mine != 0 || in.Index >= 0 && in.Index < 16 && t.regs[in.Index]&mine != 0 {
@@ -201,6 +204,11 @@ func (w *trace) uses(i int, mine provenance) bool {
 		return rm >= 0 && t.regs[rm]&mine != 0
 	}
 	return false
+}
+
+// hands: step i returns with such a value where a function leaves what it returns.
+func (w *trace) hands(i int, mine provenance) bool {
+	return w.steps[i].in.IsRet() && w.states[i].regs[rax]&mine != 0
 }
 
 // SameRoom says whether the object at before, which ends at t, has its like in
