@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -49,6 +50,11 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	o.step("pairing")
 	d := diff.Compare(base, fixed, diff.Options{BaseVersion: o.versions[0], FixedVersion: o.versions[1]})
 	res.report.Counts, res.report.Functions = describe(d)
+	if name := cmp.Or(runtimeOf(base), runtimeOf(fixed)); name != "" && res.report.Counts.Changed+res.report.Counts.New > 0 {
+		r.add(unsupportedImage, "", "it is compiled from %s, whose runtime knows the code on its stacks by tables that new code is not in", name)
+		res.reasons, res.differs = r.list, true
+		return res, nil
+	}
 	if n := d.Foreign(); n != nil && !o.all {
 		r.add(rebuiltCompiler, "", "at least %d of %d functions differ, and at most %d of the %d functions of %d instructions and more came out equal: another compiler, other options or a new upstream version made it",
 			n.Differ, n.Functions, n.Equal, n.Long, diff.LongFunction)
