@@ -95,7 +95,7 @@ func Assess(ctx context.Context, p Pair, o Options) (Assessment, error) {
 	a.Reasons = append(a.Reasons, report.Reasons...)
 	for _, im := range report.Images {
 		a.Images++
-		if im.TypesBase != nil && im.TypesFixed != nil {
+		if im.TypesBase.whole() && im.TypesFixed.whole() {
 			a.Typed++
 		}
 		a.Counts.Same += im.Counts.Same

@@ -72,9 +72,14 @@ func sharedFile(link *image.SharedLink, dirs []string) string {
 type TypesSource struct {
 	File    string `json:"file"`     // of its own, or a debug file
 	BuildID string `json:"build_id"` // which that file has
-	// Shared is the supplementary file that goes with it, if it was found.
-	Shared string `json:"shared,omitempty"`
+	// Shared is the supplementary file that goes with it, Missing the one that
+	// should and was not found: then there are no types.
+	Shared  string `json:"shared,omitempty"`
+	Missing string `json:"missing,omitempty"`
 }
+
+// whole says that types could be read.
+func (s *TypesSource) whole() bool { return s != nil && s.Missing == "" }
 
 // typesSource is nil when the image has no types.
 func typesSource(m *image.Image) *TypesSource {
@@ -82,5 +87,10 @@ func typesSource(m *image.Image) *TypesSource {
 	if path == "" {
 		return nil
 	}
-	return &TypesSource{File: path, BuildID: string(m.BuildID), Shared: m.SharedPath()}
+	s := &TypesSource{File: path, BuildID: string(m.BuildID), Shared: m.SharedPath()}
+	// What is wrong with the link is told when types are read.
+	if link, err := m.SharedLink(); err == nil && link != nil && s.Shared == "" {
+		s.Missing = link.Path
+	}
+	return s
 }

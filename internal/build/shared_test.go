@@ -161,7 +161,7 @@ func TestTypesThatDwzSharedOutGiveTheSameVerdict(t *testing.T) {
 					t.Fatal(err)
 				}
 				checkShared(t, rep, way.gone, grown)
-				if from := rep.Images[0].TypesBase; from == nil || from.File != baseDebug[0] || (from.Shared != "") != (strings.Contains(way.name, "common") && !way.gone) {
+				if from := rep.Images[0].TypesBase; from == nil || from.File != baseDebug[0] || (from.Shared != "") != (strings.Contains(way.name, "common") && !way.gone) || (from.Missing != "") != way.gone {
 					t.Errorf("types of the base came from %+v", from)
 				}
 			})

@@ -285,6 +285,8 @@ func typesFrom(im *build.ImageReport) string {
 		switch {
 		case s == nil:
 			return "nowhere"
+		case s.Missing != "":
+			return s.File + ", which lacks " + s.Missing
 		case s.Shared != "":
 			return s.File + " with " + s.Shared
 		}

@@ -22,6 +22,7 @@ struct hidden; struct option { char name[40]; int (*call)(struct used *, enum mo
 enum mode { OFF, ON }; enum { FIRST, SECOND };
 typedef struct { char buf[64]; long n; } pack;
 union value { long n; double d; };
+extern union value table[4];
 `,
 	"one.c": `
 #include <stdio.h>

@@ -1,6 +1,7 @@
 package diff_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -171,6 +172,31 @@ int main(int n, char **v) { return work(v, n) + generic(v[0], 0) + other(v); }
 				t.Errorf("found %v, want %q", found, c.want)
 			}
 		})
+	}
+}
+
+// A variable that a header declares has its type there, and only its place
+// where it is defined.
+func TestMemberOfADeclaredVariableLeadsToItsFile(t *testing.T) {
+	files := map[string]string{
+		"types.h": "struct state { long a; int count; struct { int x[9]; } in; }; extern struct state state;\n",
+		"one.c":   "#include \"types.h\"\nint one(int n) { return state.in.x[n] + state.count; }\n",
+		"two.c":   "#include \"types.h\"\nstruct kept { int a; };\nstruct state state = {1, 2};\nint two(void *p) { return ((struct kept *)p)->a; }\n",
+		"three.c": "struct hidden { int a; };\nint one(int); int two(void *);\nint main(int n, char **v) { return one(n) + two(v) + ((struct hidden *)v)->a; }\n",
+	}
+	base := compileFiles(t, files, "-g")
+	for file, want := range map[string]string{"three.c": "", "two.c": "struct kept"} {
+		edited := maps.Clone(files)
+		edited[file] = strings.Replace(files[file], "{ int a; }", "{ int b, a; }", 1)
+		fixed := compileFiles(t, edited, "-g")
+		d := compare(t, base, fixed)
+		found, known, err := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["one"]})
+		if !known || err != nil {
+			t.Fatalf("known %v, error %v", known, err)
+		}
+		if want == "" && len(found) > 0 || want != "" && (len(found) != 1 || found[0].Type != want) {
+			t.Errorf("%s: found %v, want %q", file, found, want)
+		}
 	}
 }
 

@@ -136,10 +136,11 @@ type typeReader struct {
 
 // pending are the types of a unit that is not finished.
 type pending struct {
-	unit    *unit
-	order   []*node
-	uses    []use
-	foreign []ref // what it refers to in other units
+	unit     *unit
+	order    []*node
+	uses     []use
+	declared []ref // variables
+	foreign  []ref // what it refers to in other units
 }
 
 // frame is an open entry.
@@ -302,6 +303,14 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 		}
 	case dwarf.TagVariable, dwarf.TagFormalParameter:
 		at, fixed := address(e)
+		if typ == 0 { // where it is defined, C says no more than which declaration is meant
+			typ = t.reference(e, dwarf.AttrSpecification)
+			hasType = typ != 0
+		} else if e.Val(dwarf.AttrDeclaration) != nil {
+			n := &node{off: t.here(e.Offset), tag: e.Tag, typ: typ, size: -1}
+			t.nodes[n.off] = n
+			t.open.declared = append(t.open.declared, n.off)
+		}
 		if fixed {
 			t.unit.objects = append(t.unit.objects, placed{at: at, typ: typ})
 		}
@@ -461,6 +470,9 @@ func (t *typeReader) finish() {
 	for _, n := range p.order {
 		delete(t.nodes, n.off)
 	}
+	for _, r := range p.declared {
+		delete(t.nodes, r)
+	}
 }
 
 // define makes definitions of the types of a unit.
@@ -605,7 +617,7 @@ func (t *typeReader) sizeOf(off ref, depth int) (int64, bool) {
 	switch n.tag {
 	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType, dwarf.TagPtrToMemberType:
 		return 8, true
-	case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType:
+	case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType, dwarf.TagVariable:
 		if n.typ == 0 {
 			return 0, true // of void
 		}
@@ -627,7 +639,7 @@ func (t *typeReader) through(off ref) *node {
 			return nil
 		}
 		switch n.tag {
-		case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType:
+		case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType, dwarf.TagVariable:
 			off = n.typ
 		default:
 			return n
