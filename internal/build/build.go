@@ -55,6 +55,9 @@ type Report struct {
 	// LeftOut are the images that the bundle leaves out; with a refusal, those
 	// that Partial would leave out: none, when nothing would remain.
 	LeftOut []string `json:"left_out"`
+	// GoesWith are the packages of the same source, with their versions, that
+	// the fixed package goes with only.
+	GoesWith []string `json:"goes_with"`
 }
 
 // ImageReport is one ELF image of the package that differs.
@@ -214,10 +217,10 @@ func given(path string, dirs []string) []string {
 	return append([]string{path}, dirs...)
 }
 
-// assemble gives the verdict over all images; more are reasons that concern
-// the package as a whole.
-func assemble(results []*result, more []patch.Reason, partial bool) (*Report, *patch.Bundle) {
-	rep := &Report{Verdict: patch.Nothing, Reasons: []patch.Reason{}, Images: []ImageReport{}, LeftOut: []string{}}
+// assemble gives the verdict over all images; others are the packages that
+// this one goes with.
+func assemble(results []*result, others []string, partial bool) (*Report, *patch.Bundle) {
+	rep := &Report{Verdict: patch.Nothing, Reasons: []patch.Reason{}, Images: []ImageReport{}, LeftOut: []string{}, GoesWith: append([]string{}, others...)}
 	b := &patch.Bundle{Manifest: patch.Manifest{Format: 1, Arch: "amd64", Mode: patch.Strict}}
 	left := leftOut(results)
 	for _, l := range left {
@@ -243,7 +246,7 @@ func assemble(results []*result, more []patch.Reason, partial bool) (*Report, *p
 		refused = refused || slices.ContainsFunc(r.reasons, func(x patch.Reason) bool { return !reviewable(x.Code) })
 	}
 	if len(b.Objects) > 0 && !refused {
-		all = append(all, more...)
+		all = append(all, togetherReasons(others)...)
 	}
 	rep.Reasons = bounded(all)
 	switch {
@@ -261,7 +264,7 @@ func assemble(results []*result, more []patch.Reason, partial bool) (*Report, *p
 	default:
 		rep.Verdict = patch.Clean
 	}
-	if len(b.Objects) == 1 && len(b.Manifest.LeftOut)+len(more) == 0 && !slices.ContainsFunc(results, func(r *result) bool { return r.object != nil && !r.independent }) {
+	if len(b.Objects) == 1 && len(b.Manifest.LeftOut)+len(others) == 0 && !slices.ContainsFunc(results, func(r *result) bool { return r.object != nil && !r.independent }) {
 		b.Manifest.Mode = patch.Independent
 	}
 	b.Manifest.Verdict, b.Manifest.Reasons = rep.Verdict, rep.Reasons

@@ -59,6 +59,7 @@ type Assessment struct {
 	FixedVersion string         `json:"fixed_version"`
 	Outcome      Outcome        `json:"outcome"`
 	Reasons      []patch.Reason `json:"reasons"`
+	GoesWith     []string       `json:"goes_with"` // packages, with versions, that it goes with only
 	CVEs         []string       `json:"cves"`
 	Images       int            `json:"images"`        // ELF files that differ
 	Typed        int            `json:"typed"`         // of them, those with types on both sides
@@ -93,6 +94,7 @@ func Assess(ctx context.Context, p Pair, o Options) (Assessment, error) {
 		a.Outcome = OutcomePartial
 	}
 	a.Reasons = append(a.Reasons, report.Reasons...)
+	a.GoesWith = append(a.GoesWith, report.GoesWith...)
 	for _, im := range report.Images {
 		a.Images++
 		if im.TypesBase.whole() && im.TypesFixed.whole() {
@@ -128,7 +130,7 @@ func Assess(ctx context.Context, p Pair, o Options) (Assessment, error) {
 func unassessed(p Pair) Assessment {
 	return Assessment{
 		Source: p.Source, Package: p.Package, BaseVersion: p.BaseVersion, FixedVersion: p.FixedVersion,
-		Reasons: []patch.Reason{}, CVEs: []string{}, UpdateSize: p.FixedSize,
+		Reasons: []patch.Reason{}, GoesWith: []string{}, CVEs: []string{}, UpdateSize: p.FixedSize,
 		BaseDigest: p.BaseDigest, FixedDigest: p.FixedDigest,
 	}
 }
@@ -286,7 +288,7 @@ func Summarise(as []Assessment) *Parity {
 func updateOf(as []Assessment) Update {
 	u := Update{Source: as[0].Source, Because: []string{}, CVEs: []string{}, Packages: []Assessment{}}
 	worst := len(Outcomes())
-	for _, a := range as {
+	for _, a := range heldBack(as) {
 		for _, c := range a.CVEs {
 			u.CVEs = append(u.CVEs, c) // also of packages without code: one source, one changelog
 		}
@@ -322,6 +324,32 @@ func updateOf(as []Assessment) Update {
 	u.Because = unique(u.Because)
 	u.CVEs = unique(u.CVEs)
 	return u
+}
+
+// heldBack refuses the packages that go only with another one of the source
+// that is refused, or that leaves something out: the processes of both cannot
+// have the whole.
+func heldBack(as []Assessment) []Assessment {
+	out := slices.Clone(as)
+	for again := true; again; {
+		again = false
+		for i := range out {
+			a := &out[i]
+			if !a.Outcome.Hotpatchable() && a.Outcome != OutcomePartial {
+				continue
+			}
+			for _, b := range out {
+				with := func(s string) bool { return strings.HasPrefix(s, b.Package+" ") }
+				if b.Outcome != OutcomeRefused && b.Outcome != OutcomePartial || !slices.ContainsFunc(a.GoesWith, with) {
+					continue
+				}
+				a.Outcome, again = OutcomeRefused, true
+				a.Reasons = append(slices.Clone(a.Reasons), patch.Reason{Code: heldBackCode, Detail: fmt.Sprintf("%s goes with %s of the same version only, which is %s", a.Package, b.Package, b.Outcome)})
+				break
+			}
+		}
+	}
+	return out
 }
 
 func unique(list []string) []string {

@@ -284,6 +284,9 @@ func (r *parityRun) load(p Pair) *Assessment {
 	if a.Reasons == nil {
 		a.Reasons = []patch.Reason{}
 	}
+	if a.GoesWith == nil {
+		a.GoesWith = []string{}
+	}
 	if a.CVEs == nil {
 		a.CVEs = []string{}
 	}

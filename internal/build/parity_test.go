@@ -422,3 +422,39 @@ func TestParityTakesTypesFromDebugFiles(t *testing.T) {
 		}
 	}
 }
+
+// A package that goes with another one only is as good as that one: not refused
+// alone, but as part of its source.
+func TestPackagesThatGoTogetherAreHeldBackTogether(t *testing.T) {
+	one := func(source, name string, o build.Outcome, with ...string) build.Assessment {
+		return build.Assessment{Source: source, Package: name, Outcome: o, GoesWith: with, HotpatchSize: 10}
+	}
+	p := build.Summarise([]build.Assessment{
+		one("a", "a-libs", build.OutcomePartial), one("a", "a", build.OutcomeReview, "a-libs 2"), one("a", "a-more", build.OutcomeClean, "a 2"),
+		one("b", "b-libs", build.OutcomePartial), one("b", "b", build.OutcomeReview),
+		one("c", "c-libs", build.OutcomeReview), one("c", "c", build.OutcomeReview, "c-libs 2", "elsewhere 2"),
+	})
+	var got []string
+	for _, u := range p.Updates {
+		got = append(got, fmt.Sprint(u.Source, " ", u.Outcome, " ", u.Because, " ", u.HotpatchSize))
+	}
+	if d := cmp.Diff([]string{"a refused [held-back] 0", "b partial [] 20", "c review [] 20"}, got); d != "" {
+		t.Error(d)
+	}
+	if p.Hotpatchable != 1 || p.Outcomes[build.OutcomePartial] != 1 {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestAssessOfAPackageThatIsPatchedInPart(t *testing.T) {
+	b, f := compile(t, "function.c", debugged)
+	lb, lf := compile(t, "layout.c", debugged)
+	dir := t.TempDir()
+	p := build.Pair{Source: "src-two", Package: "two", BaseVersion: "1.0-1", FixedVersion: "1.0-2"}
+	p.BaseFile = makeDeb(t, dir, "two", p.BaseVersion, "amd64", map[string][]byte{"./usr/bin/a": content(t, b), "./usr/bin/b": content(t, lb)})
+	p.FixedFile = makeDeb(t, dir, "two", p.FixedVersion, "amd64", map[string][]byte{"./usr/bin/a": content(t, f), "./usr/bin/b": content(t, lf)}, "Depends: libtwo (= 1.0-2)\n")
+	a := assess(t, p)
+	if a.Outcome != build.OutcomePartial || a.Images != 2 || a.HotpatchSize == 0 || len(a.GoesWith) != 1 || a.GoesWith[0] != "libtwo 1.0-2" {
+		t.Errorf("%+v", a)
+	}
+}

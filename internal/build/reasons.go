@@ -53,6 +53,9 @@ const (
 	undecodable      = "undecodable"
 	unreachedNew     = "unreached-new"
 	unsupportedImage = "unsupported-image"
+
+	// Of a package among those of its source; of no bundle.
+	heldBackCode = "held-back"
 )
 
 // reviewable says whether a person may accept what the code stands for.

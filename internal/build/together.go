@@ -47,18 +47,26 @@ func versionsWanted(depends string) map[string]string {
 	return out
 }
 
-// together is what to tell of them: where the package brings a library or
+// together are those that matter: where the package brings a library or
 // plugin, whose code others call, or the other one does, by its name.
-func together(in *inputs, results []*result) []patch.Reason {
+func together(in *inputs, results []*result) []string {
 	if in.packages[0] == nil {
 		return nil
 	}
 	library := slices.ContainsFunc(results, func(r *result) bool { return r.object != nil && r.links.library })
-	var out []patch.Reason
+	var out []string
 	for _, s := range siblings(in.packages[0], in.packages[1]) {
 		if library || strings.HasPrefix(s, "lib") || strings.Contains(s, "-libs ") {
-			out = append(out, patch.Reason{Code: goesWith, Detail: fmt.Sprintf("the fixed package goes with %s only: its code may rely on what changed there", s)})
+			out = append(out, s)
 		}
+	}
+	return out
+}
+
+func togetherReasons(names []string) []patch.Reason {
+	var out []patch.Reason
+	for _, n := range names {
+		out = append(out, patch.Reason{Code: goesWith, Detail: fmt.Sprintf("the fixed package goes with %s only: its code may rely on what changed there", n)})
 	}
 	return out
 }

@@ -218,7 +218,7 @@ func bundleInfo(b *patch.Bundle, file string) (*build.BundleInfo, error) {
 // normalise makes absent lists empty ones: a documented list is never null.
 func normalise(r *build.Report) *build.Report {
 	c := *r
-	c.Reasons, c.LeftOut = nonNil(c.Reasons), nonNil(c.LeftOut)
+	c.Reasons, c.LeftOut, c.GoesWith = nonNil(c.Reasons), nonNil(c.LeftOut), nonNil(c.GoesWith)
 	c.Images = append([]build.ImageReport{}, c.Images...)
 	for i := range c.Images {
 		c.Images[i].Functions = nonNil(c.Images[i].Functions)

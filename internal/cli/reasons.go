@@ -131,6 +131,10 @@ func meanings() map[string]meaning {
 			"exceptions may have to pass a changed function, in a way that the program's unwinder could not be told of",
 			reportIt,
 		},
+		"held-back": {
+			"the package goes with another one of its source only, and that one is refused or can be hotpatched only in part",
+			useRestart,
+		},
 		"ifunc-plt": {
 			"carried code calls a function that the processor's features select at start-up, and the slot has no name",
 			reportIt,
