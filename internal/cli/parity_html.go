@@ -193,12 +193,12 @@ func writeParityMarkdown(w io.Writer, p *parityJSON) error {
 	return err
 }
 
-// leftOutOf are the images that the hotpatches of a source leave out, with why.
+// leftOutOf are the images that hotpatches of packages of a source leave out, with why.
 func leftOutOf(u build.Update) []string {
 	var out []string
 	for _, a := range u.Packages {
 		for _, r := range a.Reasons {
-			if a.Outcome == build.OutcomePartial && u.Outcome == a.Outcome && r.Code == "image-left-out" {
+			if a.Outcome == build.OutcomePartial && r.Code == "image-left-out" {
 				out = append(out, reasonLine(r))
 			}
 		}
