@@ -16,64 +16,102 @@ import (
 // instructions alone.
 var ErrWide = errors.New("more than one instruction would change")
 
-// ShortJump is the length of jmp rel8, and shortReach how far it goes back.
-const (
-	ShortJump  = 2
-	shortReach = 128
-)
-
-// EntryRoom is how many bytes the instruction that code starts with has. If
-// these alone change, nobody can ever be between them, whatever the threads do:
-// instructions are carried out or not. ErrWide: not this one.
-func EntryRoom(code []byte) (int, error) {
-	in, err := arch.Decode(code)
-	if err != nil {
-		return 0, fmt.Errorf("decode entry: %w", err)
-	}
-	if !atomic(in) {
-		return 0, fmt.Errorf("%w: the first one can be interrupted half way", ErrWide)
-	}
-	return int(in.Len), nil
+// Through is how the entry of a function is led to padding, and from there to
+// the code that takes over, by a short jump in its Skip-th byte. The bytes
+// before that are pushes of one byte each, which are carried out first, and
+// undone in the padding.
+type Through struct {
+	Skip int
+	Size int // bytes of padding that it takes, a multiple of JumpSize
 }
 
-// PaddingNear finds JumpSize bytes of padding between functions, on the same
-// page as the entry at a base address and in reach of a short jump from there.
-// Nothing in the image leads into them. ErrWide: there are none.
-func PaddingNear(img *image.Image, at image.Addr) (image.Addr, error) {
-	from := at + ShortJump
+const (
+	shortJump  = 2   // length of jmp rel8
+	shortReach = 128 // how far it goes back
+)
+
+// Narrow finds how the function that starts with code can be led elsewhere with
+// no bytes changed but those of one instruction. Then nobody can ever be between
+// them, whatever the threads do: instructions are carried out or not. direct: the
+// first one has room for the jump itself. ErrWide: there is none.
+func Narrow(code []byte) (t Through, direct bool, err error) {
+	for ; ; t.Skip++ {
+		in, err := arch.Decode(code[t.Skip:])
+		switch {
+		case err != nil:
+			return t, false, fmt.Errorf("decode entry: %w", err)
+		case !atomic(in):
+			return t, false, fmt.Errorf("%w: one can be interrupted half way", ErrWide)
+		case in.Len >= JumpSize && t.Skip == 0:
+			return t, true, nil
+		case in.Len >= shortJump:
+			if t.Size = JumpSize; t.Skip > 0 {
+				t.Size = 2 * JumpSize
+			}
+			return t, false, nil
+		case code[t.Skip]&0xf8 != 0x50 || code[t.Skip] == 0x54 || t.Skip+1+shortJump > JumpSize:
+			return t, false, fmt.Errorf("%w: the first ones have one byte", ErrWide)
+		}
+	}
+}
+
+// PaddingNear finds padding between functions for what Narrow has found at a base
+// address: on the same page and in reach of a short jump. Nothing in the image
+// leads into it, nor into the entry behind its start. ErrWide: there is none.
+func PaddingNear(img *image.Image, at image.Addr, t Through) (image.Addr, error) {
+	from := at + image.Addr(t.Skip) + shortJump
 	page := at &^ (patch.PageSize - 1)
+	size := image.Addr(t.Size)
+	for _, s := range img.Sections {
+		if s.Name == "__patchable_function_entries" {
+			return 0, fmt.Errorf("%w: padding is for others to use", ErrWide)
+		}
+	}
+	if hi := from; referred(img, image.Range{Lo: at + 1, Hi: hi}, hi) {
+		return 0, fmt.Errorf("%w: something leads behind the entry", ErrWide)
+	}
 	for _, g := range img.Gaps() {
 		pos := max(g.Lo, page)
 		if pos+shortReach < from {
 			pos = from - shortReach
 		}
-		if pos+JumpSize > min(g.Hi, page+patch.PageSize) || pos >= from+shortReach {
+		if pos+size > min(g.Hi, page+patch.PageSize) || pos >= from+shortReach {
 			continue
 		}
-		if padding(img, g) && !referred(img, g, pos+JumpSize) {
+		if padding(img, g) && !referred(img, g, pos+size) {
 			return pos, nil
 		}
 	}
 	return 0, fmt.Errorf("%w: no padding is in reach of a short jump", ErrWide)
 }
 
-// Detour makes two jumps of one: a short one from the entry to padding at a
-// run-time address, which holds held now, and from there the one to the code
-// that takes over. The second must be there before the first.
-func Detour(e Entry, pad uint64, held [JumpSize]byte) (short, long Entry, err error) {
-	d := int64(pad - e.Addr - ShortJump)
-	if d != int64(int8(d)) {
-		return e, e, fmt.Errorf("lead entry at %#x through padding at %#x: %w", e.Addr, pad, ErrRange)
+// Detour makes jumps of one: a short one from the entry to padding at a run-time
+// address, which holds held now, and from there the one to the code that takes
+// over. They are in the order in which they must be written.
+func Detour(e Entry, t Through, pad uint64, held []byte) ([]Entry, error) {
+	d := int64(pad - e.Addr - uint64(t.Skip) - shortJump)
+	if d != int64(int8(d)) || len(held) != t.Size || t.Skip+shortJump > JumpSize {
+		return nil, fmt.Errorf("lead entry at %#x through padding at %#x: %w", e.Addr, pad, ErrRange)
+	}
+	short := e
+	short.New = e.Old
+	short.New[t.Skip], short.New[t.Skip+1] = 0xeb, byte(d)
+	undo := []Entry{}
+	if t.Skip > 0 {
+		// lea 8*skip(%rsp), %rsp: what was pushed is still in its register, and
+		// no flag changes.
+		undo = append(undo, Entry{
+			Addr: pad, Old: [JumpSize]byte(held), New: [JumpSize]byte{0x48, 0x8d, 0x64, 0x24, byte(8 * t.Skip)}, Site: e.Site,
+		})
+		pad, held = pad+JumpSize, held[JumpSize:]
 	}
 	to := e.Addr + JumpSize + uint64(int64(int32(binary.LittleEndian.Uint32(e.New[1:]))))
-	long = Entry{Addr: pad, Old: held, Site: e.Site}
+	long := Entry{Addr: pad, Old: [JumpSize]byte(held), Site: e.Site}
+	var err error
 	if long.New, err = arch.Jump(pad, to); err != nil {
-		return e, e, fmt.Errorf("lead entry at %#x through padding at %#x: %w: %w", e.Addr, pad, ErrRange, err)
+		return nil, fmt.Errorf("lead entry at %#x through padding at %#x: %w: %w", e.Addr, pad, ErrRange, err)
 	}
-	short = e
-	short.New = e.Old
-	short.New[0], short.New[1] = 0xeb, byte(d)
-	return short, long, nil
+	return slices.Concat([]Entry{long}, undo, []Entry{short}), nil
 }
 
 // atomic says whether an instruction is never left and entered again half
@@ -121,7 +159,8 @@ func padding(img *image.Image, g image.Range) bool {
 	return !falls
 }
 
-// referred says whether anything may lead into a gap before hi: an instruction of
+// referred says whether anything may lead into a gap, or a part of a function,
+// before hi: an instruction of
 // a function nearby, with a branch or an address; anything elsewhere in the
 // image's code that is the distance, at whatever offset; a relocation; a symbol.
 func referred(img *image.Image, gap image.Range, hi image.Addr) bool {
@@ -154,7 +193,7 @@ func referred(img *image.Image, gap image.Range, hi image.Addr) bool {
 		}
 		at, end := s.Addr, s.Addr+image.Addr(len(s.Data))
 		for _, k := range known {
-			if k.Lo >= at && k.Hi <= end {
+			if k.Lo >= s.Addr && k.Hi <= end && k.Hi > at {
 				if holds(s, at, k.Lo, r) {
 					return true
 				}

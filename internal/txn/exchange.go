@@ -207,8 +207,14 @@ func (r *run) lend(room uint64, call ptrace.Call) (got []uint64, err error) {
 		if err != nil {
 			return nil, err
 		}
+		filtered := 0
 		for _, tid := range tids {
 			var began bool
+			// If we died meanwhile, a filter that kills would see the call.
+			if is, rerr := proc.ReadRights(r.info.PID, tid); rerr != nil || is.Seccomp != 0 {
+				filtered++
+				continue
+			}
 			if got, began, err = r.lendOne(tid, room, call); began || err == nil {
 				return got, err
 			}
@@ -218,6 +224,9 @@ func (r *run) lend(room uint64, call ptrace.Call) (got []uint64, err error) {
 		}
 		if r.changed() {
 			return nil, proc.ErrGone
+		}
+		if filtered == len(tids) {
+			return nil, unfitting("all its threads have seccomp filters")
 		}
 		if time.Now().After(until) {
 			return nil, err
@@ -371,6 +380,6 @@ func named(sites []site) (n int) {
 	return n
 }
 
-// mayExchange says whether a journal of this mode may need room for a second
-// site.
+// mayExchange says whether a page may be exchanged for a transaction of this
+// mode, whose journal then has room for the jumps in padding.
 func mayExchange(mode patch.Mode) bool { return mode == patch.Independent }

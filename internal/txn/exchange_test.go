@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,6 +60,8 @@ func TestNobodyIsStoppedWhereOneInstructionChanges(t *testing.T) {
 		"short entry, int3":         {"-DENTRY_SHORT", "-DPAD_INT3"},
 		"short entry at a page end": {"-DENTRY_SHORT", "-DAT_PAGE_END"},
 		"endbr64":                   {"-DENTRY_SHORT", "-DENDBR"},
+		"push":                      {"-DENTRY_PUSH"},
+		"three pushes":              {"-DENTRY_PUSH3", "-DENDBR"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base, b := exchanged(t, flags...)
@@ -200,7 +203,7 @@ func TestLibraryThatTheProgramNeedsIsExchanged(t *testing.T) {
 
 // TestThreadsThatAreAlwaysInTheFunctionSeeOldOrNew: the page changes under them.
 func TestThreadsThatAreAlwaysInTheFunctionSeeOldOrNew(t *testing.T) {
-	for _, flags := range [][]string{nil, {"-DENTRY_SHORT"}} {
+	for _, flags := range [][]string{nil, {"-DENTRY_SHORT"}, {"-DENTRY_PUSH3"}} {
 		base, b := exchanged(t, flags...)
 		v := start(t, base)
 		for range 5 {
@@ -420,4 +423,80 @@ func TestKilledToolAtEveryPointOfAnExchange(t *testing.T) {
 		}
 		v.kill()
 	}
+}
+
+// TestCallThatIsMadeLate: a tool died when the thread that it had borrowed was
+// about to exchange the page, and the thread comes to it only later. Nobody
+// may take the copy away, or believe what the entry holds, before that.
+func TestCallThatIsMadeLate(t *testing.T) {
+	base, b := exchanged(t, "-DENTRY_SHORT")
+	file := writeBundle(t, b)
+	stopped := func() *victim {
+		v := start(t, base)
+		if err := syscall.Kill(v.pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		for range 1000 {
+			if v.state() == 'T' {
+				return v
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.Fatal("the victim does not stop")
+		return nil
+	}
+	passed := points(t, "apply", stopped(), file)
+	for loan, answer := range []string{1: "2", 2: "1001"} { // 0 maps the region, 1 makes the copy, 2 takes it
+		if answer == "" {
+			continue
+		}
+		at, n := -1, 0
+		for i, p := range passed {
+			if p == "signals-held" {
+				if n == loan {
+					at = i
+				}
+				n++
+			}
+		}
+		if at < 0 {
+			t.Fatalf("the third loan is not among %v", passed)
+		}
+		v := stopped()
+		if !killed(t, toolCmd(t, "apply", v, file, at)) {
+			t.Fatal("the tool was not killed")
+		}
+		busyWith(t, "a call for an interrupted hotpatch", func(o txn.Options) txn.Result {
+			return txn.Apply(context.Background(), v.pid, b, o)
+		}, txn.Options{})
+		if err := syscall.Kill(v.pid, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		v.want("q", answer)
+		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
+		if r.Outcome != txn.Applied && r.Outcome != txn.Already {
+			t.Fatalf("%+v", r)
+		}
+		v.want("q", "1001")
+		if c := code(t, v, "exchanged"); len(c) != 1 {
+			t.Errorf("mappings of the program: %v", c)
+		}
+		revert(t, v, b, txn.Reverted)
+		v.want("q", "2")
+		v.running()
+	}
+}
+
+// TestSealedCodeIsNotExchanged: the kernel moves no mapping that is sealed.
+func TestSealedCodeIsNotExchanged(t *testing.T) {
+	base, b := exchanged(t, "-DENTRY_SHORT")
+	v := start(t, base)
+	if v.ask("S") != "0" {
+		skip(t, "the kernel has no mseal")
+	}
+	how(t, v, b, txn.Stopped)
+	v.want("q", "1001")
+	revert(t, v, b, txn.Reverted)
+	v.want("q", "2")
+	v.running()
 }

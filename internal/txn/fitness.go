@@ -46,6 +46,9 @@ func (t *target) exchangeable(p *plan) (*exchange, error) {
 	if x.at, ok = proc.Find(t.maps, x.page); !ok || !x.at.Exec || x.at.Write || !x.at.Read || x.at.Shared || x.at.Inode == 0 {
 		return nil, unfitting("the code is not mapped as usual")
 	}
+	if x.at.Off+x.page == x.at.Start {
+		return nil, unfitting("the page begins the file, and its copy would pass for another image")
+	}
 	if err := t.stays(pt.module); err != nil {
 		return nil, err
 	}
@@ -186,17 +189,15 @@ func (t *target) auxv() (map[uint64]uint64, error) {
 const noPadding = ^uint64(0)
 
 // narrow makes the sites of an entry such that only bytes of one instruction
-// change: the entry itself, or padding and then the entry.
+// change: the entry itself, or padding and then the entry (link.Narrow).
 func (t *target) narrow(x *exchange, pt *part, s site) ([]site, error) {
 	at := s.Addr - x.page
-	n, err := link.EntryRoom(x.file[at:min(at+arch.MaxLen, pageSize)])
+	through, direct, err := link.Narrow(x.file[at:min(at+2*arch.MaxLen, pageSize)])
 	switch {
 	case err != nil:
 		return nil, unfitting("%v", err)
-	case n >= link.JumpSize:
+	case direct:
 		return []site{s}, nil
-	case n < link.ShortJump:
-		return nil, unfitting("the first instruction has one byte")
 	}
 	base := s.Addr - pt.module.Bias
 	pad, err := remember(t.tables, &t.tables.padding, fmt.Sprintf("%s+%x", pt.module.BuildID, base), func() (uint64, error) {
@@ -204,7 +205,7 @@ func (t *target) narrow(x *exchange, pt *part, s site) ([]site, error) {
 		if err != nil {
 			return 0, err
 		}
-		at, err := link.PaddingNear(img, image.Addr(base))
+		at, err := link.PaddingNear(img, image.Addr(base), through)
 		if errors.Is(err, link.ErrWide) {
 			return noPadding, nil
 		}
@@ -214,15 +215,20 @@ func (t *target) narrow(x *exchange, pt *part, s site) ([]site, error) {
 		return nil, unfitting("%v", err)
 	}
 	if pad == noPadding {
-		return nil, unfitting("the first instruction has %d bytes, and no padding is near", n)
+		return nil, unfitting("more than one instruction would change, and no padding is near")
 	}
 	run := pad + pt.module.Bias
-	held := [link.JumpSize]byte(x.file[run-x.page:])
-	short, long, err := link.Detour(link.Entry{Addr: s.Addr, Old: s.Old, New: s.New}, run, held)
+	held := x.file[run-x.page:][:through.Size]
+	entries, err := link.Detour(link.Entry{Addr: s.Addr, Old: s.Old, New: s.New}, through, run, held)
 	if err != nil {
 		return nil, unfitting("%v", err)
 	}
-	through := site{Addr: run, Region: s.Region, Orig: held, Old: held, New: long.New, Ranges: [][2]uint64{{run, run + link.JumpSize}}}
-	s.New = short.New
-	return []site{through, s}, nil
+	var out []site
+	for _, e := range entries[:len(entries)-1] {
+		out = append(out, site{
+			Addr: e.Addr, Region: s.Region, Orig: e.Old, Old: e.Old, New: e.New, Ranges: [][2]uint64{{e.Addr, e.Addr + link.JumpSize}},
+		})
+	}
+	s.New = entries[len(entries)-1].New
+	return append(out, s), nil
 }

@@ -184,6 +184,25 @@ func TestApplyToConfinedProcesses(t *testing.T) {
 			v.want("q", "2")
 		})
 	}
+	wide, wideFixed := compile(t, "confined", "-DWIDE")
+	w := independent(t, byHand(t, wide, wideFixed, "fixed_function"))
+	for how, want := range map[string]txn.How{
+		"zombie-leader": txn.Exchanged, "mdwe": txn.Exchanged, "ignore-trap": txn.Exchanged, "vfork": txn.Exchanged,
+		"seccomp-kill": txn.Stopped, "seccomp-errno": txn.Stopped, "undumpable": txn.Exchanged, "systemd": txn.Stopped,
+	} {
+		t.Run(how+", independent", func(t *testing.T) {
+			if os.Geteuid() != 0 && (want == txn.Stopped || how == "undumpable") {
+				needRoot(t)
+			}
+			v := start(t, wide, how)
+			if r := apply(t, v, w, txn.Applied); r.How != want {
+				t.Errorf("%+v", r)
+			}
+			v.want("q", "1001")
+			revert(t, v, w, txn.Reverted)
+			v.want("q", "2")
+		})
+	}
 	t.Run("as-limit", func(t *testing.T) {
 		v := start(t, base, "as-limit")
 		r := apply(t, v, b, txn.Denied)

@@ -290,7 +290,8 @@ func journalRoom(p *plan) (uint64, error) {
 		}
 	}
 	if mayExchange(j.Mode) {
-		j.Sites = append(j.Sites, site{Ranges: make([][2]uint64, 1)})
+		through := site{Ranges: make([][2]uint64, 1)}
+		j.Sites = append(j.Sites, through, through)
 	}
 	j.Sites = append(j.Sites, p.restored...)
 	for _, h := range p.hooks {

@@ -20,10 +20,20 @@
 
 #if defined(ENTRY_SHORT)
 #define ENTRY "xorl %eax, %eax\n\taddl $" ADDED ", %eax\n\t"
+#elif defined(ENTRY_PUSH)
+#define ENTRY "pushq %rbx\n\txorl %ebx, %ebx\n\tmovl $" ADDED ", %eax\n\t"
+#define END "popq %rbx\n\t"
+#elif defined(ENTRY_PUSH3)
+#define ENTRY "pushq %rbx\n\tpushq %rbp\n\tpushq %rcx\n\txorl %ebx, %ebx\n\txorl %ebp, %ebp\n\tmovl $" ADDED ", %eax\n\t"
+#define END "popq %rcx\n\tpopq %rbp\n\tpopq %rbx\n\t"
 #elif defined(ENTRY_BYTE)
 #define ENTRY "nop\n\tmovl $" ADDED ", %eax\n\t"
 #else
 #define ENTRY "movl $" ADDED ", %eax\n\t"
+#endif
+
+#ifndef END
+#define END
 #endif
 
 #if defined(PAD_INT3)
@@ -60,7 +70,7 @@ __asm__(".text\n" START
 	".globl fixed_function\n.type fixed_function, @function\n"
 	"fixed_function:\n\t.cfi_startproc\n\t" LAND ENTRY
 	"addl %edi, %eax\n\tmovl $2000, %ecx\n"
-	"1:\tdecl %ecx\n\tjnz 1b\n\tret\n\t"
+	"1:\tdecl %ecx\n\tjnz 1b\n\t" END "ret\n\t"
 	".cfi_endproc\n.size fixed_function, . - fixed_function\n"
 	".type behind, @function\nbehind:\n\t.cfi_startproc\n\tmovl $4, %eax\n\tret\n\t.cfi_endproc\n.size behind, . - behind\n");
 
@@ -119,6 +129,7 @@ int main(void) {
 	while ((q = next()))
 		switch (*q) {
 		case 'q': answer("%d", fixed_function(1)); break;
+		case 'S': answer("%ld", syscall(462 /* mseal */, (uintptr_t)fixed_function & ~4095ul, 4096, 0)); break;
 		case 'm': answer("%d", mlockall(MCL_CURRENT)); break;
 		case 'b':
 			run = 1; wrong = back = new = 0; gap = 0;
