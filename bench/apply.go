@@ -34,22 +34,46 @@ func (b *bench) applies(ctx context.Context, threads string) error {
 	} else {
 		b.realtime = true
 	}
+	for _, w := range ways {
+		if err := b.table(ctx, old, bundle, threads, w); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(b.out, "\n%d times each. Pause: the largest gap that a thread spinning on clock_gettime inside the process saw around one apply; "+
+		"without patching: the same thread in a window of the same length with nothing applied. Whole apply: from the tool's first look at the process to its last. Whole command: from its start to its exit. "+
+		"Tool and process ran %s.\n", b.repeat, priority)
+	return nil
+}
+
+// way is one way of applying the same hotpatch.
+type way struct {
+	how   string // as the tool reports it
+	title string
+	flags []string
+}
+
+// The function that changes could be put in force either way; the revert always
+// stops all threads.
+var ways = []way{
+	{"stopped", "All threads stopped (`apply --consistency strict`):", []string{"--consistency", "strict"}},
+	{"exchanged", "A page exchanged, nobody stopped (an independent hotpatch):", nil},
+}
+
+func (b *bench) table(ctx context.Context, old, bundle, threads string, w way) error {
+	fmt.Fprintf(b.out, "\n%s\n", w.title)
 	fmt.Fprintf(b.out, "\n| threads | pause p50 / max | without patching p50 / max | as the tool says p50 / max | whole apply p50 / max | whole command p50 / max | revert: pause p50 / max |\n|---|---|---|---|---|---|---|\n")
 	for word := range strings.SplitSeq(threads, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(word))
 		if err != nil || n < 2 {
 			return fmt.Errorf("thread count %q: need a number from 2", word)
 		}
-		m, err := b.measure(ctx, old, bundle, n)
+		m, err := b.measure(ctx, old, bundle, n, w)
 		if err != nil {
 			return fmt.Errorf("%d threads: %w", n, err)
 		}
 		fmt.Fprintf(b.out, "| %d | %s ms | %s ms | %s ms | %s ms | %s ms | %s ms |\n", n,
 			span(m.pause), span(m.idle), span(m.told), span(m.apply), span(m.whole), span(m.revert))
 	}
-	fmt.Fprintf(b.out, "\n%d times each. Pause: the largest gap that a thread spinning on clock_gettime inside the process saw around one apply; "+
-		"without patching: the same thread in a window of the same length with nothing applied. Whole apply: from the tool's first look at the process to its last. Whole command: from its start to its exit. "+
-		"Tool and process ran %s.\n", b.repeat, priority)
 	return nil
 }
 
@@ -79,7 +103,7 @@ func (b *bench) makePatch(ctx context.Context) (old, bundle string, err error) {
 // measurements are one value per repetition.
 type measurements struct{ pause, idle, told, apply, whole, revert []time.Duration }
 
-func (b *bench) measure(ctx context.Context, program, bundle string, threads int) (m measurements, err error) {
+func (b *bench) measure(ctx context.Context, program, bundle string, threads int, w way) (m measurements, err error) {
 	v, err := b.startVictim(program, threads)
 	if err != nil {
 		return m, err
@@ -94,9 +118,12 @@ func (b *bench) measure(ctx context.Context, program, bundle string, threads int
 		if ctx.Err() != nil {
 			return m, ctx.Err()
 		}
-		gap, r, err := b.gapDuring(ctx, v, "apply", bundle, pid)
+		gap, r, err := b.gapDuring(ctx, v, append([]string{"apply", bundle, "--pid", pid, "--json"}, w.flags...)...)
 		if err != nil {
 			return m, err
+		}
+		if r.how != w.how {
+			return m, fmt.Errorf("it was %q, not %q", r.how, w.how)
 		}
 		after, err := v.ask("call")
 		if err != nil {
@@ -113,7 +140,7 @@ func (b *bench) measure(ctx context.Context, program, bundle string, threads int
 		}
 		m.idle = append(m.idle, idle)
 
-		if gap, _, err = b.gapDuring(ctx, v, "revert", bundle, pid); err != nil {
+		if gap, _, err = b.gapDuring(ctx, v, "revert", bundle, "--pid", pid, "--json"); err != nil {
 			return m, err
 		}
 		m.revert = append(m.revert, gap)
@@ -129,26 +156,30 @@ func (b *bench) measure(ctx context.Context, program, bundle string, threads int
 }
 
 // timed is one apply or revert: as we saw it and as the tool reports it.
-type timed struct{ took, told, apply time.Duration }
+type timed struct {
+	took, told, apply time.Duration
+	how               string
+}
 
-func (b *bench) gapDuring(ctx context.Context, v *victim, verb, bundle, pid string) (time.Duration, timed, error) {
+func (b *bench) gapDuring(ctx context.Context, v *victim, args ...string) (time.Duration, timed, error) {
 	var t timed
 	gap, err := v.gap(func() error {
-		r, err := b.exec(ctx, nil, []int{0}, verb, bundle, "--pid", pid, "--json")
+		r, err := b.exec(ctx, nil, []int{0}, args...)
 		if err != nil {
 			return err
 		}
 		var out []struct {
 			PausedUS int64 `json:"paused_us"`
 			TookUS   int64 `json:"took_us"`
+			How      string
 		}
 		if err := json.Unmarshal(r.stdout, &out); err != nil {
-			return fmt.Errorf("read result of %s: %w", verb, err)
+			return fmt.Errorf("read result of %s: %w", args[0], err)
 		}
 		if len(out) != 1 {
-			return fmt.Errorf("%s reports on %d processes, not one: %s", verb, len(out), r.stdout)
+			return fmt.Errorf("%s reports on %d processes, not one: %s", args[0], len(out), r.stdout)
 		}
-		t = timed{r.took, time.Duration(out[0].PausedUS) * time.Microsecond, time.Duration(out[0].TookUS) * time.Microsecond}
+		t = timed{r.took, time.Duration(out[0].PausedUS) * time.Microsecond, time.Duration(out[0].TookUS) * time.Microsecond, out[0].How}
 		return nil
 	})
 	return gap, t, err
