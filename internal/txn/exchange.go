@@ -201,7 +201,7 @@ func (r *run) dropCopy(x *exchange, at uint64) error {
 // thread is tried only when the first could not be had. A thread that stays in
 // the call leaves the run unsure.
 func (r *run) lend(room uint64, call ptrace.Call) (got []uint64, err error) {
-	until := time.Now().Add(min(time.Until(r.deadline), patience))
+	until := time.Now().Add(time.Until(r.deadline) / 2) // the rest is for a stop
 	for {
 		tids, err := r.sleepersFirst()
 		if err != nil {

@@ -142,7 +142,7 @@ int main(void) {
 		case 's':
 			run = 0;
 			for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
-			answer("wrong=%d back=%d new=%d slow=%d", wrong, back, new, gap > 2000000000);
+			answer("wrong=%d back=%d new=%d slow=%d", wrong, back, new, gap > 10000000000);
 			break;
 		}
 }
