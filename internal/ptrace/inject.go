@@ -54,8 +54,8 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 		return nil, err
 	}
 	var inCalls time.Duration
+	ran := int64(back.Orig_rax) < 0 // it was in no system call
 	if in.Held != nil {
-		ran := int64(back.Orig_rax) < 0
 		defer func() {
 			if *in.Held = inCalls; ran {
 				*in.Held = time.Since(begin)
@@ -79,7 +79,7 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 		if err = t.setSigMask(in.TID, ^uint64(0)); err != nil {
 			err = fmt.Errorf("hold signals: %w", err)
 		} else if err = step("signals-held"); err == nil {
-			results, inCalls, err = t.runStub(in, step)
+			results, inCalls, err = t.runStub(in, ran, step)
 		}
 		_ = t.setSigMask(in.TID, mask)
 		if serr := step("calls-made"); err == nil {
@@ -234,9 +234,26 @@ func (t *Tracer) giveBack(tid int, r Regs, s Stop) {
 	t.letGo(tid, s)
 }
 
+// waitSoon is wait for a thread that has a processor of its own and is stopped
+// within some microseconds: to sleep meanwhile would keep it longer.
+func (t *Tracer) waitSoon(tid int, deadline time.Time) (Stop, error) {
+	const looks = 64 // of less than a microsecond each
+	for range looks {
+		var ws int32
+		r, _, e := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&ws)), unix.WNOHANG|unix.WALL, 0, 0, 0)
+		if s := unix.WaitStatus(ws); e == 0 && int(r) == tid {
+			if s.Exited() || s.Signaled() {
+				return Stop{}, ErrGone
+			}
+			return decodeStop(s), nil
+		}
+	}
+	return t.wait(tid, deadline)
+}
+
 // runStub follows the thread through the stub's system calls and stops behind
 // the last one of in.Calls, or behind the first that fails.
-func (t *Tracer) runStub(in Injection, step func(string) error) (results []uint64, inCalls time.Duration, err error) {
+func (t *Tracer) runStub(in Injection, ran bool, step func(string) error) (results []uint64, inCalls time.Duration, err error) {
 	deadline := time.Now().Add(2 * time.Second)
 	var pass unix.Signal
 	var begin time.Time
@@ -245,7 +262,11 @@ func (t *Tracer) runStub(in Injection, step func(string) error) (results []uint6
 			return results, inCalls, fmt.Errorf("resume thread %d: %w", in.TID, err)
 		}
 		pass = 0
-		s, err := t.wait(in.TID, deadline)
+		wait := t.wait
+		if ran {
+			wait = t.waitSoon
+		}
+		s, err := wait(in.TID, deadline)
 		if err != nil {
 			return results, inCalls, fmt.Errorf("thread %d in its loan: %w", in.TID, err)
 		}
