@@ -1,5 +1,11 @@
 package cli
 
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
 // For the tests in cli_test: decisions that need no process.
 var (
 	OutcomeCode = outcomeCode
@@ -10,3 +16,6 @@ var (
 	ManPage     = manPage
 	Share       = share
 )
+
+// Root builds the whole command tree.
+func Root() *cobra.Command { return (&app{out: io.Discard, err: io.Discard}).root() }

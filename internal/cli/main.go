@@ -89,11 +89,6 @@ func (a *app) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Root builds the whole command tree, for documentation that is generated.
-func Root() *cobra.Command {
-	return (&app{in: nil, out: io.Discard, err: io.Discard}).root()
-}
-
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "hotpatch",

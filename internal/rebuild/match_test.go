@@ -277,6 +277,21 @@ func TestRebuildWithoutTypesIsRefused(t *testing.T) {
 	}
 }
 
+// What is kept is one file: types in another would be lost with it.
+func TestRebuildWithTypesInAnotherFileIsRefused(t *testing.T) {
+	need(t, "objcopy")
+	again := compile(t, tinySource(t))
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.WriteFile(link, []byte("common.debug\x00\x01\x02\x03"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shipped := ship(t, again)
+	run(t, "objcopy", "--add-section", ".gnu_debugaltlink="+link, again)
+	if _, _, err := rebuild.Match(shipped, again, t.TempDir(), rebuild.Origin{}); err == nil || !strings.Contains(err.Error(), "dwz") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestDebugFileIsReproducible(t *testing.T) {
 	again := compile(t, tinySource(t))
 	shipped := ship(t, again)
