@@ -1,6 +1,7 @@
 package diff_test
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -265,5 +266,22 @@ int main(int n, char **v) { Square s; s.name.length = v[0][0]; Shape *p = &s; re
 				t.Errorf("found %v, want %q", found, c.want)
 			}
 		})
+	}
+}
+
+// Types of one name in different scopes of a file are all compared.
+func TestTypesOfOneNameInOneFileAreAllCompared(t *testing.T) {
+	var b strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&b, "int f%d(void *p) { struct local { int a[%d]; int b; }; return ((struct local *)p)->b; }\n", i, i+1)
+	}
+	b.WriteString("int main(int n, char **v) { return n + f0(v) + f19(v); }\n")
+	base := compile(t, b.String(), "-g")
+	for edit, want := range map[string]int{"": 0, "a[1]": 1, "a[9]": 1, "a[20]": 1} {
+		fixed := compile(t, strings.Replace(b.String(), edit+"; int b", edit+"; long c; int b", min(len(edit), 1)), "-g")
+		found, known, err := diff.Layouts(open(t, base), open(t, fixed))
+		if !known || err != nil || len(found) != want {
+			t.Errorf("%s: found %v (known %v, error %v), want %d", edit, found, known, err, want)
+		}
 	}
 }

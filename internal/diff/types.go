@@ -31,7 +31,7 @@ type member struct {
 type unit struct {
 	name    string
 	defs    map[string][]*definition // several of one name: in different scopes
-	has     map[*definition]bool     // those of defs
+	has     map[*definition]bool     // those of defs, of names with many
 	opaque  []string                 // types it only declares, where it may use them all the same
 	ranges  [][2]uint64
 	objects []placed // variables with an address
@@ -54,10 +54,26 @@ const withoutTypes = "compiled without types (-g1, or split)"
 
 // add takes a definition.
 func (u *unit) add(name string, d *definition) {
-	if !u.has[d] {
-		u.has[d] = true
-		u.defs[name] = append(u.defs[name], d)
+	const few = 8 // nearly all names have one
+	defs := u.defs[name]
+	switch {
+	case len(defs) < few:
+		if slices.Contains(defs, d) {
+			return
+		}
+	case u.has[d]:
+		return
 	}
+	if len(defs) >= few-1 {
+		if u.has == nil {
+			u.has = map[*definition]bool{}
+		}
+		for _, x := range defs[:min(len(defs), few)] {
+			u.has[x] = true
+		}
+		u.has[d] = true
+	}
+	u.defs[name] = append(defs, d)
 }
 
 // placed is a variable.
@@ -249,7 +265,7 @@ func (t *typeReader) pop() {
 
 // start opens the unit that e is the first entry of.
 func (t *typeReader) start(data *dwarf.Data, e *dwarf.Entry) {
-	u := &unit{defs: map[string][]*definition{}, has: map[*definition]bool{}, at: t.here(e.Offset), part: e.Tag == dwarf.TagPartialUnit}
+	u := &unit{defs: map[string][]*definition{}, at: t.here(e.Offset), part: e.Tag == dwarf.TagPartialUnit}
 	u.name = t.text(e, dwarf.AttrName)
 	producer := t.text(e, dwarf.AttrProducer)
 	u.whole = e.Tag == dwarf.TagCompileUnit && strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "-flto")
