@@ -42,16 +42,27 @@ func Maps(pid int) ([]Map, error) {
 
 // liveMaps is Maps, and the thread that has the memory.
 func liveMaps(pid int) ([]Map, int, error) {
-	b, tid, err := mapsText(pid, nil)
-	if err != nil {
-		return nil, 0, err
+	for try := 1; ; try++ {
+		b, tid, err := mapsText(pid, nil)
+		if err != nil {
+			return nil, 0, err
+		}
+		ms, err := ParseMaps(b)
+		switch {
+		case err == nil:
+			return ms, tid, nil
+		case !errors.Is(err, errTorn) || try == tornTries:
+			return nil, 0, fmt.Errorf("read maps of process %d: %w", pid, err)
+		}
 	}
-	ms, err := ParseMaps(b)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read maps of process %d: %w", pid, err)
-	}
-	return ms, tid, nil
 }
+
+// errTorn: Linux 6.17 and later list mappings without holding up the process,
+// and one that grew meanwhile can begin before the end of the one listed before.
+var errTorn = errors.New("is below the mapping before it")
+
+// tornTries is how often mappings are listed to get a list in order.
+const tornTries = 20
 
 // mapsText reads /proc/PID/maps, through another thread when the leader has
 // already given up its memory. The text is in buf or in its replacement.
@@ -84,9 +95,8 @@ func mapsText(pid int, buf []byte) (text []byte, tid int, err error) {
 	return buf[:0], pid, nil
 }
 
-// ParseMaps decodes the text of a maps file. The kernel promises ascending
-// addresses that do not overlap even when the mappings change during the read;
-// text that breaks the promise is an error. Errors name the line.
+// ParseMaps decodes the text of a maps file. Mappings are listed by address and
+// do not overlap; text in which they do is an error. Errors name the line.
 func ParseMaps(b []byte) ([]Map, error) {
 	// One string for the whole text: the names are slices of it.
 	s := string(b)
@@ -103,7 +113,7 @@ func ParseMaps(b []byte) ([]Map, error) {
 			return nil, fmt.Errorf("maps line %d: bad %s in %.200q", n, bad, line)
 		}
 		if m.Start < last {
-			return nil, fmt.Errorf("maps line %d: %x is below the mapping before it", n, m.Start)
+			return nil, fmt.Errorf("maps line %d: %x %w", n, m.Start, errTorn)
 		}
 		last = m.End
 		out = append(out, m)
