@@ -134,16 +134,18 @@ func TestWhoCannotBeExchangedIsStopped(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	})
-	t.Run("a library that may be unloaded", func(t *testing.T) {
-		lib, fixed := compile(t, "libanswer", "-shared", "-fPIC", "-DWIDE")
-		program, _ := compile(t, "uselib")
-		v := start(t, program, lib)
-		v.want("l", "loaded")
-		how(t, v, independent(t, byHand(t, lib, fixed, "answer_of")), txn.Stopped)
-		v.want("q", "2 1001")
-		v.want("u", "unloaded")
-		v.running()
-	})
+	for name, flags := range map[txn.How][]string{txn.Stopped: {"-Wl,--hash-style=gnu"}, txn.Exchanged: {"-Wl,-z,nodelete"}} {
+		t.Run("a library that the program opened: "+string(name), func(t *testing.T) {
+			lib, fixed := compile(t, "libanswer", append([]string{"-shared", "-fPIC", "-DWIDE"}, flags...)...)
+			program, _ := compile(t, "uselib")
+			v := start(t, program, lib)
+			v.want("l", "loaded")
+			how(t, v, independent(t, byHand(t, lib, fixed, "answer_of")), name)
+			v.want("q", "2 1001")
+			v.want("u", "unloaded")
+			v.running()
+		})
+	}
 }
 
 // flip writes code behind a function's start: the same bytes with some bits flipped.

@@ -96,8 +96,8 @@ func (t *target) unaltered(x *exchange, m proc.Module) error {
 }
 
 // stays makes sure that nobody unloads the image meanwhile, with nobody
-// stopped: it is the program, its loader, or a library that the program was
-// linked with, which the loader never unloads.
+// stopped: it is the program, its loader, or a library that the loader never
+// unloads, because the program was linked with it or it asks for that.
 func (t *target) stays(m proc.Module) error {
 	no := unfitting("%s may be unloaded meanwhile", m.Path)
 	aux, err := t.auxv()
@@ -113,8 +113,9 @@ func (t *target) stays(m proc.Module) error {
 		return no
 	}
 	type library struct {
-		name   string
-		needed []string
+		name    string
+		needed  []string
+		forever bool
 	}
 	libs := make([]library, len(order))
 	target, program := -1, -1
@@ -125,9 +126,13 @@ func (t *target) stays(m proc.Module) error {
 		if a := aux[atPhdr]; a >= o.Lo() && a < o.Hi() {
 			program = i
 		}
-		if libs[i].name, libs[i].needed, err = t.needs(o); err != nil {
+		l := &libs[i]
+		if l.name, l.needed, l.forever, err = t.needs(o); err != nil {
 			return no
 		}
+	}
+	if target >= 0 && libs[target].forever {
+		return nil
 	}
 	if target < 0 || program < 0 {
 		return no
@@ -152,24 +157,28 @@ func (t *target) stays(m proc.Module) error {
 	return nil
 }
 
-// needs are the name of a library and those of the libraries it was linked with.
-func (t *target) needs(m proc.Module) (name string, needed []string, err error) {
+// needs are the name of a library, those of the libraries it was linked with, and
+// whether it asks never to be unloaded.
+func (t *target) needs(m proc.Module) (name string, needed []string, forever bool, err error) {
 	r, _, c, err := proc.Open(t.info.PID, m)
 	if err != nil {
-		return "", nil, err
+		return "", nil, false, err
 	}
 	defer c.Close()
 	f, err := elf.NewFile(r)
 	if err != nil {
-		return "", nil, fmt.Errorf("read %s: %w", m.Path, err)
+		return "", nil, false, fmt.Errorf("read %s: %w", m.Path, err)
 	}
 	if needed, err = f.ImportedLibraries(); err != nil {
-		return "", nil, fmt.Errorf("read needed libraries of %s: %w", m.Path, err)
+		return "", nil, false, fmt.Errorf("read needed libraries of %s: %w", m.Path, err)
+	}
+	if flags, err := f.DynValue(elf.DT_FLAGS_1); err == nil && len(flags) == 1 {
+		forever = elf.DynFlag1(flags[0])&elf.DF_1_NODELETE != 0
 	}
 	if names, err := f.DynString(elf.DT_SONAME); err == nil && len(names) > 0 {
 		name = names[0]
 	}
-	return name, needed, nil
+	return name, needed, forever, nil
 }
 
 // auxv is what the kernel told the program at its start: getauxval(3).
