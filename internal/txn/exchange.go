@@ -2,6 +2,7 @@ package txn
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -82,36 +83,42 @@ func (r *run) exchange(x *exchange, c change) (err error) {
 	if err := r.o.step("copy-verified"); err != nil {
 		return err
 	}
-	const tries = 3
-	for try := 1; ; try++ {
-		got, err := r.lend(room, ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
-			x.spare, pageSize, pageSize, unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED, x.page,
-		}})
-		now := make([]byte, pageSize)
-		_, rerr := r.mem.ReadAt(now, int64(x.page))
-		switch {
-		case rerr == nil && bytes.Equal(now, want):
-			if err != nil { // about giving the thread back
-				r.o.Log.Warn("exchanged a page, but", "pid", r.info.PID, "err", err)
-			}
+	got, err := r.takePage(x, room, func() error { return r.same(x, want) })
+	now := make([]byte, pageSize)
+	_, rerr := r.mem.ReadAt(now, int64(x.page))
+	switch {
+	case rerr == nil && bytes.Equal(now, want):
+		if err != nil { // about giving the thread back
+			r.o.Log.Warn("exchanged a page, but", "pid", r.info.PID, "err", err)
+		}
+		r.stopped, r.how = 1, Exchanged
+		return r.writePhase(c.journal, c.after)
+	case rerr != nil && !r.unsure:
+		// The kernel took the page away and then had no memory for the rest.
+		if got, err = r.takePage(x, room, nil); err == nil && len(got) == 1 && got[0] == x.page {
 			r.stopped, r.how = 1, Exchanged
 			return r.writePhase(c.journal, c.after)
-		case err != nil:
-			return err
-		case rerr == nil:
-			return unfitting("the page at %#x could not be exchanged: %v", x.page, callError(got))
-		case try == tries:
-			// The kernel took the page away and then had no memory for the rest.
-			return fmt.Errorf("exchange the page at %#x: %w, and now it cannot be read: %w", x.page, callError(got), rerr)
 		}
+		r.unsure = true // the copy is needed
+		return fmt.Errorf("exchange the page at %#x: %w, and now it cannot be read: %w", x.page, cmp.Or(err, callError(got)), rerr)
+	case err != nil:
+		return err
 	}
+	return unfitting("the page at %#x could not be exchanged: %v", x.page, callError(got))
+}
+
+// takePage puts the copy in the place of the page, if right before ready says so.
+func (r *run) takePage(x *exchange, room uint64, ready func() error) ([]uint64, error) {
+	return r.lend(room, ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
+		x.spare, pageSize, pageSize, unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED, x.page,
+	}}, ready)
 }
 
 // copyPage makes the second mapping of the page.
 func (r *run) copyPage(x *exchange, room uint64) error {
 	got, err := r.lend(room, ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
 		x.page, pageSize, pageSize, unix.MREMAP_MAYMOVE | unix.MREMAP_DONTUNMAP, x.spare,
-	}})
+	}}, nil)
 	switch {
 	case err != nil:
 		return err
@@ -164,19 +171,25 @@ func (r *run) fillCopy(x *exchange, edits []edit) (want []byte, err error) {
 	if err := r.o.step("copy-written"); err != nil {
 		return nil, err
 	}
-	now := make([]byte, pageSize)
+	return want, r.same(x, want)
+}
+
+// same says whether the copy holds what is wanted, and the page still what its
+// file does.
+func (r *run) same(x *exchange, want []byte) error {
+	var now [pageSize]byte
 	for _, p := range []struct {
 		at   uint64
 		want []byte
 	}{{x.spare, want}, {x.page, x.file}} {
-		if _, err := r.mem.ReadAt(now, int64(p.at)); err != nil {
-			return nil, err
+		if _, err := r.mem.ReadAt(now[:], int64(p.at)); err != nil {
+			return err
 		}
-		if !bytes.Equal(now, p.want) {
-			return nil, refuse("the code at %#x changed while it was copied: something else changes it", x.page)
+		if !bytes.Equal(now[:], p.want) {
+			return refuse("the code at %#x changed while it was copied: something else changes it", x.page)
 		}
 	}
-	return want, nil
+	return nil
 }
 
 // sameFile says whether m shows page as mapping w did.
@@ -199,8 +212,9 @@ func (r *run) dropCopy(x *exchange, at uint64) error {
 
 // lend borrows a thread for one call, which is made once or not at all: another
 // thread is tried only when the first could not be had. A thread that stays in
-// the call leaves the run unsure.
-func (r *run) lend(room uint64, call ptrace.Call) (got []uint64, err error) {
+// the call leaves the run unsure. ready, if not nil, is asked when the thread
+// stands ready to make the call.
+func (r *run) lend(room uint64, call ptrace.Call, ready func() error) (got []uint64, err error) {
 	until := time.Now().Add(time.Until(r.deadline) / 2) // the rest is for a stop
 	for {
 		tids, err := r.sleepersFirst()
@@ -215,7 +229,7 @@ func (r *run) lend(room uint64, call ptrace.Call) (got []uint64, err error) {
 				filtered++
 				continue
 			}
-			if got, began, err = r.lendOne(tid, room, call); began || err == nil {
+			if got, began, err = r.lendOne(tid, room, call, ready); began || err == nil {
 				return got, err
 			}
 			if no := (*unfit)(nil); !errors.As(err, &no) {
@@ -238,13 +252,19 @@ func (r *run) lend(room uint64, call ptrace.Call) (got []uint64, err error) {
 }
 
 // lendOne is lend with one thread. began: the call may have been made.
-func (r *run) lendOne(tid int, room uint64, call ptrace.Call) (got []uint64, began bool, err error) {
+func (r *run) lendOne(tid int, room uint64, call ptrace.Call, ready func() error) (got []uint64, began bool, err error) {
 	var held time.Duration
+	step := func(point string) error {
+		began = began || point == "registers-set"
+		if err := r.o.step(point); err != nil || ready == nil || point != "stub-written" {
+			return err
+		}
+		return ready()
+	}
 	err = ptrace.Run(func(tr *ptrace.Tracer) error {
 		var err error
 		got, err = tr.Inject(r.mem, ptrace.Injection{
-			TID: tid, Room: room, Calls: []ptrace.Call{call}, Held: &held,
-			Step: func(point string) error { began = began || point == "registers-set"; return r.o.step(point) },
+			TID: tid, Room: room, Calls: []ptrace.Call{call}, Held: &held, Step: step,
 		})
 		return err
 	})
@@ -281,7 +301,7 @@ const (
 	// time a thread may use meanwhile before it counts as one that never sleeps
 	// and so cannot be looked at.
 	settling      = patience
-	settlingAwake = 2 * time.Millisecond
+	settlingAwake = 1 * time.Millisecond
 )
 
 // settle watches the threads, without stopping any, until none can be in the
@@ -345,7 +365,7 @@ func (r *run) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	case errors.Is(err, proc.ErrGone):
 		return "", false
 	case err != nil || s.Running:
-		if kernelWorker(r.info.PID, tid) {
+		if state, serr := proc.ThreadState(r.info.PID, tid); serr != nil || state == 'Z' || state == 'X' || kernelWorker(r.info.PID, tid) {
 			return "", false
 		}
 		return fmt.Sprintf("%s, if thread %d is in it, which has not slept since", name, tid), false

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -487,6 +488,31 @@ func TestCallThatIsMadeLate(t *testing.T) {
 		v.want("q", "2")
 		v.running()
 	}
+}
+
+// TestPageThatTheKernelTookAwayComesBack: when it had no memory to put the copy
+// in its place, and the tool died, too.
+func TestPageThatTheKernelTookAwayComesBack(t *testing.T) {
+	base, b := exchanged(t, "-DENTRY_SHORT", "-DAT_PAGE_END") // with code on more pages
+	file := writeBundle(t, b)
+	v := start(t, base)
+	at := slices.Index(points(t, "apply", v, file), "copy-verified")
+	v = start(t, base)
+	before := code(t, v, "exchanged")
+	if at < 0 || !killed(t, toolCmd(t, "apply", v, file, at)) {
+		t.Fatal("the tool was not killed")
+	}
+	if err := txn.TakePage(v.pid); err != nil { // the victim waits in a system call
+		t.Fatal(err)
+	}
+	apply(t, v, b, txn.Already)
+	if after := code(t, v, "exchanged"); !slices.Equal(before, after) {
+		t.Errorf("mappings were %v and are %v", before, after)
+	}
+	v.want("q", "1001")
+	revert(t, v, b, txn.Reverted)
+	v.want("q", "2")
+	v.running()
 }
 
 // TestSealedCodeIsNotExchanged: the kernel moves no mapping that is sealed.

@@ -54,6 +54,27 @@ func TakeSpare(pid int) error {
 	return err
 }
 
+// TakePage unmaps the page with the entry of the last journal's first site, as
+// a kernel without memory would in the middle of an exchange.
+func TakePage(pid int) error {
+	t, err := openTarget(pid, &Tables{})
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	if err := t.refresh(); err != nil {
+		return err
+	}
+	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
+	page := t.journals[len(t.journals)-1].Sites[0].Addr &^ (pageSize - 1)
+	room, err := r.roomOff(page)
+	if err != nil {
+		return err
+	}
+	_, err = r.lend(room, ptrace.Call{NR: unix.SYS_MUNMAP, Args: [6]uint64{page, pageSize}}, nil)
+	return err
+}
+
 // Place exposes the search for free address space.
 func Place(maps []proc.Map, lo, hi, size uint64, avoid [][2]uint64) (uint64, error) {
 	return place(maps, lo, hi, size, avoid)

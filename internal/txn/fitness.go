@@ -19,7 +19,7 @@ import (
 )
 
 // exchangeable decides whether the plan can be put in force by exchanging one
-// page, and then makes its sites such that it can. unfit says why not.
+// page, and then makes its sites such that it can. The error says why not.
 func (t *target) exchangeable(p *plan) (*exchange, error) {
 	switch {
 	case p.journal.Mode != patch.Independent:

@@ -159,11 +159,7 @@ func (t *target) plan(b *patch.Bundle, id patch.ID, by signature, fresh bool) (*
 		p.journal.Mode = patch.Strict
 	}
 	if p.exchange, err = t.exchangeable(p); err != nil {
-		no := (*unfit)(nil)
-		if !errors.As(err, &no) {
-			return nil, err
-		}
-		p.stops = no.reason
+		p.stops = err.Error()
 	}
 	if p.reuse && !t.sameCode(p) {
 		// Something that carried code refers to lies elsewhere now. Pointers

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"fmt"
 	"slices"
 
 	"hotpatch/internal/proc"
@@ -71,10 +72,37 @@ func (r *run) finishExchange(j *journal) error {
 	page := j.Sites[0].Addr &^ (pageSize - 1)
 	x := &exchange{page: page, spare: j.Regions[0].spare()}
 	var ok bool
-	if x.at, ok = proc.Find(r.maps, page); !ok || x.at.Inode == 0 {
-		return nil
+	if x.at, ok = proc.Find(r.maps, page); !ok {
+		return r.fillHole(x)
 	}
 	return r.dropCopy(x, x.spare)
+}
+
+// fillHole puts a copy in the place of a page that the kernel took away when it
+// had no memory to put the copy there. It can be of that page alone.
+func (r *run) fillHole(x *exchange) error {
+	m, ok := proc.Find(r.maps, x.spare)
+	before, bok := proc.Find(r.maps, x.page-1)
+	after, aok := proc.Find(r.maps, x.page+pageSize)
+	near := func(n proc.Map) bool {
+		hole := exchange{page: x.page, at: n}
+		return n.Exec && hole.isCopy(m, x.spare)
+	}
+	if !ok || !(bok && near(before) || aok && near(after)) {
+		return nil
+	}
+	room, err := r.roomOff(x.page)
+	if err != nil {
+		return err
+	}
+	got, err := r.takePage(x, room, nil)
+	if err == nil && (len(got) != 1 || got[0] != x.page) {
+		err = callError(got)
+	}
+	if err != nil {
+		return fmt.Errorf("give the page at %#x back: %w", x.page, err)
+	}
+	return r.refresh()
 }
 
 // rollBack undoes a transaction of which some entries are written: back to
