@@ -103,6 +103,8 @@ var dwzWays = []struct {
 	{name: "within a file of DWARF 4", flags: []string{"-gdwarf-4"}},
 	{name: "between files", args: []string{"-m", "common", "-r"}, common: true},
 	{name: "between files of DWARF 4", flags: []string{"-gdwarf-4"}, args: []string{"-m", "common", "-r"}, common: true},
+	{name: "within a file of LTO", flags: []string{"-flto=1"}},
+	{name: "between files of LTO", flags: []string{"-flto=1"}, args: []string{"-m", "common", "-r"}, common: true},
 	{name: "between files, as DWARF 5 has it", args: []string{"-5", "-m", "common", "-r"}, common: true},
 }
 
