@@ -22,7 +22,7 @@ import (
 type Options struct {
 	Accept     string // reason: accept a bundle that needs review at once
 	By         string // who accepts
-	DebugBase  string // debug file (or directory of debug files by build-id) of the base
+	DebugBase  string // debug file of the base, a directory of such by build-id, or a -dbgsym package
 	DebugFixed string
 	// DebugDirs are looked in, by build-id, for debug files that the above do
 	// not give. They need not exist.
@@ -96,9 +96,19 @@ func Build(ctx context.Context, base, fixed string, o Options) (*Report, *patch.
 	if err != nil {
 		return nil, nil, err
 	}
+	var debug unpacked
+	defer debug.remove()
+	for _, path := range []*string{&o.DebugBase, &o.DebugFixed} {
+		if *path, err = debug.open(*path); err != nil {
+			return nil, nil, err
+		}
+	}
 	results, err := buildAll(ctx, in, o, tell)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, r := range results {
+		debug.rename(r)
 	}
 	report, bundle := assemble(results, together(in, results), o.Partial)
 	if bundle != nil {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -383,6 +384,62 @@ func withDebugFiles(t *testing.T, fixture, dir string) (p build.Pair, served map
 		*side.deb = makeDeb(t, t.TempDir(), fixture, side.version, "amd64", map[string][]byte{"./usr/bin/x": content(t, bare)})
 	}
 	return p, served
+}
+
+func TestTypesAreTakenOutOfDebugPackages(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	dir := t.TempDir()
+	p, served := withDebugFiles(t, "debugfiles", dir)
+	files := map[string][]byte{}
+	for _, path := range served {
+		files["."+strings.TrimPrefix(path, dir)] = content(t, path)
+	}
+	debug := makeDeb(t, dir, "x-dbgsym", "1.0-1", "amd64", files)
+	o := build.Options{DebugBase: debug, DebugFixed: debug}
+	rep, _, err := build.Build(context.Background(), p.BaseFile, p.FixedFile, o)
+	if err != nil || rep.Verdict != patch.Clean {
+		t.Fatalf("%+v, error %v", rep, err)
+	}
+	for _, from := range []*build.TypesSource{rep.Images[0].TypesBase, rep.Images[0].TypesFixed} {
+		if from == nil || !strings.HasPrefix(from.File, debug+":/usr/lib/debug/.build-id/") {
+			t.Errorf("types came from %+v", from)
+		}
+	}
+	// A package whose supplementary file is elsewhere: what is said of it is the
+	// same every time.
+	for _, path := range served {
+		link := filepath.Join(t.TempDir(), "link")
+		if err := os.WriteFile(link, []byte("gone.debug\x00\x01\x02\x03"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := exec.Command(need(t, "objcopy"), "--add-section", ".gnu_debugaltlink="+link, path).CombinedOutput(); err != nil {
+			t.Fatalf("objcopy: %v\n%s", err, text)
+		}
+		files["."+strings.TrimPrefix(path, dir)] = content(t, path)
+	}
+	lacking := makeDeb(t, t.TempDir(), "x-dbgsym", "1.0-1", "amd64", files)
+	var reasons [2][]patch.Reason
+	for i := range reasons {
+		rep, _, err := build.Build(context.Background(), p.BaseFile, p.FixedFile, build.Options{DebugBase: lacking, DebugFixed: lacking})
+		if err != nil || rep.Verdict == patch.Clean {
+			t.Fatalf("%+v, error %v", rep, err)
+		}
+		reasons[i] = rep.Reasons
+	}
+	if d := cmp.Diff(reasons[0], reasons[1]); d != "" || !strings.Contains(reasons[0][0].Detail, lacking+":/usr/lib/debug") {
+		t.Errorf("reasons %v\n%s", reasons[0], d)
+	}
+	bad := filepath.Join(dir, "bad.deb")
+	if err := os.WriteFile(bad, content(t, debug)[:300], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.DebugFixed = bad
+	if _, _, err := build.Build(context.Background(), p.BaseFile, p.FixedFile, o); err == nil || !strings.Contains(err.Error(), bad) {
+		t.Errorf("a damaged package: %v", err)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
 }
 
 func TestParityTakesTypesFromDebugFiles(t *testing.T) {

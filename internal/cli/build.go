@@ -51,15 +51,15 @@ would do.
 be carried, changed or not.`,
 		Example: `  hotpatch build redis_7.0.15-1~deb12u7.deb redis_7.0.15-1~deb12u10.deb -o redis.hotpatch
   hotpatch build old/libpng16.so.16 new/libpng16.so.16 -o libpng.hotpatch --json
-  hotpatch build old.deb new.deb -o x.hotpatch --debug-base old-dbg/ --debug-fixed new-dbg/`,
+  hotpatch build old.deb new.deb -o x.hotpatch --debug-base old-dbgsym.deb --debug-fixed new-dbgsym.deb`,
 		Args: needs("BASE", "FIXED"),
 	}
 	fl := cmd.Flags()
 	fl.StringVarP(&f.out, "output", "o", "", "`FILE` to write (required)")
 	fl.StringVar(&f.accept, "accept", "", "accept what needs review at once, for this `REASON`")
 	fl.StringVar(&f.by, "by", "", "who accepts (default: you, as `NAME`@host)")
-	fl.StringVar(&f.debugBase, "debug-base", "", "debug `FILE` of BASE, or a directory of them by build-id")
-	fl.StringVar(&f.debugFixed, "debug-fixed", "", "debug `FILE` of FIXED, or a directory of them by build-id")
+	fl.StringVar(&f.debugBase, "debug-base", "", "debug `FILE` of BASE, its -dbgsym package, or a directory of debug files by build-id")
+	fl.StringVar(&f.debugFixed, "debug-fixed", "", "debug `FILE` of FIXED, its -dbgsym package, or a directory of debug files by build-id")
 	fl.StringVar(&f.debugDir, "debug-dir", "", debugDirWords)
 	fl.StringVar(&f.debuginfod, "debuginfod", "", debuginfodWords)
 	fl.BoolVar(&f.json, "json", false, "print the report as JSON")
