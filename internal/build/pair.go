@@ -70,6 +70,9 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	if err != nil {
 		return nil, err
 	}
+	if len(e.vars) > 0 && collects(fixed) {
+		r.add(referenceUnbound, "", "it brings a variable of its own, and the program's garbage collector (libgc) looks for pointers in the variables of files only")
+	}
 	if !o.all {
 		j := &judge{d, c, r, o.types}
 		j.all()

@@ -80,6 +80,7 @@ func (e *emitter) plt(f *diff.Func, r *diff.Ref) {
 		e.refuse(ifuncPLT, "it calls an indirect function through the PLT entry at %#x, which has no certain counterpart", uint64(r.Target))
 		return
 	}
+	e.asks(f, i)
 	if at, ok := e.d.Base.PLTOf(i.Name, i.Version); ok {
 		e.leave(f, r, at, i.Name)
 		return
@@ -192,6 +193,7 @@ func (e *emitter) got(f *diff.Func, r *diff.Ref) {
 }
 
 func (e *emitter) namedSlot(f *diff.Func, r *diff.Ref, i image.Import) {
+	e.asks(f, i)
 	if at, ok := e.d.Base.GOTOf(i.Name, i.Version); ok {
 		e.leave(f, r, at, i.Name+"@got")
 		return

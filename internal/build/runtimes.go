@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"hotpatch/internal/image"
@@ -56,4 +57,10 @@ func holdsString(data []byte, text string) bool {
 		}
 		at += len(whole)
 	}
+}
+
+// collects says whether an image is linked to the Boehm collector, which keeps
+// what variables point to: those of the files that the loader knows.
+func collects(m *image.Image) bool {
+	return slices.ContainsFunc(m.Needed, func(n string) bool { return strings.HasPrefix(n, "libgc.so.") })
 }

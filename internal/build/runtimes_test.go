@@ -1,6 +1,8 @@
 package build_test
 
 import (
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -36,5 +38,27 @@ func TestBuildRefusesRuntimesThatKnowTheirCodeByTables(t *testing.T) {
 				t.Errorf("%v", r.Reasons)
 			}
 		})
+	}
+}
+
+// The collector of C programs looks for pointers in the variables of the files
+// that the loader knows, and so not in new ones.
+func TestBuildRefusesNewVariablesWhereACollectorWouldNotLook(t *testing.T) {
+	gc := filepath.Join(t.TempDir(), "libgc.so.1")
+	if text, err := exec.Command(need(t, "gcc"), "-shared", "-Wl,-soname,libgc.so.1", "-x", "c", "/dev/null", "-o", gc).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	for _, c := range []struct {
+		file, lib string
+		want      patch.Verdict
+	}{
+		{"new-variable.c", "-lm", patch.Review},
+		{"new-variable.c", gc, patch.Refused},
+		{"function.c", gc, patch.Clean},
+	} {
+		base, fixed := compile(t, c.file, style{flags: []string{"-g", "-Wl,--no-as-needed", c.lib}})
+		if r, _ := run(t, base, fixed, build.Options{}); r.Verdict != c.want {
+			t.Errorf("%s with %s: %s, want %s: %v", c.file, filepath.Base(c.lib), r.Verdict, c.want, r.Reasons)
+		}
 	}
 }
