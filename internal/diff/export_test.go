@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
 )
 
@@ -54,4 +55,13 @@ func sortedKeys(m map[string]bool) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// RAXAfter says what an instruction does with rax.
+func RAXAfter(code []byte) string {
+	in, err := arch.Decode(code)
+	if err != nil {
+		return err.Error()
+	}
+	return [...]string{raxRead: "read", raxKept: "kept", raxReplaced: "replaced"}[killsRAX(&in, code)]
 }
