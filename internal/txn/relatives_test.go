@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"hotpatch/internal/txn"
 )
@@ -43,10 +44,11 @@ func TestParentNoticesNothing(t *testing.T) {
 	v.want("c", "1001")
 	v.want("w", "stops=1 continues=1 ends=0 signals=2")
 	v.want("k", "killed")
-	for range 200 {
+	for range 1000 {
 		if strings.Contains(v.ask("w"), "ends=1") {
 			return
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
 	t.Errorf("the child's end: %s", v.ask("w"))
 }
