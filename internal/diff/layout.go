@@ -197,8 +197,9 @@ func definitions(s *typeSet, u *unit, name string) (defs []*definition, own bool
 }
 
 // pairs compares definitions of one name. Where one side has several, each of
-// them must be among those of the other; in one unit, those are types of
-// different scopes (own).
+// them must be among those of the other. In one unit (own) they are types of
+// different scopes; where one becomes two, it may be that one of two equal ones
+// changed. All closures of one signature share a name, and come and go.
 func (c *layoutComparison) pairs(name string, x, y []*definition, own bool) {
 	if len(x) == 0 || len(y) == 0 {
 		return
@@ -213,8 +214,9 @@ func (c *layoutComparison) pairs(name string, x, y []*definition, own bool) {
 	if len(b) == 0 {
 		b = y
 	}
-	if (own || len(x) > 1 && len(y) > 1) && (len(without(x, y)) == 0 || len(without(y, x)) == 0) {
-		return // a file or function with a type of its own of that name came or went
+	several := len(x) > 1 && len(y) > 1 || own && strings.Contains(name, "<lambda")
+	if several && (len(without(x, y)) == 0 || len(without(y, x)) == 0) {
+		return // a file with a type of its own of that name came or went
 	}
 	for i := range max(len(a), len(b)) {
 		p, q := a[min(i, len(a)-1)], b[min(i, len(b)-1)]

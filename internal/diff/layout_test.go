@@ -269,6 +269,43 @@ int main(int n, char **v) { Square s; s.name.length = v[0][0]; Shape *p = &s; re
 	}
 }
 
+// Of two equal types in different scopes one changes: the other is no excuse.
+func TestOneOfTwoEqualTypesThatChangesIsFound(t *testing.T) {
+	const source = `
+int f(void *p) { struct local { int a, b; }; return ((struct local *)p)->b; }
+int g(void *p) { struct local { int a, b; }; return ((struct local *)p)->b * 3; }
+int main(int n, char **v) { return n + f(v) + g(v); }
+`
+	base := compile(t, source, "-g")
+	for _, f := range []string{"int f(void *p) { struct local { ", "int g(void *p) { struct local { "} {
+		fixed := compile(t, strings.Replace(source, f, f+"long c; ", 1), "-g")
+		for _, images := range [][2]string{{base, fixed}, {fixed, base}} {
+			if found, known, err := diff.Layouts(open(t, images[0]), open(t, images[1])); !known || err != nil || len(found) != 1 {
+				t.Errorf("found %v (known %v, error %v)", found, known, err)
+			}
+		}
+	}
+}
+
+func TestClosureThatIsNewChangesNoType(t *testing.T) {
+	source := map[string]string{"a.cc": `
+template <class F> __attribute__((noinline)) int twice(F f) { return f(1) + f(2); }
+int main(int n, char **v) {
+	long more[4] = {n, n, n, n};
+	(void)v;
+	int k = twice([n](int i) { return n + i; });
+#ifdef FIXED
+	k += twice([more](int i) { return (int)more[i]; });
+#endif
+	return k + (int)more[n & 3];
+}
+`}
+	found, known, err := diff.Layouts(open(t, compileFiles(t, source, "-g")), open(t, compileFiles(t, source, "-g", "-DFIXED")))
+	if !known || err != nil || len(found) != 0 {
+		t.Errorf("found %v (known %v, error %v)", found, known, err)
+	}
+}
+
 // Types of one name in different scopes of a file are all compared.
 func TestTypesOfOneNameInOneFileAreAllCompared(t *testing.T) {
 	var b strings.Builder

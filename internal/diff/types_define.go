@@ -1,0 +1,247 @@
+package diff
+
+import (
+	"debug/dwarf"
+	"fmt"
+	"strings"
+
+	"hotpatch/internal/image"
+)
+
+// define makes definitions of the types of a unit.
+func (t *typeReader) define(p pending) {
+	t.unit = p.unit
+	for _, n := range p.order {
+		t.defineType(n)
+	}
+	for _, u := range p.uses {
+		t.enumUse(u.typ, u.kept)
+	}
+	for i := range p.unit.objects {
+		o := &p.unit.objects[i]
+		if size, ok := t.sizeOf(o.typ, 0); ok {
+			o.size = image.Addr(max(size, 0))
+		}
+	}
+}
+
+func (t *typeReader) defineType(n *node) {
+	if t.total > maxTotal {
+		t.cannot("there are too many types to be true")
+		return
+	}
+	d := &definition{}
+	switch n.tag {
+	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
+		if n.name == "" {
+			return
+		}
+		d.name = kindWord(n.tag) + " " + n.name
+		if n.opaque {
+			t.unit.opaque = append(t.unit.opaque, d.name)
+			return
+		}
+		t.layout(d, n)
+	case dwarf.TagTypedef:
+		st := t.nodes[n.typ]
+		if n.name == "" || st == nil || st.name != "" || st.opaque || kindWord(st.tag) == "" {
+			return
+		}
+		d.name = n.name
+		t.layout(d, st)
+	case dwarf.TagEnumerationType:
+		if n.opaque {
+			return
+		}
+		d.name = enumName(n)
+		for _, f := range n.fields {
+			d.members = append(d.members, member{name: f.name, at: f.at, kind: "value"})
+		}
+	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagArrayType:
+		t.enumUse(n.typ, true)
+		return
+	default:
+		return
+	}
+	d.key = fmt.Sprint(d.size, d.members, d.virtuals)
+	// Most units describe the same types: of a header there are many copies.
+	full := d.name + "\x00" + d.key
+	if same := t.known[full]; same != nil {
+		d = same
+	} else {
+		t.known[full] = d
+		t.set.defs[d.name] = append(t.set.defs[d.name], d)
+		t.total += len(d.members)
+	}
+	t.unit.add(d.name, d)
+}
+
+// layout lists the members of n and what they are.
+func (t *typeReader) layout(d *definition, n *node) {
+	d.size = max(n.size, 0)
+	d.members = t.flatten(nil, n, "", 0, 0)
+	d.virtuals = strings.Join(n.virtual, " ")
+	for _, f := range n.fields {
+		t.enumUse(f.typ, true)
+	}
+}
+
+// flatten lists members, those of anonymous structs under their outer name.
+func (t *typeReader) flatten(out []member, n *node, prefix string, at int64, depth int) []member {
+	for i := range n.fields {
+		f := &n.fields[i]
+		m := member{name: prefix + f.name, at: at + f.at, kind: t.kindOf(f.typ)}
+		switch {
+		case f.virtual:
+			m.at, m.kind = -1, "virtual base"
+		case f.len != 0:
+			m.bit, m.len = 8*at+f.bit, f.len
+		default:
+			size, ok := t.sizeOf(f.typ, 0)
+			if !ok {
+				t.cannot("the size of member %s of %s is not known", m.name, n.name)
+			}
+			m.size = size
+		}
+		out = append(out, m)
+		if depth > 8 {
+			continue
+		}
+		if len(out) > maxMembers {
+			t.cannot("%s has too many members to be true", n.name)
+			return out
+		}
+		inner := t.nodes[f.typ]
+		for k := 0; inner != nil && inner.tag == dwarf.TagArrayType && k < 8; k++ {
+			inner = t.nodes[inner.typ]
+		}
+		if inner != nil && inner.name == "" && kindWord(inner.tag) != "" {
+			p := m.name
+			if p != "" {
+				p += "."
+			}
+			out = t.flatten(out, inner, p, m.at, depth+1)
+		}
+	}
+	return out
+}
+
+// maxMembers bounds the members of one type, those of anonymous structs in it
+// included: a damaged file may put one into itself.
+const maxMembers = 1 << 16
+
+// maxTotal bounds the members of all different types; Chromium has a million.
+const maxTotal = 1 << 23
+
+// maxTypeDepth bounds chains of typedefs and arrays, which may be circular in
+// a damaged file.
+const maxTypeDepth = 64
+
+// sizeOf is the size of a type in bytes. Functions, void and flexible arrays
+// have none: 0.
+func (t *typeReader) sizeOf(off ref, depth int) (int64, bool) {
+	n := t.nodes[off]
+	if n == nil || depth > maxTypeDepth {
+		return 0, false
+	}
+	if n.size >= 0 {
+		return n.size, true
+	}
+	switch n.tag {
+	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType, dwarf.TagPtrToMemberType:
+		return 8, true
+	case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType, dwarf.TagVariable:
+		if n.typ == 0 {
+			return 0, true // of void
+		}
+		return t.sizeOf(n.typ, depth+1)
+	case dwarf.TagArrayType:
+		size, ok := t.sizeOf(n.typ, depth+1)
+		return size * max(n.count, 0), ok
+	case dwarf.TagSubroutineType, dwarf.TagUnspecifiedType:
+		return 0, true
+	}
+	return 0, false
+}
+
+// through follows typedefs and qualifiers.
+func (t *typeReader) through(off ref) *node {
+	for range maxTypeDepth {
+		n := t.nodes[off]
+		if n == nil {
+			return nil
+		}
+		switch n.tag {
+		case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType, dwarf.TagVariable:
+			off = n.typ
+		default:
+			return n
+		}
+	}
+	return nil
+}
+
+// kindOf tells apart what must not be taken for one another in memory.
+func (t *typeReader) kindOf(off ref) string {
+	prefix := ""
+	for range maxTypeDepth {
+		n := t.through(off)
+		if n == nil {
+			break
+		}
+		switch n.tag {
+		case dwarf.TagArrayType:
+			prefix += "array of "
+			off = n.typ
+			continue
+		case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType, dwarf.TagPtrToMemberType:
+			return prefix + "pointer"
+		case dwarf.TagBaseType:
+			switch n.name {
+			case "float", "double", "long double", "_Float128", "__float128", "_Float16", "_Float32", "_Float64":
+				return prefix + "float"
+			}
+		}
+		if w := kindWord(n.tag); w != "" {
+			return prefix + w
+		}
+		break
+	}
+	return prefix + "integer"
+}
+
+func kindWord(tag dwarf.Tag) string {
+	switch tag {
+	case dwarf.TagStructType:
+		return "struct"
+	case dwarf.TagClassType:
+		return "class"
+	case dwarf.TagUnionType:
+		return "union"
+	}
+	return ""
+}
+
+// enumUse notes how the enumeration at off, if it is one, is used.
+func (t *typeReader) enumUse(off ref, kept bool) {
+	n := t.through(off)
+	if n == nil || n.tag != dwarf.TagEnumerationType || n.opaque {
+		return
+	}
+	if kept {
+		t.set.kept[enumName(n)] = true
+	} else {
+		t.set.local[enumName(n)] = true
+	}
+}
+
+// enumName: an anonymous enumeration is known by its first enumerator.
+func enumName(n *node) string {
+	switch {
+	case n.name != "":
+		return "enum " + n.name
+	case len(n.fields) == 0:
+		return "enum of nothing"
+	}
+	return "enum of " + n.fields[0].name
+}
