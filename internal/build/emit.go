@@ -43,6 +43,7 @@ type emitter struct {
 	h      handlers
 	ifuncs map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
 	walker *diff.Walker              // made when needed
+	loops  bool                      // see siter
 }
 
 // What has no place in the fixed image's read-execute span is numbered in
@@ -134,7 +135,7 @@ func (e *emitter) sites() []patch.Site {
 		}
 		out = append(out, site)
 	}
-	e.now = nil
+	e.now, e.loops = nil, s.loops
 	slices.SortFunc(out, func(a, b patch.Site) int { return cmp.Compare(a.Base, b.Base) })
 	return out
 }

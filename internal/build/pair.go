@@ -109,7 +109,7 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 		r.add(linkFailed, "", "%v", err)
 		res.reasons, res.object = r.list, nil
 	}
-	res.independent = !o.all && res.object != nil && independent(d, c, obj, s, r.list)
+	res.independent = !o.all && !e.loops && res.object != nil && independent(d, c, obj, s, r.list)
 	return res, nil
 }
 

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -17,8 +18,18 @@ const pageSize = patch.PageSize
 // siter makes the sites of one image.
 type siter struct {
 	d      *diff.Diff
-	inside []image.Addr        // places inside base functions that base code refers to, sorted
+	inside []inner             // by place
 	owned  map[*diff.Func]bool // base fragments that belong to a site already
+	// loops: a function that is replaced branches back into the bytes of its
+	// jump. No thread is in it while the jump is there: a hotpatch waits for
+	// that, unless calls under way may finish in old code.
+	loops bool
+}
+
+// inner is a place inside a base function that base code refers to.
+type inner struct {
+	at   image.Addr
+	from *diff.Func
 }
 
 func newSiter(d *diff.Diff) *siter {
@@ -30,11 +41,11 @@ func newSiter(d *diff.Diff) *siter {
 		for k := range f.Refs {
 			r := &f.Refs[k]
 			if r.Class == image.Text && d.Base.Entry(r.Target) == nil {
-				s.inside = append(s.inside, r.Target)
+				s.inside = append(s.inside, inner{r.Target, f})
 			}
 		}
 	}
-	slices.Sort(s.inside)
+	slices.SortStableFunc(s.inside, func(a, b inner) int { return cmp.Compare(a.at, b.at) })
 	return s
 }
 
@@ -52,16 +63,17 @@ func (s *siter) entry(a *diff.Func) (jump, end image.Addr, code, detail string) 
 	if uint64(at)%pageSize > pageSize-arch.JumpSize {
 		return jump, end, entryCrossesPage, fmt.Sprintf("the jump at %#x would cross a page", uint64(at))
 	}
-	from, found, err := arch.BranchInto(text, int(jump), int(jump)+arch.JumpSize)
+	_, found, err := arch.BranchInto(text, int(jump), int(jump)+arch.JumpSize)
 	if err != nil {
 		return jump, end, undecodable, fmt.Sprintf("its base code cannot be decoded: %v", err)
 	}
-	if found {
-		return jump, end, branchIntoEntry, fmt.Sprintf("the branch at %#x leads into the bytes of the jump", uint64(a.Lo)+uint64(from))
-	}
-	k, _ := slices.BinarySearch(s.inside, at+1)
-	if k < len(s.inside) && s.inside[k] < at+arch.JumpSize {
-		return jump, end, branchIntoEntry, fmt.Sprintf("other code refers to %#x, inside the bytes of the jump", uint64(s.inside[k]))
+	s.loops = s.loops || found
+	k, _ := slices.BinarySearchFunc(s.inside, at+1, func(p inner, a image.Addr) int { return cmp.Compare(p.at, a) })
+	for ; k < len(s.inside) && s.inside[k].at < at+arch.JumpSize; k++ {
+		if from := s.inside[k].from; from != a && !(from.Fragment && slices.Contains(s.d.BaseParts(a), from)) {
+			return jump, end, branchIntoEntry, fmt.Sprintf("%s refers to %#x, inside the bytes of the jump", from.Name(), uint64(s.inside[k].at))
+		}
+		s.loops = true
 	}
 	return jump, end, "", ""
 }

@@ -100,7 +100,7 @@ func meanings() map[string]meaning {
 		},
 
 		"branch-into-entry": {
-			"the function jumps back into its own first five bytes, where the redirection goes",
+			"other code jumps into the first five bytes of the function, where the redirection goes",
 			reportIt,
 		},
 		"data-unmapped": {

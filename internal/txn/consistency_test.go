@@ -121,6 +121,32 @@ func TestNobodyIsBetweenTheBytesOfAnEntry(t *testing.T) {
 	v.running()
 }
 
+// TestFunctionThatBranchesToItsOwnEntryWaits: what is built for it is strict,
+// and its jump is there only while nobody is in it.
+func TestFunctionThatBranchesToItsOwnEntryWaits(t *testing.T) {
+	base, fixed := compile(t, "loops_into_entry")
+	b := built(t, base, fixed)
+	if b.Manifest.Mode != patch.Strict {
+		t.Fatalf("mode %s", b.Manifest.Mode)
+	}
+	v := start(t, base)
+	for range 2 {
+		v.want("q", "1")
+		v.want("h", "held")
+		busyWith(t, "fixed_function", applying(v, b), txn.Options{})
+		v.want("q", "1")
+		v.want("g", "gone")
+		apply(t, v, b, txn.Applied)
+		v.want("q", "1000")
+		v.want("h", "held") // in new code, whose own loop is elsewhere
+		busyWith(t, "code of hotpatch", reverting(t, v, b), txn.Options{})
+		v.want("g", "gone")
+		revert(t, v, b, txn.Reverted)
+	}
+	v.want("q", "1")
+	v.running()
+}
+
 // TestThreadThatLoopsAtTheEntryGoesOnInNewCode: where one instruction alone
 // changes, nobody can be within it.
 func TestThreadThatLoopsAtTheEntryGoesOnInNewCode(t *testing.T) {
