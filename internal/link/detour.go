@@ -1,7 +1,6 @@
 package link
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,8 +25,9 @@ type Through struct {
 }
 
 const (
-	shortJump  = 2   // length of jmp rel8
-	shortReach = 128 // how far it goes back
+	shortJump  = 2            // length of jmp rel8
+	shortReach = 128          // how far it goes back
+	entryMost  = 4 + JumpSize // of an entry with endbr64, and of the jump
 )
 
 // Narrow finds how the function that starts with code can be led elsewhere with
@@ -72,6 +72,10 @@ func PaddingNear(img *image.Image, at image.Addr, t Through) (image.Addr, error)
 	}
 	for _, g := range img.Gaps() {
 		pos := max(g.Lo, page)
+		// The jump at the entry of a small function before it takes of the padding.
+		if f := img.FuncAt(g.Lo - 1); f != nil {
+			pos = max(pos, f.Lo+entryMost)
+		}
 		if pos+shortReach < from {
 			pos = from - shortReach
 		}
@@ -132,37 +136,74 @@ func atomic(in arch.Inst) bool {
 	return true
 }
 
-// padding says whether a gap is what the linker or the assembler left between
-// two functions: nops and int3 alone (zeros may be data), right behind the end
-// of a function with unwind data whose last instruction leads elsewhere.
-func padding(img *image.Image, g image.Range) bool {
-	for b := img.Bytes(g.Lo, int(g.Hi-g.Lo)); len(b) > 0; {
-		in, err := arch.Decode(b)
-		if err != nil || b[0] == 0 || arch.Padding(b[:in.Len]) != int(in.Len) {
+// filler says whether code is nops and int3 alone: zeros may be data.
+func filler(code []byte) bool {
+	for len(code) > 0 {
+		in, err := arch.Decode(code)
+		if err != nil || code[0] == 0 || arch.Padding(code[:in.Len]) != int(in.Len) {
 			return false
 		}
-		b = b[in.Len:]
+		code = code[in.Len:]
+	}
+	return true
+}
+
+// padding says whether a gap is what the linker or the assembler left between
+// two functions: filler right behind the end of a function with unwind data
+// whose last instruction leads elsewhere, or is a call that does not return.
+func padding(img *image.Image, g image.Range) bool {
+	if !filler(img.Bytes(g.Lo, int(g.Hi-g.Lo))) {
+		return false
 	}
 	f := img.FuncAt(g.Lo - 1)
-	if f == nil || f.Hi != g.Lo || f.Source != image.FromFDE || f.Hi-f.Lo < 2*JumpSize {
-		return false // the jump at the entry of a small one would take the padding itself
+	if f == nil || f.Hi != g.Lo || f.Source != image.FromFDE {
+		return false
 	}
 	falls := true
+	at := f.Lo
 	for code := img.Bytes(f.Lo, int(f.Hi-f.Lo)); len(code) > 0; {
 		in, err := arch.Decode(code)
 		if err != nil {
 			return false
 		}
 		falls = in.FallsThrough()
-		code = code[in.Len:]
+		if len(code) == int(in.Len) && in.IsCall() {
+			falls = !neverReturns(img, in, at, code)
+		}
+		code, at = code[in.Len:], at+image.Addr(in.Len)
 	}
 	return !falls
 }
 
+// noReturn are functions that compilers put a call of at the end of others.
+var noReturn = map[string]bool{
+	"__stack_chk_fail": true, "__stack_chk_fail_local": true, "__fortify_fail": true, "__chk_fail": true,
+	"abort": true, "exit": true, "_exit": true, "__assert_fail": true,
+	"_Unwind_Resume": true, "__cxa_throw": true, "__cxa_rethrow": true, "_ZSt9terminatev": true,
+}
+
+// neverReturns says whether the instruction at an address calls one of them.
+func neverReturns(img *image.Image, in arch.Inst, at image.Addr, code []byte) bool {
+	t, ok := in.Target(uint64(at), code)
+	if !ok {
+		return false
+	}
+	to := image.Addr(t)
+	if !in.Rel { // through a slot
+		r := img.RelocAt(to)
+		return r != nil && noReturn[r.Sym]
+	}
+	if i, ok := img.PLTName(to); ok {
+		return noReturn[i.Name]
+	}
+	f := img.FuncAt(to)
+	return f != nil && f.Lo == to && slices.ContainsFunc(f.Names, func(n string) bool { return noReturn[n] })
+}
+
 // referred says whether anything may lead into a gap, or a part of a function,
-// before hi: an instruction of
-// a function nearby, with a branch or an address; anything elsewhere in the
-// image's code that is the distance, at whatever offset; a relocation; a symbol.
+// before hi: an instruction with a branch or an address, of whatever function; a
+// relocation; a symbol. All bytes of the image's code are tried as distances,
+// and what is one is looked at closely; short branches are looked for nearby.
 func referred(img *image.Image, gap image.Range, hi image.Addr) bool {
 	r := image.Range{Lo: gap.Lo, Hi: hi}
 	for i := range img.Relocs {
@@ -176,33 +217,50 @@ func referred(img *image.Image, gap image.Range, hi image.Addr) bool {
 			return true
 		}
 	}
-	known := []image.Range{gap} // by address
-	for _, f := range img.Funcs {
-		if f.Hi+patch.PageSize < r.Lo || f.Lo > r.Hi+patch.PageSize {
-			continue
+	near := func(lo, hi image.Addr) bool { return hi+shortReach >= r.Lo && lo <= r.Hi+shortReach }
+	gaps := img.Gaps()
+	for _, g := range gaps {
+		if near(g.Lo, g.Hi) && !filler(img.Bytes(g.Lo, int(g.Hi-g.Lo))) {
+			return true // nobody knows what is there
 		}
-		if leads(img, f, r) {
-			return true
-		}
-		known = append(known, image.Range{Lo: f.Lo, Hi: f.Hi})
 	}
-	slices.SortFunc(known, func(a, b image.Range) int { return cmp.Compare(a.Lo, b.Lo) })
-	for _, s := range img.Sections {
-		if s.Class != image.Text && s.Class != image.PLT {
-			continue
-		}
-		at, end := s.Addr, s.Addr+image.Addr(len(s.Data))
-		for _, k := range known {
-			if k.Lo >= s.Addr && k.Hi <= end && k.Hi > at {
-				if holds(s, at, k.Lo, r) {
-					return true
-				}
-				at = k.Hi
-			}
-		}
-		if holds(s, at, end, r) {
+	for _, f := range img.Funcs {
+		if near(f.Lo, f.Hi) && leads(img, f, r) {
 			return true
 		}
+	}
+	for _, s := range img.Sections {
+		if (s.Class == image.Text || s.Class == image.PLT) && distances(img, s, gaps, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// distances says whether 4 bytes of a section are the distance from their end to
+// the range, and not only by chance: as parts of instructions that are known.
+func distances(img *image.Image, s *image.Section, gaps []image.Range, r image.Range) bool {
+	for i := 0; i+4 <= len(s.Data); i++ {
+		at := s.Addr + image.Addr(i)
+		if !has(r, at+4+image.Addr(int64(int32(binary.LittleEndian.Uint32(s.Data[i:]))))) {
+			continue
+		}
+		if f := img.FuncAt(at); f != nil && at+4 <= f.Hi && !leads(img, f, r) {
+			continue
+		}
+		k, ok := slices.BinarySearchFunc(gaps, at, func(g image.Range, at image.Addr) int {
+			switch {
+			case g.Hi <= at:
+				return -1
+			case g.Lo > at:
+				return 1
+			}
+			return 0
+		})
+		if ok && at+4 <= gaps[k].Hi && filler(img.Bytes(gaps[k].Lo, int(gaps[k].Hi-gaps[k].Lo))) {
+			continue
+		}
+		return true
 	}
 	return false
 }
@@ -220,22 +278,6 @@ func leads(img *image.Image, f *image.Func, r image.Range) bool {
 			return true
 		}
 		code, at = code[in.Len:], at+image.Addr(in.Len)
-	}
-	return false
-}
-
-// holds says whether 4 bytes anywhere in [lo, hi) of a section are the distance
-// from their end to the range.
-func holds(s *image.Section, lo, hi image.Addr, r image.Range) bool {
-	if hi < lo+4 {
-		return false
-	}
-	b := s.Data[lo-s.Addr : hi-s.Addr]
-	for i := 0; i+4 <= len(b); i++ {
-		end := lo + image.Addr(i) + 4
-		if has(r, end+image.Addr(int64(int32(binary.LittleEndian.Uint32(b[i:]))))) {
-			return true
-		}
 	}
 	return false
 }
