@@ -220,12 +220,12 @@ func referred(img *image.Image, gap image.Range, hi image.Addr) bool {
 	near := func(lo, hi image.Addr) bool { return hi+shortReach >= r.Lo && lo <= r.Hi+shortReach }
 	gaps := img.Gaps()
 	for _, g := range gaps {
-		if near(g.Lo, g.Hi) && !filler(img.Bytes(g.Lo, int(g.Hi-g.Lo))) {
-			return true // nobody knows what is there
+		if near(g.Lo, g.Hi) && leads(img, g, r) { // it may be code that nothing describes
+			return true
 		}
 	}
 	for _, f := range img.Funcs {
-		if near(f.Lo, f.Hi) && leads(img, f, r) {
+		if near(f.Lo, f.Hi) && leads(img, image.Range{Lo: f.Lo, Hi: f.Hi}, r) {
 			return true
 		}
 	}
@@ -245,7 +245,7 @@ func distances(img *image.Image, s *image.Section, gaps []image.Range, r image.R
 		if !has(r, at+4+image.Addr(int64(int32(binary.LittleEndian.Uint32(s.Data[i:]))))) {
 			continue
 		}
-		if f := img.FuncAt(at); f != nil && at+4 <= f.Hi && !leads(img, f, r) {
+		if f := img.FuncAt(at); f != nil && at+4 <= f.Hi && !leads(img, image.Range{Lo: f.Lo, Hi: f.Hi}, r) {
 			continue
 		}
 		k, ok := slices.BinarySearchFunc(gaps, at, func(g image.Range, at image.Addr) int {
@@ -265,11 +265,11 @@ func distances(img *image.Image, s *image.Section, gaps []image.Range, r image.R
 	return false
 }
 
-// leads says whether an instruction of a function refers to the range. Code that
+// leads says whether an instruction of some code refers to the range. Code that
 // does not decode may.
-func leads(img *image.Image, f *image.Func, r image.Range) bool {
-	at := f.Lo
-	for code := img.Bytes(f.Lo, int(f.Hi-f.Lo)); len(code) > 0; {
+func leads(img *image.Image, c, r image.Range) bool {
+	at := c.Lo
+	for code := img.Bytes(c.Lo, int(c.Hi-c.Lo)); len(code) > 0; {
 		in, err := arch.Decode(code)
 		if err != nil {
 			return true

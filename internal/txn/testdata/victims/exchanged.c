@@ -72,7 +72,8 @@ __asm__(".text\n" START
 	"addl %edi, %eax\n\tmovl $2000, %ecx\n"
 	"1:\tdecl %ecx\n\tjnz 1b\n\t" END "ret\n\t"
 	".cfi_endproc\n.size fixed_function, . - fixed_function\n"
-	".type behind, @function\nbehind:\n\t.cfi_startproc\n\tmovl $4, %eax\n\tret\n\t.cfi_endproc\n.size behind, . - behind\n");
+	".type behind, @function\nbehind:\n\t.cfi_startproc\n\t.rept 40\n\tmovl $4, %eax\n\t.endr\n\tret\n\t" // so that no other padding is in reach
+	".cfi_endproc\n.size behind, . - behind\n");
 
 enum { MOST = 16 };
 static atomic_int run, wrong, back, new, children, forked;
