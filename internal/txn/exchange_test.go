@@ -60,6 +60,7 @@ func TestNobodyIsStoppedWhereOneInstructionChanges(t *testing.T) {
 		"short entry, int3":         {"-DENTRY_SHORT", "-DPAD_INT3"},
 		"short entry at a page end": {"-DENTRY_SHORT", "-DAT_PAGE_END"},
 		"endbr64":                   {"-DENTRY_SHORT", "-DENDBR"},
+		"behind abort":              {"-DENTRY_SHORT", "-DPAD_NORETURN"},
 		"push":                      {"-DENTRY_PUSH"},
 		"three pushes":              {"-DENTRY_PUSH3", "-DENDBR"},
 	} {
@@ -107,6 +108,7 @@ func TestWhoCannotBeExchangedIsStopped(t *testing.T) {
 		"no padding":                  {"-DENTRY_SHORT", "-DPAD_NONE"},
 		"zeros, which may be data":    {"-DENTRY_SHORT", "-DPAD_ZERO"},
 		"code that runs into padding": {"-DENTRY_SHORT", "-DPAD_ENTERED"},
+		"a call at the end":           {"-DENTRY_SHORT", "-DPAD_CALL"},
 		"a branch that leads there":   {"-DENTRY_SHORT", "-DPAD_BRANCH"},
 	} {
 		t.Run(name, func(t *testing.T) {

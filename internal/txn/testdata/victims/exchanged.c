@@ -48,6 +48,10 @@
 
 #if defined(PAD_ENTERED) // what is before the padding runs into it
 #define END_BEFORE "nop\n\t"
+#elif defined(PAD_NORETURN)
+#define END_BEFORE "call abort@PLT\n\t"
+#elif defined(PAD_CALL) // which returns into the padding, as far as anybody knows
+#define END_BEFORE "call getpid@PLT\n\t"
 #elif defined(PAD_BRANCH) // what is before jumps into it
 #define END_BEFORE "jmp .+4\n\t"
 #else
