@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -243,6 +244,43 @@ func TestForksWhileAPageIsExchanged(t *testing.T) {
 	}
 	v.want("e", "bad=0 some=1")
 	v.running()
+}
+
+// TestChildForkedInTheMiddleOfAnExchange has its own copy of everything, the
+// journal that says "prepared" included.
+func TestChildForkedInTheMiddleOfAnExchange(t *testing.T) {
+	base, b := exchanged(t, "-DENTRY_SHORT")
+	for _, point := range []string{"page-copied", "copy-verified"} {
+		v := start(t, base)
+		child := &victim{t: t}
+		o := txn.WithStep(txn.Options{Wait: patience}, func(p string) {
+			if p == point && child.pid == 0 {
+				child.pid, _ = strconv.Atoi(v.ask("F"))
+				t.Cleanup(child.kill)
+			}
+		})
+		if r := txn.Apply(context.Background(), v.pid, b, o); r.How != txn.Exchanged || child.pid == 0 {
+			t.Fatalf("%+v, child %d", r, child.pid)
+		}
+		v.want("q", "1001")
+		if n := len(code(t, child, "exchanged")); n != 2 {
+			t.Errorf("%s: the child has %d mappings of code, not two", point, n)
+		}
+		if ss, err := txn.Status(child.pid); err != nil || len(ss) != 0 {
+			t.Errorf("%s: status of the child %+v, %v", point, ss, err)
+		}
+		how(t, child, b, txn.Exchanged)
+		if s := state(t, child); s != txn.InForce {
+			t.Errorf("%s: status of the child %q", point, s)
+		}
+		revert(t, child, b, txn.Reverted)
+		if c := code(t, child, "exchanged"); len(c) != 1 {
+			t.Errorf("%s: mappings of the child %v", point, c)
+		}
+		child.running()
+		v.want("q", "1001")
+		v.running()
+	}
 }
 
 // TestDeletedFileIsExchanged: its pages come from the file all the same.

@@ -134,6 +134,12 @@ int main(void) {
 	while ((q = next()))
 		switch (*q) {
 		case 'q': answer("%d", fixed_function(1)); break;
+		case 'F': { // a child that stays
+			pid_t pid = fork();
+			if (pid == 0) for (;;) pause();
+			answer("%d", pid);
+			break;
+		}
 		case 'S': answer("%ld", syscall(462 /* mseal */, (uintptr_t)fixed_function & ~4095ul, 4096, 0)); break;
 		case 'm': answer("%d", mlockall(MCL_CURRENT)); break;
 		case 'b':
