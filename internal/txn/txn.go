@@ -96,7 +96,7 @@ type Result struct {
 	Outcome  Outcome `json:"outcome"`
 	Reason   string  `json:"reason"`
 	Attempts int     `json:"attempts"`
-	PausedUS int64   `json:"paused_us"` // how long running threads stood still, over all attempts
+	PausedUS int64   `json:"paused_us"` // how long running threads stood still at most, over all attempts
 	TookUS   int64   `json:"took_us"`   // from the first look at the process to the last, waiting included
 	Threads  int     `json:"threads"`   // stopped in the last attempt
 	How      How     `json:"how,omitempty"`
