@@ -77,7 +77,7 @@ func (d *Diff) sameRef(p, q *Ref, owner *[2]*Func) (bool, string) {
 func (d *Diff) sameTarget(ta, tb image.Addr, width uint8, owner *[2]*Func, user *objectNode) (bool, string) {
 	ca, cb := d.Base.ClassAt(ta), d.Fixed.ClassAt(tb)
 	if ca.Writable() && cb.Writable() {
-		return d.sameVariable(ta, tb, owner)
+		return d.sameVariable(ta, tb, width == 0, owner)
 	}
 	if ca != cb {
 		return false, "refers to another kind of section"
@@ -137,8 +137,9 @@ func baseName(c *Code, a image.Addr) string {
 
 // sameVariable: where the map is certain it decides. Where only this pair has
 // an opinion there is nothing to contradict it; that is enough to call a
-// function unchanged, though not to bind new code to the variable.
-func (d *Diff) sameVariable(ta, tb image.Addr, owner *[2]*Func) (bool, string) {
+// function unchanged, though not to bind new code to the variable. taken says
+// that the address is only taken: it may be that of an end.
+func (d *Diff) sameVariable(ta, tb image.Addr, taken bool, owner *[2]*Func) (bool, string) {
 	if want, name, ok := d.data.objects.counterpart(tb); ok && want != ta {
 		return false, fmt.Sprintf("refers to %s, base to %#x", name, uint64(ta))
 	}
@@ -166,13 +167,31 @@ func (d *Diff) sameVariable(ta, tb image.Addr, owner *[2]*Func) (bool, string) {
 		at, ok := d.slotOf(tb)
 		return ok && at == ta, "points to another variable"
 	}
-	firm := owner != nil && d.how[owner[1].Index].firm()
-	for _, v := range p.votes {
-		if v.base == ta && (len(p.votes) == 1 || firm && v.firm > 0) {
-			return true, ""
-		}
+	if d.sameByVotes(p, ta, taken, owner) {
+		return true, ""
 	}
 	return false, "refers to a variable without certain counterpart: " + b.Why
+}
+
+// sameByVotes: nobody knows where the variable at p was, but for what this pair
+// says itself. What others say, or have taken, speaks against that, unless it
+// may be an end.
+func (d *Diff) sameByVotes(p *place, ta image.Addr, taken bool, owner *[2]*Func) bool {
+	firm := owner != nil && d.how[owner[1].Index].firm()
+	end := false
+	if q := d.data.pointAt(p.fixed); q != nil {
+		end = q.end
+	}
+	for _, v := range p.votes {
+		switch {
+		case v.base != ta:
+		case len(p.votes) == 1:
+			return end && taken || !d.data.elsewhere(ta, p.fixed)
+		case firm && v.firm > 0:
+			return taken && (end || d.data.inReach(ta, p.fixed)) || !p.disputed()
+		}
+	}
+	return false
 }
 
 // sameCodePlace: the same offset in functions that are a pair.

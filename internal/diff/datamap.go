@@ -31,7 +31,7 @@ type Binding struct {
 	How  How
 	Why  string // the evidence, or why there is none
 	Grew bool   // Unmapped, because the variable has another size now
-	// Doubt: Unmapped, because the only function that refers to it may refer to
+	// Doubt: Unmapped, because the functions that refer to it may refer to
 	// another variable than before.
 	Doubt bool
 }
@@ -46,6 +46,7 @@ type dataMap struct {
 	points  []point // places with one clear answer, by fixed address
 	objects namedObjects
 	taken   []image.Addr // base addresses of points, sorted
+	claims  []claimed    // all votes, by base address
 	// baseRefs are the writable addresses that described base code and
 	// relocations refer to, sorted.
 	baseRefs  []image.Addr
@@ -58,6 +59,11 @@ type point struct {
 	soft        bool // only pairs found by order say so
 	how         How
 	why         string
+	support     int32  // firm votes, and those of aligned changed pairs
+	by          voter  // whose they are
+	reads       bool   // it is accessed; else its address is taken and may be that of an end
+	end         bool   // it may be the end of what is before it, see mayBeEnd
+	doubt       string // why it is not believed, see contest
 }
 
 func (p point) delta() int64 { return int64(p.fixed - p.base) }
@@ -83,6 +89,8 @@ func (m *dataMap) build(d *Diff, all []vote) {
 		}
 	}
 	m.addNamed()
+	m.contest()
+	m.arbitrate()
 	m.dropDisorder()
 	m.taken = m.taken[:0]
 	for _, p := range m.points {
@@ -121,7 +129,7 @@ func (m *dataMap) judge(p *place) (point, bool) {
 		if second != nil && second.firm*2 >= first.firm {
 			return point{}, false
 		}
-		return point{fixed: p.fixed, base: first.base, how: Voted, why: count(int(first.firm), "function")}, true
+		return point{fixed: p.fixed, base: first.base, how: Voted, why: count(int(first.firm), "function"), support: first.firm + first.weak, by: first.by, reads: first.reads > 0}, true
 	}
 	first, second = p.best(softly)
 	if first == nil || second != nil {
@@ -148,7 +156,7 @@ func (m *dataMap) addNamed() {
 		if _, voted := m.placeAt(o.addr); voted {
 			continue
 		}
-		m.points = append(m.points, point{fixed: o.addr, base: o.base.addr, how: Named, why: "symbol " + o.name})
+		m.points = append(m.points, point{fixed: o.addr, base: o.base.addr, how: Named, why: "symbol " + o.name, by: several})
 	}
 	if len(m.points) == n {
 		return
@@ -184,15 +192,15 @@ func (m *dataMap) placeAt(v image.Addr) (*place, bool) {
 	return &m.places[i], true
 }
 
-// neighbour is the nearest firm point below (dir -1) or above (+1) index i in
-// the section s.
+// neighbour is the nearest reliable point below (dir -1) or above (+1) index i
+// in the section s.
 func (m *dataMap) neighbour(i, dir int, s *image.Section) *point {
 	for ; i >= 0 && i < len(m.points); i += dir {
 		p := &m.points[i]
 		if p.fixed < s.Addr || p.fixed > s.Addr+s.Size {
 			return nil
 		}
-		if !p.soft {
+		if p.reliable() {
 			return p
 		}
 	}
@@ -216,7 +224,7 @@ func (m *dataMap) find(v image.Addr) Binding {
 	}
 	named := m.byName(v, lo, hi)
 	if at >= 0 {
-		b := m.confirm(m.points[at], lo, hi)
+		b := m.confirm(&m.points[at], lo, hi)
 		switch {
 		case named.How == Unmapped && named.Why == "": // no symbol
 			return b
@@ -293,11 +301,19 @@ func describe(p *place) string {
 
 // confirm checks a point: aligned instructions may contradict firm votes; soft
 // votes need a witness.
-func (m *dataMap) confirm(p point, lo, hi *point) Binding {
+func (m *dataMap) confirm(p *point, lo, hi *point) Binding {
 	ok := Binding{Base: p.base, How: p.how, Why: p.why}
 	place, voted := m.placeAt(p.fixed)
 	if !voted {
 		return ok
+	}
+	if p.end {
+		return unmapped("it may be the end of what is before it, or the start of what is behind it")
+	}
+	if p.doubt != "" {
+		b := unmapped("%s that refer to it may have used another variable before: %s", p.why, p.doubt)
+		b.Doubt = true
+		return b
 	}
 	w, second := place.best(weakly)
 	if !p.soft {
@@ -308,14 +324,8 @@ func (m *dataMap) confirm(p point, lo, hi *point) Binding {
 			}
 		}
 		votes, _ := place.best(firmly)
-		const enough = 20 // functions that outvote any alignment
-		if w != nil && w.base != p.base && w.weak > mine && (votes == nil || votes.firm < enough) {
+		if w != nil && w.base != p.base && w.weak > mine && (votes == nil || votes.firm < outvoted) {
 			return unmapped("changed functions contradict: %s", describe(place))
-		}
-		if votes != nil && votes.firm == 1 && mine == 0 && m.strange(p, lo, hi) {
-			b := unmapped("the only function that refers to it may have used another variable before")
-			b.Doubt = true
-			return b
 		}
 		return ok
 	}
@@ -329,16 +339,6 @@ func (m *dataMap) confirm(p point, lo, hi *point) Binding {
 		return Binding{Base: p.base, How: Witnessed, Why: p.why + ", both neighbours agree"}
 	}
 	return unmapped("only %s refer to it", p.why)
-}
-
-// strange says that a place which a single function speaks for does not lie
-// where its neighbours let one expect it: in another section, or moved
-// otherwise than the one before it and the one behind it.
-func (m *dataMap) strange(p point, lo, hi *point) bool {
-	if m.d.Base.ClassAt(p.base) != m.d.Fixed.ClassAt(p.fixed) {
-		return true
-	}
-	return lo != nil && hi != nil && p.delta() != lo.delta() && p.delta() != hi.delta()
 }
 
 // between maps an address that no unchanged function refers to.
@@ -355,6 +355,8 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 		if lo.delta() == hi.delta() {
 			a := v - image.Addr(lo.delta())
 			switch _, referred := slices.BinarySearch(m.baseRefs, a); {
+			case m.votedElsewhere(a, v):
+				return unmapped("the neighbours put it at %#x, which others find elsewhere", uint64(a))
 			case weak != nil && weak.base == a:
 				return Binding{Base: a, How: Witnessed, Why: "aligned instructions and both neighbours agree"}
 			case weak != nil:
@@ -411,12 +413,7 @@ func (m *dataMap) hint(v image.Addr, lo, hi *point) (*vote, Binding) {
 // borders replaces missing neighbours by the ends of the section, where both
 // images have it.
 func (m *dataMap) borders(s *image.Section, lo, hi *point) (*point, *point) {
-	var t *image.Section
-	for _, x := range m.d.Base.Sections {
-		if x.Name == s.Name && x.Class == s.Class {
-			t = x
-		}
-	}
+	t := m.sectionLike(s)
 	if t == nil {
 		return lo, hi
 	}
@@ -451,12 +448,17 @@ func (d *Diff) Bind(f *Func, k int) Binding {
 		return b // the names are sure: the fix uses another variable than before
 	}
 	switch {
-	case b.OK() && b.Base != own:
+	case b.Doubt, b.OK() && b.Base == own:
+		return b
+	case b.OK() && d.data.switched(own, r.Target):
+		b.Why += fmt.Sprintf("; the base function refers to %#x", uint64(own))
+		return b
+	case b.OK():
 		return unmapped("the base function refers to %#x, but %s to %#x", uint64(own), b.Why, uint64(b.Base))
-	case b.OK() || !d.how[f.Index].firm():
+	case !d.how[f.Index].firm():
 		return b
 	}
-	if p, ok := d.data.placeAt(r.Target); ok {
+	if p, ok := d.data.placeAt(r.Target); ok && (r.Kind == Lea || !p.disputed()) {
 		for _, v := range p.votes {
 			if v.base == own && v.firm > 0 {
 				return Binding{Base: own, How: Voted, Why: "the same instruction of the base function"}

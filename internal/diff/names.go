@@ -179,8 +179,10 @@ func (d *Diff) NewRun(a image.Addr) (lo, hi image.Addr) {
 	s := d.Fixed.SectionAt(a)
 	k := sort.Search(len(m.points), func(i int) bool { return m.points[i].fixed > a })
 	hi = s.Addr + s.Size
-	if p := m.neighbour(k, +1, s); p != nil {
-		hi = p.fixed
+	for ; k < len(m.points) && m.points[k].fixed < hi; k++ {
+		if p := &m.points[k]; !p.soft { // reliable or not, it is no new variable
+			hi = p.fixed
+		}
 	}
 	lo = a
 	c := d.Fixed

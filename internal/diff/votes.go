@@ -11,6 +11,26 @@ import (
 type vote struct {
 	fixed, base      image.Addr
 	firm, soft, weak int32 // functions that say so: firm pairs, pairs by order, aligned changed pairs
+	reads            int32 // those of the firm that access it: an address that is only taken may be an end
+	by               voter // who says so; not of pairs by order
+}
+
+// voter is the index of a fixed function, or several.
+type voter int32
+
+const (
+	nobody  voter = -1
+	several voter = -2
+)
+
+func (v voter) with(w voter) voter {
+	switch {
+	case v == nobody || v == w:
+		return w
+	case w == nobody:
+		return v
+	}
+	return several
 }
 
 // place is an address of the fixed image with all its votes.
@@ -61,16 +81,19 @@ func (d *Diff) vote() {
 			all = d.weakVotes(a, b, all)
 			continue
 		}
-		v := vote{firm: 1}
+		v := vote{firm: 1, by: voter(i)}
 		if !d.how[i].firm() {
-			v = vote{soft: 1}
+			v = vote{soft: 1, by: nobody}
 		}
 		first := len(all)
 		for k := range a.Refs {
 			if !votable(a.Refs[k].Class, b.Refs[k].Class) {
 				continue
 			}
-			v.base, v.fixed = a.Refs[k].Target, b.Refs[k].Target
+			v.base, v.fixed, v.reads = a.Refs[k].Target, b.Refs[k].Target, 0
+			if b.Refs[k].Kind == Access {
+				v.reads = v.firm
+			}
 			// A function that uses another variable than before has the same
 			// hash: names are heard first.
 			if want, _, ok := d.data.objects.counterpart(v.fixed); ok && want != v.base || !ok && d.data.objects.swapped(v.base, v.fixed) {
@@ -104,7 +127,7 @@ func (d *Diff) weakVotes(a, b *Func, all []vote) []vote {
 		if s < 0 || t < 0 || !votable(a.Refs[s].Class, b.Refs[t].Class) {
 			continue
 		}
-		all = append(all, vote{fixed: b.Refs[t].Target, base: a.Refs[s].Target, weak: 1})
+		all = append(all, vote{fixed: b.Refs[t].Target, base: a.Refs[s].Target, weak: 1, by: voter(b.Index)})
 	}
 	return oneEach(all, first)
 }
@@ -112,7 +135,16 @@ func (d *Diff) weakVotes(a, b *Func, all []vote) []vote {
 // oneEach leaves a function one vote per claim: all[first:] is its share.
 func oneEach(all []vote, first int) []vote {
 	slices.SortFunc(all[first:], compareVotes)
-	return all[:first+len(slices.Compact(all[first:]))]
+	n := first
+	for _, v := range all[first:] {
+		if n > first && all[n-1].fixed == v.fixed && all[n-1].base == v.base {
+			all[n-1].reads = max(all[n-1].reads, v.reads)
+			continue
+		}
+		all[n] = v
+		n++
+	}
+	return all[:n]
 }
 
 func compareVotes(a, b vote) int {
@@ -126,7 +158,8 @@ func tally(all []vote) []place {
 	for _, v := range all {
 		if n > 0 && all[n-1].fixed == v.fixed && all[n-1].base == v.base {
 			p := &all[n-1]
-			p.firm, p.soft, p.weak = p.firm+v.firm, p.soft+v.soft, p.weak+v.weak
+			p.firm, p.soft, p.weak, p.reads = p.firm+v.firm, p.soft+v.soft, p.weak+v.weak, p.reads+v.reads
+			p.by = p.by.with(v.by)
 			continue
 		}
 		all[n] = v
