@@ -28,6 +28,10 @@ bench: setup build ; go run ./bench -hotpatch $(BIN) -threads $(THREADS)
 # How many real updates can be hotpatched; docs/coverage.tsv says which ones.
 coverage: build ; DEBUGINFOD_URLS= $(BIN) parity --debug-dir none --list docs/coverage.tsv --state .cache/coverage --markdown docs/COVERAGE.md || [ $$? = 4 ]
 
+# What is found without symbols, held against the symbols: CORPUS holds folders
+# old and new with two builds of the same images, unstripped.
+truth: ; go run ./test/truth $(CORPUS)
+
 e2e: setup build ; test/e2e/run.sh
 
 # Daemons under load, with a transition every second.
@@ -48,4 +52,4 @@ man: build ; $(BIN) man docs/man
 
 setup: ; @scripts/setup.sh
 
-.PHONY: build demo test lint fuzz bench coverage e2e soak torture-identity torture deb e2e-host man setup
+.PHONY: build demo test lint fuzz bench coverage truth e2e soak torture-identity torture deb e2e-host man setup

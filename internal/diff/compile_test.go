@@ -104,3 +104,14 @@ func funcs(t testing.TB, path string, d *diff.Diff) map[string]*diff.Func {
 	}
 	return out
 }
+
+func symbolOf(t testing.TB, path, name string) image.Addr {
+	t.Helper()
+	for _, s := range open(t, path).Symbols {
+		if s.Name == name {
+			return s.Addr
+		}
+	}
+	t.Fatalf("%s has no symbol %s", path, name)
+	return 0
+}

@@ -360,7 +360,7 @@ func (m *dataMap) switched(own image.Addr, v image.Addr) bool {
 	}
 	s := m.d.Fixed.SectionAt(v)
 	k, _ := slices.BinarySearchFunc(m.points, v, func(p point, a image.Addr) int { return compareAddr(p.fixed, a) })
-	lo, hi := m.neighbour(k-1, -1, s), m.neighbour(k+1, +1, s)
+	lo, hi := m.borders(s, m.neighbour(k-1, -1, s), m.neighbour(k+1, +1, s))
 	return lo != nil && hi != nil && lo.delta() == p.delta() && hi.delta() == p.delta()
 }
 

@@ -186,7 +186,14 @@ func (d *Diff) NewRun(a image.Addr) (lo, hi image.Addr) {
 	}
 	lo = a
 	c := d.Fixed
-	for i, _ := slices.BinarySearch(c.starts, a); i > 0; i-- {
+	at, _ := slices.BinarySearch(c.starts, a)
+	for _, x := range c.starts[at:] {
+		if x >= hi || x > a && d.Map(x).OK() {
+			hi = min(hi, x)
+			break
+		}
+	}
+	for i := at; i > 0; i-- {
 		x := c.starts[i-1]
 		if x < s.Addr || d.Map(x).How != NewVariable {
 			break

@@ -17,6 +17,17 @@ func (p *Program) Edit() string {
 	}
 }
 
+// EditOnly changes one slot of the kind named ("variable", "callee", ...);
+// "" when the program has none, or the change would be none.
+func (p *Program) EditOnly(kind string) string {
+	for k, name := range kindNames {
+		if name == kind {
+			return p.changeSlot(k)
+		}
+	}
+	return ""
+}
+
 // edits are the makers of edits; "" says that this program cannot have it.
 // What is common in fixes is there more than once.
 var edits = []func(p *Program) string{

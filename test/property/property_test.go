@@ -33,6 +33,10 @@ const (
 	casesVariable = "HOTPATCH_PROPERTY_CASES"
 	seedVariable  = "HOTPATCH_PROPERTY_SEED"
 	keepVariable  = "HOTPATCH_PROPERTY_DIR" // where failing cases are written
+	// One kind of edit alone ("variable"), and always without symbols: for
+	// looking where few of the other cases go.
+	editVariable  = "HOTPATCH_PROPERTY_EDIT"
+	stripVariable = "HOTPATCH_PROPERTY_STRIP"
 )
 
 // How a hotpatch was made, and what the process was asked.
@@ -187,6 +191,10 @@ func (c *trial) chooseFlags() {
 		c.flags = append(c.flags, "-g")
 	}
 	c.stripped = !c.debug && c.chance(60)
+	if os.Getenv(stripVariable) != "" {
+		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return f == "-g" })
+		c.debug, c.stripped = false, true
+	}
 }
 
 // build edits and compiles the program and builds the hotpatch.
@@ -195,7 +203,11 @@ func (c *trial) build(ctx context.Context) error {
 	c.sources[0] = c.program.Source()
 	for c.sources[1] = c.sources[0]; c.sources[0] == c.sources[1]; c.sources[1] = c.program.Source() {
 		for range 1 + c.rand.IntN(3) {
-			c.edits = append(c.edits, c.program.Edit())
+			if kind := os.Getenv(editVariable); kind != "" {
+				c.edits = append(c.edits, c.program.EditOnly(kind))
+			} else {
+				c.edits = append(c.edits, c.program.Edit())
+			}
 		}
 	}
 	for i, side := range []string{"base", "fixed"} {
@@ -308,6 +320,7 @@ func (c *trial) live(ctx context.Context) (outcome []string, err error) {
 	if r := txn.Revert(ctx, subject.v.pid, id, txn.Options{}); r.Outcome != txn.Reverted {
 		return outcome, fail("revert: %s %s", r.Outcome, r.Reason)
 	}
+	subject.applied = false
 	word, err = c.compare("reverted", subject, 0)
 	outcome = append(outcome, word)
 	if err != nil || !c.chance(30) || slices.Contains(c.codes(), "new-variable") {

@@ -108,6 +108,7 @@ type memory struct {
 	code      uint64        // where the object's Lo is
 	of        *program      // the fixed program: the object has its addresses
 	scratchAt uint64
+	applied   bool
 }
 
 func openMemory(v *victim, p *program, exe string) (*memory, error) {
@@ -146,7 +147,7 @@ func (m *memory) patched(o *patch.Object, of *program) error {
 	if len(st) != 1 || len(st[0].Images) != 1 {
 		return fmt.Errorf("the process carries %+v, not one hotpatch", st)
 	}
-	m.object, m.code, m.of = o, st[0].Images[0].Code, of
+	m.object, m.code, m.of, m.applied = o, st[0].Images[0].Code, of, true
 	m.maps, err = proc.Maps(m.v.pid)
 	return err
 }
@@ -232,6 +233,9 @@ func (m *memory) read() (state, error) {
 		if _, err := m.file.ReadAt(b, int64(m.where(s))); err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
+		if err := m.readNew(name, b); err != nil {
+			return nil, fmt.Errorf("read what is new of %s: %w", name, err)
+		}
 		for i := 0; i < len(b); i += 8 {
 			c := cell{bytes: b[i:min(i+8, len(b))]}
 			if len(c.bytes) == 8 && name != property.StatePrefix+"text" {
@@ -241,6 +245,30 @@ func (m *memory) read() (state, error) {
 		}
 	}
 	return out, nil
+}
+
+// readNew puts over b, the content of a variable, what the hotpatch has instead:
+// a part of a variable that nothing in the base program refers to may be taken
+// to be new, since nobody can tell.
+func (m *memory) readNew(name string, b []byte) error {
+	if !m.applied {
+		return nil
+	}
+	for _, n := range m.object.Symbols {
+		var lo uint64
+		if k, _ := fmt.Sscanf(n.Name, "new:0x%x", &lo); k != 1 {
+			continue
+		}
+		v, ok := m.of.vars[name]
+		from, to := max(lo, v.Value), min(lo+n.Size, v.Value+v.Size, v.Value+uint64(len(b)))
+		if !ok || from >= to {
+			continue
+		}
+		if _, err := m.file.ReadAt(b[from-v.Value:to-v.Value], int64(m.code+n.Value-m.object.Lo+from-lo)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // errForeign: state cannot be put there, as it refers to what is not there.

@@ -1,0 +1,183 @@
+package diff_test
+
+import (
+	"strings"
+	"testing"
+
+	"hotpatch/internal/diff"
+)
+
+// Functions of which no two have the same code, each with one variable.
+const users = `
+KEEP int use_a(int n) { A += n * 3; return A ^ n; }
+KEEP int use_b(int n) { B -= n * 5; return B | n; }
+KEEP int use_c(int n) { C ^= n * 7; return C & n; }
+KEEP int use_d(int n) { D += n * 11; return D % 13; }
+KEEP int too(int n) { E ^= n * 17; return E + 23 * n; }
+int main(int argc, char **argv) {
+	(void)argv;
+	return use_a(argc) + use_b(argc) + use_c(argc) + use_d(argc) + too(argc);
+}
+`
+
+// contested compares stripped programs of the given variables and of users, in
+// which words of the base program stand for others in the fixed one.
+type contested struct {
+	d     *diff.Diff
+	names [2]map[string]bool
+	paths [2]string
+	funcs map[string]*diff.Func
+}
+
+func contest(t *testing.T, base, fixed string) *contested {
+	t.Helper()
+	c := &contested{}
+	for i, s := range []string{base, fixed} {
+		c.paths[i] = compile(t, head+s, "-fno-toplevel-reorder")
+	}
+	c.d = compare(t, strip(t, c.paths[0]), strip(t, c.paths[1]))
+	c.funcs = funcs(t, c.paths[1], c.d)
+	return c
+}
+
+func with(variables string, is ...string) string {
+	letters := []string{"A", "va", "B", "vb", "C", "vc", "D", "vd", "E", "va"}
+	words := map[string]string{}
+	for i := 0; i < len(letters); i += 2 {
+		words[letters[i]] = letters[i+1]
+	}
+	for i := 0; i < len(is); i += 2 {
+		words[is[i]] = is[i+1]
+	}
+	var r []string
+	for _, l := range []string{"A", "B", "C", "D", "E"} {
+		r = append(r, l+" ", words[l]+" ")
+	}
+	return variables + strings.NewReplacer(r...).Replace(users)
+}
+
+func (c *contested) state(t *testing.T, name string, want diff.State) {
+	t.Helper()
+	if f := c.funcs[name]; f == nil {
+		t.Errorf("%s is no function of the fixed program", name)
+	} else if got, why := c.d.State(f); got != want {
+		t.Errorf("%s is %s (%s), want %s", name, got, why, want)
+	}
+}
+
+// uses says to what the variable that a function uses is bound: a place of the
+// base program, "new", or "" for nothing.
+func (c *contested) uses(t *testing.T, name, variable, want string) {
+	t.Helper()
+	f := c.funcs[name]
+	if f == nil {
+		t.Errorf("%s is no function of the fixed program", name)
+		return
+	}
+	x, y := open(t, c.paths[0]), open(t, c.paths[1])
+	found := false
+	for k := range f.Refs {
+		if r := &f.Refs[k]; !r.Class.Writable() || !strings.HasPrefix(place(y, r.Target), variable+"+") {
+			continue
+		}
+		found = true
+		b := c.d.Bind(f, k)
+		got := ""
+		switch {
+		case b.OK():
+			got, _, _ = strings.Cut(place(x, b.Base), "+0")
+		case b.How == diff.NewVariable:
+			got = "new"
+		}
+		if got != want {
+			t.Errorf("%s in %s is bound to %q (%s: %s), want %q", variable, name, got, b.How, b.Why, want)
+		}
+	}
+	if !found {
+		t.Errorf("%s does not use %s", name, variable)
+	}
+}
+
+const variables = `
+static int va = 1, vb = 2, vc = 3, vd = 4;
+struct rec { int first, second, third, fourth; };
+static struct rec r = {5, 6, 7, 8};
+KEEP int length(void) { return r.first + r.fourth; }
+`
+
+func TestFunctionThatUsesAnotherVariableIsChanged(t *testing.T) {
+	// One function uses it alone, another says where it is: one against one.
+	c := contest(t, with(variables), with(variables, "D", "vc"))
+	c.state(t, "use_d", diff.Changed)
+	c.state(t, "use_c", diff.Same)
+	c.uses(t, "use_d", "vc", "vc")
+	c.uses(t, "use_c", "vc", "vc")
+
+	// What it used is used by others, and nothing used what it uses.
+	c = contest(t, with(variables), with(variables, "E", "r.second"))
+	c.state(t, "too", diff.Changed)
+	c.state(t, "use_a", diff.Same)
+	c.uses(t, "too", "r", "")
+	c.uses(t, "use_a", "va", "va")
+
+	// Nothing else refers to either, but what is around them stayed.
+	c = contest(t, with(variables), with(variables, "B", "r.third"))
+	c.state(t, "use_b", diff.Changed)
+	c.uses(t, "use_b", "r", "")
+
+	// The majority uses another variable now; order tells who did.
+	c = contest(t, with(variables, "B", "vc", "D", "vc"), with(variables, "B", "vd", "D", "vd", "E", "vd", "A", "vc"))
+	for _, f := range []string{"use_a", "use_b", "use_d", "too"} {
+		c.state(t, f, diff.Changed)
+	}
+	c.uses(t, "use_c", "vc", "vc")
+}
+
+func TestVariableThatMovedIntoPaddingIsFound(t *testing.T) {
+	// A new variable before others, and padding behind them takes up the room.
+	const before = `
+static long va = 1;
+static int vb = 2, vc = 3, vd = 4;
+static long end __attribute__((aligned(16))) = 5;
+KEEP long the_end(long n) { end += n; printf("%ld\n", end * 43 - n); return end * 3; }
+`
+	after := strings.Replace(before, "vb = 2", "fresh = 9, vb = 2", 1)
+	c := contest(t, with(before), with(after)+"KEEP int use_fresh(int n) { fresh += n * 31; return fresh * n; }\n")
+	for _, f := range []string{"use_a", "use_b", "use_c", "use_d", "the_end"} {
+		c.state(t, f, diff.Same)
+	}
+	for f, v := range map[string]string{"use_b": "vb", "use_c": "vc", "use_d": "vd", "the_end": "end"} { // else it proves nothing
+		c.uses(t, f, v, v)
+	}
+	// Nobody may take the new one for what was in its place.
+	b := c.d.Map(symbolOf(t, c.paths[1], "fresh"))
+	if b.OK() {
+		t.Errorf("the new variable is bound to %s: %s", place(open(t, c.paths[0]), b.Base), b.Why)
+	}
+}
+
+func TestEndOfArrayIsNotTheVariableBehindIt(t *testing.T) {
+	const source = `
+static int va = 1, vb = 2, vc = 3, vd = 4;
+static int array[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+NEW
+static int behind[8] = {9, 9};
+KEEP int sum(int *p) { __asm__ volatile("" : "+r"(p)); int s = 0; for (; p < END; p++) s += *p * 3; return s; }
+KEEP int start(void) { return sum(array); }
+KEEP int last(int n) { behind[0] += n; printf("%d\n", behind[0] - n); return behind[0] * 37; }
+`
+	base := strings.NewReplacer("NEW", "", "END", "array + 8").Replace(source)
+	fixed := strings.NewReplacer("NEW", "static int fresh[8] = {6, 6};\nKEEP int newer(int n) { fresh[0] -= n * 41; printf(\"%d\", n); return fresh[0]; }\n", "END", "array + 8").Replace(source)
+	c := contest(t, with(base), with(fixed))
+	c.state(t, "sum", diff.Same)
+	c.state(t, "last", diff.Same)
+	c.uses(t, "last", "behind", "behind")
+	f := c.funcs["newer"]
+	for k := range f.Refs {
+		if f.Refs[k].Class.Writable() {
+			if b := c.d.Bind(f, k); b.OK() {
+				t.Errorf("the new array is bound to %s by %s: %s", place(open(t, c.paths[0]), b.Base), b.How, b.Why)
+			}
+		}
+	}
+}
