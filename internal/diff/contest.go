@@ -244,7 +244,7 @@ func (m *dataMap) contestMoved() {
 		k, _ := slices.BinarySearchFunc(by, p.base, func(q *point, a image.Addr) int { return compareAddr(q.base, a) })
 		left := k > 0 && k < len(by) && m.d.Base.SectionAt(by[k-1].base) == t && by[k].base > p.base && m.d.Base.SectionAt(by[k].base) == t &&
 			m.d.Fixed.SectionAt(by[k-1].fixed) == m.d.Fixed.SectionAt(by[k].fixed) && by[k-1].delta() == by[k].delta()
-		if p.by != several || !roomFor && left {
+		if p.by != several || m.elsewhere(p.base, p.fixed) || !roomFor && left {
 			p.doubt = fmt.Sprintf("it was in %s, and is in %s now", t.Name, s.Name)
 		}
 	}
