@@ -62,6 +62,7 @@ type Host struct {
 	tables *txn.Tables
 	wait   time.Duration // for busy processes
 	system deb.System
+	by     txn.By // noted in processes
 
 	mu      sync.Mutex
 	policy  *Policy // the repository is opened by it
@@ -73,10 +74,11 @@ type Host struct {
 	crashes map[int]crash
 }
 
-// NewHost prepares this machine. The policy says where the repository is; it is
+// NewHost prepares this machine; by is who its processes are told has patched
+// them. The policy says where the repository is; it is
 // read again with each refresh.
-func NewHost(places Places, log *slog.Logger) *Host {
-	return &Host{places: places, log: log, tables: &txn.Tables{}, crashes: map[int]crash{}, system: deb.System{State: filepath.Join(places.State, "deb")}}
+func NewHost(places Places, by txn.By, log *slog.Logger) *Host {
+	return &Host{places: places, by: by, log: log, tables: &txn.Tables{}, crashes: map[int]crash{}, system: deb.System{State: filepath.Join(places.State, "deb")}}
 }
 
 var _ World = (*Host)(nil)
@@ -267,7 +269,7 @@ func (h *Host) Targets(b *patch.Bundle) ([]int, error) {
 func (h *Host) options() txn.Options {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return txn.Options{Wait: h.wait, Log: h.log, Tables: h.tables}
+	return txn.Options{Wait: h.wait, Log: h.log, Tables: h.tables, By: h.by}
 }
 
 // Apply patches one process.

@@ -32,8 +32,10 @@ type Options struct {
 	// Partial leaves out the images that are refused, and those that need
 	// them, where others remain.
 	Partial bool
-	All     bool     // carry every function that can be carried, changed or not (a torture test)
-	Skip    []string // with All: leave these functions in place, by name or fn_<hex>
+	// Downgrade allows a fixed package that is older than the base.
+	Downgrade bool
+	All       bool     // carry every function that can be carried, changed or not (a torture test)
+	Skip      []string // with All: leave these functions in place, by name or fn_<hex>
 	// Progress, when not nil, is told what happens: from one goroutine, in order.
 	Progress func(Event)
 }
@@ -94,6 +96,9 @@ func Build(ctx context.Context, base, fixed string, o Options) (*Report, *patch.
 	tell.event(Event{Step: "reading"})
 	in, err := readInputs(ctx, base, fixed, o.All)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := in.forward(o.Downgrade); err != nil {
 		return nil, nil, err
 	}
 	var debug unpacked
@@ -280,6 +285,29 @@ func assemble(results []*result, others []string, partial bool) (*Report, *patch
 	b.Manifest.Verdict, b.Manifest.Reasons = rep.Verdict, rep.Reasons
 	return rep, b
 }
+
+// ErrDowngrade: the two packages were given the wrong way round, as it seems.
+var ErrDowngrade = errors.New("the fixed package is older than the base")
+
+// forward makes sure that the way leads from an older package to a newer one.
+func (in *inputs) forward(back bool) error {
+	base, fixed := in.packages[0], in.packages[1]
+	if base == nil || back {
+		return nil
+	}
+	order, err := deb.Compare(base.Version, fixed.Version)
+	if err != nil {
+		return fmt.Errorf("compare versions: %w", err)
+	}
+	if order > 0 {
+		return fmt.Errorf("%w: %s is %s, %s is %s", ErrDowngrade, base.Path, base.Version, fixed.Path, fixed.Version)
+	}
+	return nil
+}
+
+// Refuses says whether a reason of this code keeps a hotpatch from being
+// written; others ask for a review.
+func Refuses(code string) bool { return !reviewable(code) }
 
 // describePackages fills in what the .debs say of themselves.
 func describePackages(m *patch.Manifest, in *inputs) error {

@@ -188,7 +188,7 @@ func openAgent(p agent.Places, log *slog.Logger) (*agent.Agent, *agent.Host, fun
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	host := agent.NewHost(p, log)
+	host := agent.NewHost(p, ourselves(), log)
 	ag, err := agent.New(agent.Options{World: host, Journal: j, Log: log,
 		Policy: func() (*agent.Policy, error) { return agent.ReadPolicy(p.Policy()) }})
 	if err != nil {

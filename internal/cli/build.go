@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/user"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,7 +29,8 @@ type buildFlags struct {
 	debugBase, debugFixed string
 	debugDir              string
 	debuginfod            string
-	json, all, partial    bool
+	json, all             bool
+	partial, downgrade    bool
 }
 
 func (a *app) buildCmd() *cobra.Command {
@@ -63,6 +66,7 @@ be carried, changed or not.`,
 	fl.StringVar(&f.debugDir, "debug-dir", "", debugDirWords)
 	fl.StringVar(&f.debuginfod, "debuginfod", "", debuginfodWords)
 	fl.BoolVar(&f.json, "json", false, "print the report as JSON")
+	fl.BoolVar(&f.downgrade, "downgrade", false, "build although FIXED is an older version than BASE")
 	fl.BoolVar(&f.partial, "partial", false, "leave out the files that are refused, where others remain")
 	fl.BoolVar(&f.all, "all", false, "torture test: carry unchanged functions too")
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
@@ -90,7 +94,7 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 			return usage("build: output %s is also an input", f.out)
 		}
 	}
-	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, DebugDirs: debugDirs(f.debugDir), All: f.all, Partial: f.partial,
+	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, DebugDirs: debugDirs(f.debugDir), All: f.all, Partial: f.partial, Downgrade: f.downgrade,
 		Debuginfod: debuginfod(f.debuginfod)}
 	if f.accept != "" {
 		o.By = author(f.by)
@@ -101,6 +105,9 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 	}
 	report, bundle, err := build.Build(ctx, base, fixed, o)
 	p.clear()
+	if errors.Is(err, build.ErrDowngrade) {
+		return &exitError{code: exitUsage, err: fmt.Errorf("build: %w", err), hint: "are they the wrong way round? --downgrade if you mean it"}
+	}
 	if err != nil {
 		return fmt.Errorf("build: %w", err) // it names the file at fault
 	}
@@ -108,6 +115,7 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 		if bundle == nil {
 			return fmt.Errorf("build %s → %s: verdict %s without a bundle", base, fixed, report.Verdict)
 		}
+		keepAcceptance(f.out, bundle)
 		if err := bundle.WriteFile(f.out); err != nil {
 			return err
 		}
@@ -250,12 +258,8 @@ func (a *app) printBuild(r *build.Report, b *patch.Bundle, out string) error {
 		} else if r.Verdict == patch.Review {
 			fmt.Fprintf(&w, "         nothing applies it until somebody has accepted it\n")
 		}
-		if len(b.Manifest.CVEs) > 0 {
-			fixes := "fixes"
-			if len(b.Manifest.LeftOut) > 0 {
-				fixes = "fixes, as far as these are not in what is left out,"
-			}
-			fmt.Fprintf(&w, "         %s %s\n", fixes, plain(strings.Join(b.Manifest.CVEs, ", ")))
+		if text := fixesText(&b.Manifest); text != "" {
+			fmt.Fprintf(&w, "         %s\n", text)
 		}
 	}
 	for _, im := range r.Images {
@@ -270,10 +274,61 @@ func (a *app) printBuild(r *build.Report, b *patch.Bundle, out string) error {
 	}
 	if len(r.Reasons) > 0 {
 		fmt.Fprintln(&w)
-		a.printReasons(&w, r.Reasons)
+		a.printWhy(&w, r)
 	}
 	_, err := io.WriteString(a.out, w.String())
 	return err
+}
+
+// printWhy gives the reasons. Of a refusal those that refuse: what else would
+// need a review is named alone, for there is nothing to accept.
+func (a *app) printWhy(w io.Writer, r *build.Report) {
+	if r.Verdict != patch.Refused {
+		a.printReasons(w, r.Reasons)
+		return
+	}
+	var refusing []patch.Reason
+	var other []string
+	for _, x := range r.Reasons {
+		if build.Refuses(x.Code) {
+			refusing = append(refusing, x)
+		} else if !slices.Contains(other, x.Code) {
+			other = append(other, x.Code)
+		}
+	}
+	a.printReasons(w, refusing)
+	if len(other) > 0 {
+		slices.Sort(other)
+		fmt.Fprintf(w, "\n%s\n", a.outStyle.dim("else it would need review: "+plain(strings.Join(other, ", "))))
+	}
+}
+
+// fixesText says which CVEs a hotpatch fixes and how that is known, "" for none.
+func fixesText(m *patch.Manifest) string {
+	if len(m.CVEs) == 0 {
+		return ""
+	}
+	text := "fixes " + plain(strings.Join(m.CVEs, ", ")) + ", says the changelog"
+	if len(m.LeftOut) > 0 {
+		text += ", as far as these are not in what is left out"
+	}
+	return text
+}
+
+// keepAcceptance takes over what was accepted of this very hotpatch, when it is
+// built again into the same file.
+func keepAcceptance(file string, b *patch.Bundle) {
+	if b.Accepted != nil || b.Manifest.Verdict != patch.Review {
+		return
+	}
+	was, err := patch.ReadFile(file)
+	if err != nil {
+		return // there is none, or it is no hotpatch
+	}
+	old, err := was.ID()
+	if id, ierr := b.ID(); err == nil && ierr == nil && old == id {
+		b.Accepted = was.Accepted
+	}
 }
 
 // typesFrom says which files the types of an image came from, "" for none.

@@ -192,7 +192,7 @@ func (a *app) printInspect(v inspectJSON, b *patch.Bundle) error {
 		row("versions", plain(v.BaseVersion+" → "+v.FixedVersion))
 	}
 	row("arch", plain(v.Arch))
-	row("cves", plain(strings.Join(v.CVEs, ", ")))
+	row("cves", strings.TrimPrefix(fixesText(&b.Manifest), "fixes "))
 	row("verdict", string(v.Verdict))
 	if v.Accepted != nil {
 		row("accepted", fmt.Sprintf("by %s on %s: %s", plain(v.Accepted.By), v.Accepted.At.Format("2006-01-02 15:04 MST"), plain(v.Accepted.Reason)))

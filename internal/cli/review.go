@@ -123,6 +123,7 @@ func (a *app) accept(file string, b *patch.Bundle, id patch.ID, f reviewFlags) e
 		}
 		return nil
 	}
+	before := b.Accepted
 	if err := b.Accept(author(f.by), f.accept, time.Now()); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
@@ -132,6 +133,9 @@ func (a *app) accept(file string, b *patch.Bundle, id patch.ID, f reviewFlags) e
 	if !f.json {
 		fmt.Fprintf(a.out, "%s  %s (id %s)\n", a.outStyle.good("accepted"), title(&b.Manifest), id.Short())
 		fmt.Fprintf(a.out, "          by %s: %s\n", plain(b.Accepted.By), plain(b.Accepted.Reason))
+		if before != nil {
+			fmt.Fprintf(a.out, "          in the place of %s, who said: %s\n", plain(before.By), plain(before.Reason))
+		}
 		a.hint("hotpatch apply " + file)
 	}
 	return nil

@@ -17,6 +17,8 @@ var reviewPage string
 type reviewView struct {
 	*reviewJSON
 	Title, Summary, Applies string
+	Fixes                   string // which CVEs, and how that is known
+	LeftOut                 []patch.LeftOut
 	NotMarked               string
 	Kinds                   []reviewKind
 	Parts                   []reviewPart
@@ -75,7 +77,8 @@ func writeReviewPage(path string, b *patch.Bundle, r *reviewJSON) error {
 }
 
 func viewOf(b *patch.Bundle, r *reviewJSON) *reviewView {
-	v := &reviewView{reviewJSON: r, Title: title(&b.Manifest), Summary: summary(&b.Manifest), NotMarked: notMarked}
+	v := &reviewView{reviewJSON: r, Title: title(&b.Manifest), Summary: summary(&b.Manifest), Fixes: fixesText(&b.Manifest),
+		LeftOut: b.Manifest.LeftOut, NotMarked: notMarked}
 	switch {
 	case r.Accepted != nil:
 		v.Applies = fmt.Sprintf("Accepted by %s on %s: %s", r.Accepted.By, r.Accepted.At.Format("2006-01-02 15:04 MST"), r.Accepted.Reason)

@@ -38,8 +38,8 @@ func (a *app) printReview(file string, b *patch.Bundle, r *reviewJSON, f reviewF
 func (a *app) reviewWords(w io.Writer, b *patch.Bundle, r *reviewJSON) {
 	m := &b.Manifest
 	fmt.Fprintf(w, "%s  %s (id %s)\n", a.verdictText(m.Verdict), title(m), r.ID.Short())
-	if len(m.CVEs) > 0 {
-		fmt.Fprintf(w, "         fixes %s\n", plain(strings.Join(m.CVEs, ", ")))
+	if text := fixesText(m); text != "" {
+		fmt.Fprintf(w, "         %s\n", text)
 	}
 	fmt.Fprintf(w, "         %s\n", summary(m))
 	if len(m.Changes) > 0 {
@@ -58,6 +58,9 @@ func (a *app) reviewWords(w io.Writer, b *patch.Bundle, r *reviewJSON) {
 		if text := r.Images[i].Exceptions; text != "" {
 			fmt.Fprintf(w, "  exceptions %s\n", text)
 		}
+	}
+	for _, l := range m.LeftOut {
+		fmt.Fprintf(w, "%s  left out: it differs and stays as it is\n", plain(l.Path))
 	}
 	if len(m.Reasons) > 0 {
 		fmt.Fprintf(w, "\n%s\n", a.outStyle.bold("Why it needs review"))

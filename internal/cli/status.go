@@ -92,12 +92,16 @@ func (a *app) status(pids []int, asJSON, long bool) error {
 	case long:
 		err = a.printLong(cs)
 	default:
-		err = a.printStatus(cs, pids)
+		err = a.printStatus(cs, pids, len(denied))
 	}
 	if err != nil {
 		return err
 	}
 	a.printDenied(denied)
+	if len(pids) == 0 && len(denied) > 0 && os.Geteuid() != 0 {
+		a.hint("run it as root to examine every process")
+		return done(exitPartly)
+	}
 	if len(pids) > 0 && len(denied) > 0 {
 		if len(denied) == len(pids) {
 			return done(exitFailed)
@@ -138,7 +142,7 @@ func carriers(pids []int) (cs []carrier, denied map[int]error, err error) {
 	return cs, denied, nil
 }
 
-func (a *app) printStatus(cs []carrier, asked []int) error {
+func (a *app) printStatus(cs []carrier, asked []int, unknown int) error {
 	rows := [][]string{{"PID", "COMMAND", "PACKAGE", "ID", "FUNCTIONS", "SINCE", "BY", "DISK", "STATE"}}
 	for _, c := range cs {
 		for _, h := range c.Hotpatches {
@@ -152,6 +156,8 @@ func (a *app) printStatus(cs []carrier, asked []int) error {
 	switch {
 	case len(rows) > 1:
 		table(&w, rows)
+	case len(asked) == 0 && unknown > 0 && os.Geteuid() != 0:
+		fmt.Fprintln(&w, "none of the processes that could be examined carries a hotpatch")
 	case len(asked) == 0:
 		fmt.Fprintln(&w, "no process carries a hotpatch")
 	default:
@@ -204,7 +210,7 @@ func (a *app) printHotpatch(w io.Writer, h txn.State) {
 		fmt.Fprintf(w, "    image     %s\n", plain(g.Path))
 		fmt.Fprintf(w, "      base    %s\n", plain(g.BuildID))
 		fmt.Fprintf(w, "      fixed   %s\n", orDash(plain(g.Fixed)))
-		fmt.Fprintf(w, "      memory  %s of new code and data at %#x\n", bytesText(int64(g.Size)), g.Addr)
+		fmt.Fprintf(w, "      memory  new code and data at %#x, in %s of addresses\n", g.Addr, bytesText(int64(g.Size)))
 		fmt.Fprintf(w, "      disk    %s\n", diskMeaning(g.Disk))
 	}
 	label := "functions"

@@ -17,5 +17,5 @@ func PrintStatus(w io.Writer, how string, pid int, comm string, hs []txn.State) 
 	case "long":
 		return a.printLong(cs)
 	}
-	return a.printStatus(cs, nil)
+	return a.printStatus(cs, nil, 0)
 }

@@ -74,7 +74,7 @@ interrupt: patched processes stay patched.`,
 
 func (a *app) watch(ctx context.Context, files []string, f watchFlags) error {
 	k := &keeper{app: a, json: f.json, told: map[told]string{},
-		options: txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}}}
+		options: txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}, By: ourselves()}}
 	var buildIDs, paths []string
 	for _, file := range files {
 		b, err := readBundle(file)

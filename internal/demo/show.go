@@ -173,7 +173,7 @@ func (s *show) build(ctx context.Context) error {
 			thousands(int64(n.Changed+n.New)), thousands(int64(n.Same+n.Changed+n.New)), n.New, bytesOf(s.size), round(took)),
 	}
 	if cves := s.bundle.Manifest.CVEs; len(cves) > 0 {
-		lines = append(lines, "fixes "+strings.Join(cves, ", "))
+		lines = append(lines, "fixes "+strings.Join(cves, ", ")+", says the changelog")
 	}
 	s.did("build", "hotpatch "+s.bold(s.id.Short()), lines...)
 	return nil
