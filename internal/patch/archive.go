@@ -62,14 +62,34 @@ func writeArchive(members []member) ([]byte, error) {
 	return out, nil
 }
 
+// recognise tells a hotpatch file, of whatever format, from other files by the
+// name of its first member.
+func recognise(data []byte) error {
+	rest, ok := bytes.CutPrefix(data, []byte(arMagic))
+	switch {
+	case ok && bytes.HasPrefix(rest, []byte("hotpatch-")):
+		return nil
+	case ok && bytes.HasPrefix(rest, []byte("debian-binary")):
+		return ErrPackage
+	case ok && len(rest) > 0:
+		return fmt.Errorf("%w (an ar archive of something else)", ErrOther)
+	}
+	return ErrOther
+}
+
+// damaged is ErrDamaged with what exactly is wrong.
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w (%w)", ErrDamaged, fmt.Errorf(format, args...))
+}
+
 // readArchive splits data into members that refer to it. It accepts exactly
 // what writeArchive writes.
 func readArchive(data []byte) ([]member, error) {
 	if len(data) > MaxFile {
 		return nil, fmt.Errorf("read archive: %d bytes, more than %d", len(data), MaxFile)
 	}
-	if !bytes.HasPrefix(data, []byte(arMagic)) {
-		return nil, errors.New("read archive: not a hotpatch file (no ar magic)")
+	if err := recognise(data); err != nil {
+		return nil, err
 	}
 	var members []member
 	for off := len(arMagic); off < len(data); {
@@ -78,7 +98,7 @@ func readArchive(data []byte) ([]member, error) {
 		}
 		m, next, err := readMember(data, off)
 		if err != nil {
-			return nil, fmt.Errorf("read archive: member %d at offset %#x: %w", len(members), off, err)
+			return nil, damaged("member %d at offset %#x: %w", len(members), off, err)
 		}
 		members = append(members, m)
 		off = next

@@ -318,7 +318,7 @@ func TestMembersAreStrict(t *testing.T) {
 func TestArchiveHeadersAreStrict(t *testing.T) {
 	good := encode(t, sampleBundle())
 	for name, c := range map[string]struct{ old, new, want string }{
-		"magic":         {"!<arch>\n", "!<thin>\n", "no ar magic"},
+		"magic":         {"!<arch>\n", "!<thin>\n", "not a hotpatch file"},
 		"GNU name":      {"hotpatch-1      ", "hotpatch-1/     ", "not supported"},
 		"time":          {"hotpatch-1      0 ", "hotpatch-1      1 ", "not the canonical one"},
 		"mode":          {"100644  82", "100600  82", "not the canonical one"},

@@ -40,6 +40,13 @@ func formatText(manifest, accepted []byte) []byte {
 // responsibility for it yet.
 var ErrNotAccepted = errors.New("needs review and was not accepted")
 
+// What ReadFile says of a file that it cannot read, when that is plain to see.
+var (
+	ErrOther   = errors.New("not a hotpatch file")
+	ErrPackage = errors.New("a Debian package, not a hotpatch; hotpatch build makes one of two packages")
+	ErrDamaged = errors.New("cut off or damaged: copy it again")
+)
+
 // sealed is a bundle made ready for the file: everything in canonical order,
 // encoded and digested. The bundle it comes from is not changed.
 type sealed struct {
@@ -247,8 +254,8 @@ func decode(data []byte) (*Bundle, error) {
 // ones. It looks at the first member alone before any other, so that a later
 // format is recognised whatever else has changed.
 func splitMembers(members []member) (manifest []byte, images []member, accepted []byte, err error) {
-	if len(members) == 0 || !strings.HasPrefix(members[0].name, "hotpatch-") {
-		return nil, nil, nil, errors.New("not a hotpatch file (an ar archive of something else)")
+	if len(members) == 0 {
+		return nil, nil, nil, ErrOther
 	}
 	format := members[0]
 	if format.name != memberFormat {
@@ -262,7 +269,7 @@ func splitMembers(members []member) (manifest []byte, images []member, accepted 
 		images, accepted = images[:n-1], images[n-1].data
 	}
 	if !bytes.Equal(format.data, formatText(manifest, accepted)) {
-		return nil, nil, nil, fmt.Errorf("%s: digest of %s or %s differs: the file is damaged", memberFormat, memberManifest, memberAccepted)
+		return nil, nil, nil, damaged("%s: digest of %s or %s differs", memberFormat, memberManifest, memberAccepted)
 	}
 	return manifest, images, accepted, nil
 }
@@ -286,7 +293,7 @@ func splitBefore(images []Image, members []member) (objects []member, before [][
 			return nil, nil, fmt.Errorf("%s: the manifest has it, the file not", memberBefore(i))
 		}
 		if got := digest(members[0].data); got != images[i].Before {
-			return nil, nil, fmt.Errorf("%s: digest is %s, the manifest says %.64q", memberBefore(i), got, images[i].Before)
+			return nil, nil, damaged("%s: digest is %s, the manifest says %.64q", memberBefore(i), got, images[i].Before)
 		}
 		before[i], members = members[0].data, members[1:]
 	}
@@ -304,7 +311,7 @@ func decodeObjects(images []Image, members []member) ([]*Object, error) {
 			return nil, fmt.Errorf("member %d is %.20q, not %s", i+2, m.name, memberImage(i))
 		}
 		if got := digest(m.data); got != images[i].Digest {
-			return nil, fmt.Errorf("%s: digest is %s, the manifest says %.64q", m.name, got, images[i].Digest)
+			return nil, damaged("%s: digest is %s, the manifest says %.64q", m.name, got, images[i].Digest)
 		}
 		o, err := DecodeObject(m.data)
 		if err != nil {
@@ -338,8 +345,13 @@ func ReadFile(path string) (*Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read hotpatch: %w", err)
 	}
-	b, err := Decode(data)
-	if err != nil {
+	b, err := decode(data)
+	switch {
+	case errors.Is(err, ErrOther):
+		return nil, fmt.Errorf("%s: %w", path, err)
+	case errors.Is(err, ErrPackage), errors.Is(err, ErrDamaged):
+		return nil, fmt.Errorf("%s is %w", path, err)
+	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return b, nil
