@@ -43,6 +43,7 @@ allow, verifies what is in memory afterwards and watches what it has patched.
 It never restarts anything outside a maintenance window, and refuses by itself
 what would throw the host off its track.`,
 		Example: `  hotpatch agent run`,
+		RunE:    a.helpOnly(),
 	}
 	cmd.AddCommand(a.agentRunCmd())
 	return cmd

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
@@ -23,9 +22,10 @@ type liveFlags struct {
 	json bool
 }
 
-func (f *liveFlags) add(fl *pflag.FlagSet) {
-	fl.IntSliceVar(&f.pids, "pid", nil, "only this `PID`; may be given several times (default: every process it concerns, containers included)")
-	fl.DurationVar(&f.wait, "wait", 0, "how `LONG` to go on trying while a process is busy, such as 30s")
+func (f *liveFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	pidsFlag(cmd, &f.pids, "only this `PID`; may be given several times (default: every process it concerns, containers included)")
+	waitFlag(fl, &f.wait)
 	fl.BoolVar(&f.json, "json", false, "print the results as JSON")
 }
 
@@ -58,7 +58,7 @@ func (a *app) applyCmd() *cobra.Command {
 	var f liveFlags
 	var consistency string
 	cmd := &cobra.Command{
-		Use:   "apply FILE [--pid N]... [--wait D] [--consistency strict]",
+		Use:   "apply FILE [--pid PID]... [--wait DURATION] [--consistency strict]",
 		Short: "Put a hotpatch into the running processes it is for",
 		Long: `apply finds every process on this host that maps an image the hotpatch is for,
 in containers too, and patches them, each by itself. A process is stopped for
@@ -82,8 +82,9 @@ may not examine is only warned of). 3: nothing was changed. 1: errors.`,
   hotpatch apply redis.hotpatch --json`,
 		Args: needs("FILE"),
 	}
-	f.add(cmd.Flags())
+	f.add(cmd)
 	cmd.Flags().StringVar(&consistency, "consistency", "", "be as careful as `MODE`, strict, whatever the hotpatch allows")
+	_ = cmd.RegisterFlagCompletionFunc("consistency", cobra.FixedCompletions([]string{string(patch.Strict)}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
 		if err := f.check("apply"); err != nil {
 			return err

@@ -48,10 +48,7 @@ hotpatch review). 3: refused, with reasons; nothing is written.
 Some files of a package may be refused while others are not. --partial then
 leaves these out, with those that need them, and processes that use them are
 refused. It never is more than review; the hint after a refusal says where it
-would do.
-
---all is a torture test of the machinery: it carries every function that can
-be carried, changed or not.`,
+would do.`,
 		Example: `  hotpatch build redis_7.0.15-1~deb12u7.deb redis_7.0.15-1~deb12u10.deb -o redis.hotpatch
   hotpatch build old/libpng16.so.16 new/libpng16.so.16 -o libpng.hotpatch --json
   hotpatch build old.deb new.deb -o x.hotpatch --debug-base old-dbgsym.deb --debug-fixed new-dbgsym.deb`,
@@ -68,7 +65,8 @@ be carried, changed or not.`,
 	fl.BoolVar(&f.json, "json", false, "print the report as JSON")
 	fl.BoolVar(&f.downgrade, "downgrade", false, "build although FIXED is an older version than BASE")
 	fl.BoolVar(&f.partial, "partial", false, "leave out the files that are refused, where others remain")
-	fl.BoolVar(&f.all, "all", false, "torture test: carry unchanged functions too")
+	fl.BoolVar(&f.all, "all", false, "carry every function that can be carried, changed or not")
+	_ = fl.MarkHidden("all") // a test of the machinery
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
 		if f.out == "" {
 			return usage("build: no output file given (-o FILE)")
@@ -93,6 +91,12 @@ func (a *app) build(ctx context.Context, base, fixed string, f buildFlags) error
 		if out, err := os.Stat(f.out); err == nil && os.SameFile(info, out) {
 			return usage("build: output %s is also an input", f.out)
 		}
+		if err := checkInput(in, info); err != nil {
+			return err
+		}
+	}
+	if err := checkOutput(f.out); err != nil {
+		return err
 	}
 	o := build.Options{Accept: f.accept, DebugBase: f.debugBase, DebugFixed: f.debugFixed, DebugDirs: debugDirs(f.debugDir), All: f.all, Partial: f.partial, Downgrade: f.downgrade,
 		Debuginfod: debuginfod(f.debuginfod)}

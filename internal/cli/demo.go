@@ -11,7 +11,7 @@ import (
 func (a *app) demoCmd() *cobra.Command {
 	o := demo.Options{}
 	cmd := &cobra.Command{
-		Use:   "demo [--local] [--dir D]",
+		Use:   "demo [--local] [--dir DIR]",
 		Short: "Patch a stock redis-server under load, and show what happens",
 		Long: `demo fetches Debian's redis-server and its pending security update, starts the
 old one under a steady load, builds the hotpatch, applies it, shows that the

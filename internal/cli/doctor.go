@@ -58,7 +58,7 @@ func (a *app) doctorCmd() *cobra.Command {
 	var pids []int
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "doctor [--pid N]",
+		Use:   "doctor [--pid PID]",
 		Short: "Check what could keep hotpatch from working here",
 		Long: `doctor checks ahead what could keep apply from working on this host: privileges,
 Yama, security modules, how the kernel guards code, seccomp, namespaces. It
@@ -79,7 +79,7 @@ Exit code 0: apply can work. 3: there is a problem.`,
   hotpatch doctor --json`,
 		Args: needs(),
 	}
-	cmd.Flags().IntSliceVar(&pids, "pid", nil, "judge this `PID`, too")
+	pidsFlag(cmd, &pids, "judge this `PID`, too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	cmd.RunE = a.verb(func(ctx context.Context, _ []string) error {
 		pids, err := checkPIDs("doctor", pids)

@@ -28,9 +28,10 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// usage is an error in how the command was called.
+// usage is an error in how the command was called. The hint to its help is
+// added where the command is known.
 func usage(format string, args ...any) error {
-	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), hint: "see hotpatch --help"}
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
 // done is nil for code 0, else an error without words of its own.

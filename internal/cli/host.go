@@ -13,14 +13,7 @@ agent answers; where none runs its part is done in this process.`,
 		Example: `  hotpatch host enroll https://repo.example/debian --root repo-root.json
   hotpatch host status
   hotpatch host why-restart`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage("host: %q is no command", args[0])
-			}
-			cmd.SetOut(a.err)
-			_ = cmd.Help() // to stderr: nothing was asked
-			return &exitError{code: exitUsage}
-		},
+		RunE: a.helpOnly(),
 	}
 	for _, c := range append([]*cobra.Command{a.hostScanCmd()}, a.hostTrackCmds()...) {
 		c.DisableFlagsInUseLine = true

@@ -46,7 +46,7 @@ is usual there.`,
 	cmd.Flags().BoolVar(&disassemble, "disassemble", false, "print the carried code (AT&T syntax)")
 	cmd.Flags().BoolVar(&gdb, "gdb", false, "print commands for gdb")
 	cmd.Flags().BoolVar(&perfMap, "perf-map", false, "print the lines of a map file for perf")
-	cmd.Flags().IntSliceVar(&pids, "pid", nil, "with --gdb: only this `PID` (may be repeated); with --perf-map: of which process")
+	pidsFlag(cmd, &pids, "with --gdb: only this `PID` (may be repeated); with --perf-map: of which process")
 	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
 		switch {
 		case moreThanOne(asJSON, disassemble, gdb, perfMap):

@@ -51,21 +51,26 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	root := a.root()
 	root.SetArgs(args)
-	if err := root.ExecuteContext(ctx); err != nil {
-		return a.fail(err)
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		plainUsages(root)
+	}
+	if cmd, err := root.ExecuteContextC(ctx); err != nil {
+		return a.fail(cmd, err)
 	}
 	return exitDone
 }
 
-// fail prints the error, if it has words, and maps it to an exit code.
-func (a *app) fail(err error) int {
+// fail prints the error of a command, if it has words, and maps it to an exit code.
+func (a *app) fail(cmd *cobra.Command, err error) int {
 	var e *exitError
 	if !errors.As(err, &e) {
 		e = &exitError{code: exitFailed, err: err}
 		if !a.started {
 			e.code = exitUsage
-			e.hint = "see hotpatch --help"
 		}
+	}
+	if e.code == exitUsage && e.err != nil && e.hint == "" {
+		e.hint = "see " + cmd.CommandPath() + " --help"
 	}
 	if e.err != nil {
 		fmt.Fprintf(a.err, "hotpatch: %v\n", e.err)
@@ -90,6 +95,7 @@ func (a *app) log() *slog.Logger {
 }
 
 func (a *app) root() *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "hotpatch",
 		Short: "Security updates for running Linux software, with no restart",
@@ -107,15 +113,19 @@ Exit codes: 0 done · 1 error · 2 usage · 3 refused, nothing changed ·
   hotpatch revert redis.hotpatch`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.SetOut(a.err)
-			_ = cmd.Help() // to stderr: nothing was asked, so nothing is a result
-			return &exitError{code: exitUsage}
-		},
 	}
+	help := a.helpOnly()
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if showVersion {
+			return a.printVersion(false)
+		}
+		return help(cmd, args)
+	}
+	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log every step to stderr")
 
 	root.AddGroup(
@@ -138,7 +148,20 @@ Exit codes: 0 done · 1 error · 2 usage · 3 refused, nothing changed ·
 	root.AddCommand(a.manCmd())
 	root.SetCompletionCommandGroupID(groupTry)
 	root.SetHelpCommandGroupID(groupTry)
+	a.completion(root)
 	return root
+}
+
+// helpOnly is the body of a command that only gathers others.
+func (a *app) helpOnly() func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usage("%s: %q is no command", cmd.Name(), args[0])
+		}
+		cmd.SetOut(a.err)
+		_ = cmd.Help() // to stderr: nothing was asked, so nothing is a result
+		return &exitError{code: exitUsage}
+	}
 }
 
 // needs checks that exactly the named arguments were given.

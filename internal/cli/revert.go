@@ -20,7 +20,7 @@ import (
 func (a *app) revertCmd() *cobra.Command {
 	var f liveFlags
 	cmd := &cobra.Command{
-		Use:   "revert FILE|ID [--pid N]... [--wait D]",
+		Use:   "revert FILE|ID [--pid PID]... [--wait DURATION]",
 		Short: "Take a hotpatch out of the processes that carry it",
 		Long: `revert gives the functions of a process their old code back. The hotpatch is
 named by its file, or by its id or the first 8 or more digits of it as status
@@ -33,7 +33,8 @@ changed. 1: errors.`,
   hotpatch revert 3f9a51c07b2e --pid 812`,
 		Args: needs("FILE or ID"),
 	}
-	f.add(cmd.Flags())
+	f.add(cmd)
+	cmd.ValidArgsFunction = completeIDs
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
 		if err := f.check("revert"); err != nil {
 			return err

@@ -40,7 +40,7 @@ func (a *app) statusCmd() *cobra.Command {
 	var pids []int
 	var asJSON, long bool
 	cmd := &cobra.Command{
-		Use:   "status [--pid N]... [--long]",
+		Use:   "status [--pid PID]... [--long]",
 		Short: "Show which processes carry which hotpatches",
 		Long: `status reads from the processes themselves which hotpatches they carry, since
 when and by whom. It stops nothing and attaches to nothing. Processes that could
@@ -64,7 +64,7 @@ unknown  it cannot be read`,
   hotpatch status --pid 812 --json`,
 		Args: needs(),
 	}
-	cmd.Flags().IntSliceVar(&pids, "pid", nil, "only this `PID`; may be given several times")
+	pidsFlag(cmd, &pids, "only this `PID`; may be given several times")
 	cmd.Flags().BoolVarP(&long, "long", "l", false, "show images, build-ids and functions, too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the listing as JSON")
 	cmd.RunE = a.verb(func(context.Context, []string) error {

@@ -28,25 +28,27 @@ func (a *app) versionCmd() *cobra.Command {
 		Args:    needs(),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
-	cmd.RunE = a.verb(func(context.Context, []string) error {
-		v := version()
-		if asJSON {
-			return writeJSON(a.out, v)
-		}
-		rev := v.Revision
-		if len(rev) > 12 {
-			rev = rev[:12]
-		}
-		if rev != "" {
-			rev = " " + rev
-		}
-		if v.Modified {
-			rev += " (modified)"
-		}
-		_, err := fmt.Fprintf(a.out, "hotpatch %s%s, %s, %s/%s\n", v.Version, rev, v.Go, v.OS, v.Arch)
-		return err
-	})
+	cmd.RunE = a.verb(func(context.Context, []string) error { return a.printVersion(asJSON) })
 	return cmd
+}
+
+func (a *app) printVersion(asJSON bool) error {
+	v := version()
+	if asJSON {
+		return writeJSON(a.out, v)
+	}
+	rev := v.Revision
+	if len(rev) > 12 {
+		rev = rev[:12]
+	}
+	if rev != "" {
+		rev = " " + rev
+	}
+	if v.Modified {
+		rev += " (modified)"
+	}
+	_, err := fmt.Fprintf(a.out, "hotpatch %s%s, %s, %s/%s\n", v.Version, rev, v.Go, v.OS, v.Arch)
+	return err
 }
 
 // version is what the Go linker recorded in the binary.

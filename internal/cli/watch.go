@@ -57,13 +57,13 @@ interrupt: patched processes stay patched.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.DurationVar(&f.rescan, "rescan", watch.DefaultRescan, "how `OFTEN` every process is looked at")
-	fl.DurationVar(&f.wait, "wait", 0, "how `LONG` to go on trying while a process is busy, such as 30s")
+	durationFlag(fl, &f.rescan, "rescan", watch.DefaultRescan, "look at every process once in `DURATION`, at least 1s")
+	waitFlag(fl, &f.wait)
 	fl.BoolVar(&f.json, "json", false, "print one JSON object a line for every process that was dealt with")
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
 		switch {
-		case f.rescan <= 0:
-			return usage("watch: --rescan %s is no time between two looks", f.rescan)
+		case f.rescan < time.Second:
+			return usage("watch: --rescan %s is less than 1s", f.rescan)
 		case f.wait < 0:
 			return usage("watch: --wait %s is negative", f.wait)
 		}
@@ -105,7 +105,7 @@ func (a *app) watch(ctx context.Context, files []string, f watchFlags) error {
 		}
 	}
 	w, err := watch.New(buildIDs, paths, watch.Options{Rescan: f.rescan, Log: a.log(), Ready: func() {
-		fmt.Fprintf(a.err, "watching for processes that %s concerns; every one is looked at each %s\n",
+		fmt.Fprintf(a.err, "watching for processes that %s concerns, and looks at every process once in %s\n",
 			count(len(files), "hotpatch"), shortDuration(f.rescan))
 	}})
 	if err != nil {
