@@ -1,6 +1,8 @@
 package diff_test
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +54,10 @@ func with(variables string, is ...string) string {
 	var r []string
 	for _, l := range []string{"A", "B", "C", "D", "E"} {
 		r = append(r, l+" ", words[l]+" ")
+		delete(words, l)
+	}
+	for _, w := range slices.Sorted(maps.Keys(words)) { // and other words
+		r = append(r, w, words[w])
 	}
 	return variables + strings.NewReplacer(r...).Replace(users)
 }
@@ -180,4 +186,29 @@ KEEP int last(int n) { behind[0] += n; printf("%d\n", behind[0] - n); return beh
 			}
 		}
 	}
+}
+
+func TestVariableInThePlaceOfAnotherIsNotThat(t *testing.T) {
+	// vb goes and fresh comes, of one size and in one place; changed code uses it.
+	const before = `
+static int va = 1, vb = 2, vc = 3, vd = 4;
+`
+	after := strings.Replace(before, "vb = 2", "fresh = 9", 1)
+	c := contest(t, with(before), with(after, "B", "fresh", "n * 5", "n * 6"))
+	d := c.d.Map(symbolOf(t, c.paths[1], "fresh"))
+	if d.OK() {
+		t.Errorf("fresh is bound to %s by %s: %s", place(open(t, c.paths[0]), d.Base), d.How, d.Why)
+	}
+
+	// A variable that is zero now is another one, when the old one is still there.
+	const zero = `
+static int va = 1, vb = 2, vc = 3, vd = 4;
+static int vz;
+KEEP int use_z(int n) { vz += n * 53; return vz ^ (n * 3); }
+`
+	c = contest(t, with(zero, "B", "va"), with(strings.Replace(zero, "vz;", "vy, vz;", 1), "A", "vy", "B", "vy"))
+	for _, f := range []string{"use_a", "use_b"} {
+		c.state(t, f, diff.Changed)
+	}
+	c.state(t, "too", diff.Same)
 }

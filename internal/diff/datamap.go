@@ -357,6 +357,8 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 			switch _, referred := slices.BinarySearch(m.baseRefs, a); {
 			case m.votedElsewhere(a, v):
 				return unmapped("the neighbours put it at %#x, which others find elsewhere", uint64(a))
+			case weak != nil && weak.base == a && m.startsDifferently(a, v):
+				return unmapped("aligned instructions and both neighbours say %#x, which starts with another value", uint64(a))
 			case weak != nil && weak.base == a:
 				return Binding{Base: a, How: Witnessed, Why: "aligned instructions and both neighbours agree"}
 			case weak != nil:
@@ -371,6 +373,9 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 			}
 			return unmapped("base code never refers to %#x, where the neighbours put it", uint64(a))
 		}
+	}
+	if weak != nil && m.startsDifferently(weak.base, v) {
+		return unmapped("aligned instructions say %#x, which starts with another value", uint64(weak.base))
 	}
 	if weak != nil {
 		return Binding{Base: weak.base, How: Aligned, Why: count(int(weak.weak), "changed function") + " aligned"}
