@@ -75,7 +75,7 @@ Exit code 0: the types of every program are verified. 4: those of some are not.
 	fl.BoolVar(&f.install, "install-build-deps", false, "install build dependencies that are missing (in the root of --chroot, or on this host)")
 	fl.BoolVar(&f.again, "again", false, "rebuild what was rebuilt before, too")
 	fl.BoolVar(&f.keep, "keep", false, "leave sources and rebuilt packages in the work directory")
-	fl.IntVar(&f.jobs, "jobs", runtime.NumCPU(), "parallel compilations")
+	fl.IntVar(&f.jobs, "jobs", runtime.NumCPU(), "`N` parallel compilations")
 	durationFlag(fl, &f.timeout, "timeout", 2*time.Hour, "give up a build that takes longer than `DURATION`")
 	fl.StringVar(&f.markdown, "markdown", "", "also write the result as a Markdown table to `FILE`")
 	fl.BoolVar(&f.json, "json", false, "print the result as JSON")

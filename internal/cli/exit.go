@@ -7,7 +7,7 @@ const (
 	exitDone    = 0
 	exitFailed  = 1
 	exitUsage   = 2
-	exitRefused = 3 // nothing was changed
+	exitRefused = 3 // or nothing to do: nothing was changed
 	exitPartly  = 4 // build: written, but needs review
 )
 

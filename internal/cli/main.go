@@ -104,7 +104,7 @@ distribution already shipped, carries over the functions that differ, and
 redirects running processes to them. Nothing is restarted and no source,
 compiler or vendor help is needed.
 
-Exit codes: 0 done · 1 error · 2 usage · 3 refused, nothing changed ·
+Exit codes: 0 done · 1 error · 2 usage · 3 refused, or nothing to do ·
 4 partly done (build: written, but needs review).`,
 		Example: `  hotpatch build redis_old.deb redis_new.deb -o redis.hotpatch
   hotpatch review redis.hotpatch --accept "layouts compared by hand, see ticket 118"
@@ -144,8 +144,7 @@ Exit codes: 0 done · 1 error · 2 usage · 3 refused, nothing changed ·
 	in(groupMake, a.buildCmd(), a.inspectCmd(), a.reviewCmd(), a.parityCmd(), a.debuginfoCmd())
 	in(groupHost, a.applyCmd(), a.revertCmd(), a.watchCmd(), a.statusCmd(), a.doctorCmd(), a.hostCmd(), a.agentCmd())
 	in(groupRepo, a.repoCmd())
-	in(groupTry, a.demoCmd(), a.versionCmd())
-	root.AddCommand(a.manCmd())
+	in(groupTry, a.demoCmd(), a.manCmd(), a.versionCmd())
 	root.SetCompletionCommandGroupID(groupTry)
 	root.SetHelpCommandGroupID(groupTry)
 	a.completion(root)

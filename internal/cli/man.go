@@ -19,7 +19,6 @@ func (a *app) manCmd() *cobra.Command {
 		Short:   "Write the manual pages, one per command, into DIR",
 		Example: "  hotpatch man docs/man",
 		Args:    needs("DIR"),
-		Hidden:  true,
 	}
 	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
 		if err := os.MkdirAll(args[0], 0o755); err != nil {

@@ -71,7 +71,7 @@ Exit code 0: every update was assessed. 4: some were not. 1: none was.`,
 	fl.StringVar(&f.fixedSuite, "fixed-suite", "", "the `SUITE` with the updates (with --installed: all that end in -security)")
 	fl.StringVar(&f.list, "list", "", "`FILE` with a line per package: source, package, base version, fixed version")
 	fl.StringSliceVar(&f.sources, "source", nil, "only this `SOURCE` package; may be given several times")
-	fl.IntVar(&f.jobs, "jobs", 2, "packages at a time")
+	fl.IntVar(&f.jobs, "jobs", 2, "`N` packages at a time")
 	fl.IntVar(&f.maxSize, "max-size", 50, "leave out packages larger than this many `MB`, which need much memory; 0 is no limit")
 	fl.StringVar(&f.state, "state", "", "keep finished results in `DIR`, and go on from there")
 	fl.StringVar(&f.debs, "debs", "", "look for packages in `DIR` first, and keep there what is fetched")
@@ -131,6 +131,9 @@ func (a *app) parity(ctx context.Context, f parityFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := a.makeDebs(f.debs); err != nil {
+		return err
+	}
 	fetch, cleanup, err := f.fetcher()
 	if err != nil {
 		return err
@@ -163,13 +166,18 @@ func (a *app) parity(ctx context.Context, f parityFlags) error {
 
 // parityCode: whether what was asked for happened.
 func parityCode(p *build.Parity) int {
-	switch missing := p.Outcomes[build.OutcomeNotFetched] + p.Outcomes[build.OutcomeFailed]; {
-	case missing == 0:
+	switch assessed(p) {
+	case p.Sources:
 		return exitDone
-	case missing == p.Sources:
+	case 0:
 		return exitFailed
 	}
 	return exitPartly
+}
+
+// assessed is how many sources there is a verdict on.
+func assessed(p *build.Parity) int {
+	return p.Sources - p.Outcomes[build.OutcomeNotFetched] - p.Outcomes[build.OutcomeFailed]
 }
 
 // parityResults writes the files that were asked for, then the result.
@@ -247,11 +255,20 @@ func (a *app) printParity(p *parityJSON) error {
 	return err
 }
 
-// paritySummary is the one line to remember.
+// paritySummary is the one line to remember. What was not assessed says nothing
+// about hotpatches, and is not counted.
 func paritySummary(p *build.Parity) string {
-	text := fmt.Sprintf("%d of %s hotpatchable (%s)", p.Hotpatchable, plural(p.Sources, "source is", "sources are"), percent(p.Hotpatchable, p.Sources))
+	of := assessed(p)
+	what := plural(of, "source is", "sources are")
+	switch {
+	case of == 0 && p.Sources > 0:
+		return fmt.Sprintf("none of %s was assessed", count(p.Sources, "source"))
+	case of < p.Sources:
+		what = plural(of, "assessed source is", "assessed sources are")
+	}
+	text := fmt.Sprintf("%d of %s hotpatchable (%s)", p.Hotpatchable, what, percent(p.Hotpatchable, of))
 	if n := p.Outcomes[build.OutcomePartial]; n > 0 {
-		text += fmt.Sprintf(", %d more in part (together %s)", n, percent(p.Hotpatchable+n, p.Sources))
+		text += fmt.Sprintf(", %d more in part (together %s)", n, percent(p.Hotpatchable+n, of))
 	}
 	return text
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,6 +99,23 @@ func (f *parityFlags) listed(ctx context.Context) ([]build.Pair, error) {
 		p.FixedDigest, p.FixedSize = fixed.SHA256, fixed.Size
 	}
 	return pairs, nil
+}
+
+// makeDebs makes the directory of --debs, but none above it: a name that was
+// mistyped is seen.
+func (a *app) makeDebs(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	switch err := os.Mkdir(dir, 0o755); {
+	case err == nil:
+		fmt.Fprintf(a.err, "made %s\n", dir)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("parity: --debs %s: directory %s does not exist", dir, filepath.Dir(filepath.Clean(dir)))
+	case !errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("parity: --debs: %w", err)
+	}
+	return nil
 }
 
 // fetcher fetches with apt: to --debs, or to a directory that cleanup removes.

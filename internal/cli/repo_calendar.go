@@ -32,7 +32,7 @@ http, https or file URL, verified from the trusted root file (--root).`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	cmd.Flags().StringVar(&rootFile, "root", "", "with WHERE: the trusted root `FILE`")
-	cmd.Flags().StringVar(&channel, "channel", "", "of this channel (default: the last)")
+	cmd.Flags().StringVar(&channel, "channel", "", "of this `CHANNEL` (default: the last)")
 	cmd.Flags().StringVar(&html, "html", "", "write one self-contained page to `FILE`")
 	cmd.Flags().StringVar(&ical, "ical", "", "write iCalendar (RFC 5545) to `FILE`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")

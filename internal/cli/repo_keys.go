@@ -34,8 +34,8 @@ a way that you trust.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&name, "name", "hotpatch", "what it is called")
-	fl.StringSliceVar(&channels, "channels", []string{"candidate", "stable"}, "its channels, in the order releases move through them")
+	fl.StringVar(&name, "name", "hotpatch", "what it is called: `NAME`")
+	fl.StringSliceVar(&channels, "channels", []string{"candidate", "stable"}, "its `CHANNELS`, in the order releases move through them")
 	fl.StringArrayVar(&keyFiles, "key", nil, "`ROLE=FILE`: a public key for a role or channel (may be repeated)")
 	fl.StringArrayVar(&thresholds, "threshold", nil, "`ROLE=N`: how many keys of a role must sign (default 1)")
 	fl.StringArrayVar(&lifetimes, "lifetime", nil, "`ROLE=TIME`: how long its metadata is valid: 365d, 24h; channel is all channels")
@@ -365,7 +365,7 @@ offline.`,
   hotpatch repo refresh --role targets,stable`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringSliceVar(&roles, "role", nil, "also renew these roles or channels")
+	cmd.Flags().StringSliceVar(&roles, "role", nil, "also renew these `ROLES` or channels")
 	cmd.RunE = a.verb(func(context.Context, []string) error {
 		return a.signing(f, func(r *repo.Repo, keys *repo.Keys) error {
 			if err := func() error {

@@ -118,7 +118,7 @@ use it believe it until the timestamp expires.`,
 		Args: needs("WHERE", "DIR"),
 	}
 	cmd.Flags().StringVar(&rootFile, "root", "", "the trusted root `FILE`; needed the first time only")
-	cmd.Flags().StringSliceVar(&channels, "channel", nil, "only these channels")
+	cmd.Flags().StringSliceVar(&channels, "channel", nil, "only these `CHANNELS`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
 		var root []byte

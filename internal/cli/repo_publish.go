@@ -59,11 +59,11 @@ func (rf *releaseFlags) release(id string) (catalog.Release, error) {
 
 func (rf *releaseFlags) addCommon(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&rf.title, "title", "", "what it is, for people")
-	fl.StringVar(&rf.article, "article", "", "where to read about it: DSA-5971-1")
-	fl.StringVar(&rf.version, "version", "", "its build, for people; nothing is decided by it")
-	fl.StringVar(&rf.available, "available", "", "the day from which it is offered: 2025-10-14 (default: now)")
-	fl.StringSliceVar(&rf.replaces, "replaces", nil, "releases that it makes unnecessary")
+	fl.StringVar(&rf.title, "title", "", "what it is, for people: `TEXT`")
+	fl.StringVar(&rf.article, "article", "", "`WHERE` to read about it: DSA-5971-1")
+	fl.StringVar(&rf.version, "version", "", "its build, the `VERSION` for people; nothing is decided by it")
+	fl.StringVar(&rf.available, "available", "", "the `DAY` from which it is offered: 2025-10-14 (default: now)")
+	fl.StringSliceVar(&rf.replaces, "replaces", nil, "`RELEASES` that it makes unnecessary")
 	fl.StringVar(&rf.by, "by", "", "who adds it (default: you, as `NAME`@host)")
 }
 
@@ -85,12 +85,12 @@ that the baseline has.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&rf.kind, "kind", "", "hotpatch (default), companion, cold or outside")
-	fl.StringVar(&rf.baseline, "baseline", "", "what it goes on top of (default: the newest published)")
-	fl.StringVar(&rf.fixes, "fixes", "", "the cold release whose fix this companion or hotpatch has")
-	fl.StringSliceVar(&rf.restarts, "restarts", nil, "units that have to be restarted where they run: nginx.service, host")
+	fl.StringVar(&rf.kind, "kind", "", "`KIND`: hotpatch (default), companion, cold or outside")
+	fl.StringVar(&rf.baseline, "baseline", "", "the `BASELINE` it goes on top of (default: the newest published)")
+	fl.StringVar(&rf.fixes, "fixes", "", "the cold `RELEASE` whose fix this companion or hotpatch has")
+	fl.StringSliceVar(&rf.restarts, "restarts", nil, "`UNITS` that have to be restarted where they run: nginx.service, host")
 	fl.BoolVar(&rf.outOfBand, "out-of-band", false, "on a day that the calendar did not foresee")
-	fl.StringSliceVar(&rf.same, "same", nil, "of these packages hotpatch build said that nothing is to be patched: no restart")
+	fl.StringSliceVar(&rf.same, "same", nil, "of these `PACKAGES` hotpatch build said that nothing is to be patched: no restart")
 	rf.addCommon(cmd)
 	fl.BoolVar(&asJSON, "json", false, "print the draft as JSON")
 	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
@@ -366,7 +366,7 @@ type publishFlags struct {
 
 func (p *publishFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.o.NoneBecause, "none-because", "", "of a cold release that no companion goes with: what to do instead (`TEXT`)")
-	cmd.Flags().IntVar(&p.o.Enrolled, "enrolled", 1, "how many enrolled machines are on its baseline, if you know; 0: none")
+	cmd.Flags().IntVar(&p.o.Enrolled, "enrolled", 1, "how many (`N`) enrolled machines are on its baseline, if you know; 0: none")
 	cmd.Flags().StringVar(&p.by, "by", "", "who does it (default: you, as `NAME`@host)")
 	cmd.Flags().BoolVar(&p.json, "json", false, "print as JSON")
 }
@@ -494,8 +494,8 @@ without it.`,
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVar(&labels, "label", nil, "machines with this label, `NAME=VALUE` (may be repeated: all of them)")
-	fl.StringSliceVar(&hosts, "host", nil, "these machines only")
-	fl.StringSliceVar(&except, "except", nil, "not these machines")
+	fl.StringSliceVar(&hosts, "host", nil, "these `MACHINES` only")
+	fl.StringSliceVar(&except, "except", nil, "not these `MACHINES`")
 	fl.StringVar(&machines, "machines", "", "`DIR` with the machines' inventories")
 	fl.StringVar(&by, "by", "", "who does it (default: you, as `NAME`@host)")
 	fl.StringVar(&reason, "reason", "", "why: `TEXT`")

@@ -97,7 +97,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 				t.Errorf("%s %s: has no summary, or neither text nor example", c.Name(), sub.Name())
 			}
 		}
-		if c.Name() != "demo" && !c.HasAvailableSubCommands() && c.Flags().Lookup("json") == nil {
+		if c.Name() != "demo" && c.Name() != "man" && !c.HasAvailableSubCommands() && c.Flags().Lookup("json") == nil {
 			t.Errorf("%s: has no --json", c.Name())
 		}
 	}
@@ -126,6 +126,22 @@ func TestManualPagesSayWhatHelpSays(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A value of a flag is named after what it is, not after its type in Go.
+func TestFlagsNameTheirValues(t *testing.T) {
+	var look func(c *cobra.Command)
+	look = func(c *cobra.Command) {
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); name != strings.ToUpper(name) {
+				t.Errorf("%s --%s %s: the value's name is not in upper case", c.CommandPath(), f.Name, name)
+			}
+		})
+		for _, sub := range c.Commands() {
+			look(sub)
+		}
+	}
+	look(cli.Root())
 }
 
 // The README's table of commands is the one people read first.
