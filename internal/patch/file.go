@@ -262,7 +262,7 @@ func splitMembers(members []member) (manifest []byte, images []member, accepted 
 		return nil, nil, nil, fmt.Errorf("format %.20q is not supported; this program reads %s", format.name, memberFormat)
 	}
 	if len(members) < 2 || members[1].name != memberManifest {
-		return nil, nil, nil, fmt.Errorf("member 1 is not %s", memberManifest)
+		return nil, nil, nil, damaged("member 1 is not %s", memberManifest)
 	}
 	manifest, images = members[1].data, members[2:]
 	if n := len(images); n > 0 && images[n-1].name == memberAccepted {
@@ -290,7 +290,7 @@ func splitBefore(images []Image, members []member) (objects []member, before [][
 			before = make([][]byte, len(images))
 		}
 		if len(members) == 0 || members[0].name != memberBefore(i) {
-			return nil, nil, fmt.Errorf("%s: the manifest has it, the file not", memberBefore(i))
+			return nil, nil, damaged("%s: the manifest has it, the file not", memberBefore(i))
 		}
 		if got := digest(members[0].data); got != images[i].Before {
 			return nil, nil, damaged("%s: digest is %s, the manifest says %.64q", memberBefore(i), got, images[i].Before)
@@ -302,7 +302,7 @@ func splitBefore(images []Image, members []member) (objects []member, before [][
 
 func decodeObjects(images []Image, members []member) ([]*Object, error) {
 	if len(images) != len(members) {
-		return nil, fmt.Errorf("%s: %d images, but the file has %d image members", memberManifest, len(images), len(members))
+		return nil, damaged("%s: %d images, but the file has %d image members", memberManifest, len(images), len(members))
 	}
 	var objects []*Object
 	for i := range images {
