@@ -29,8 +29,26 @@ func (e *emitter) reference(f *diff.Func, k int) {
 	case image.Data, image.BSS:
 		e.data(f, k)
 	default:
-		e.other(f, r)
+		if !e.endsBefore(f, k) {
+			e.other(f, r)
+		}
 	}
+}
+
+// endsBefore binds an address where a section of another kind starts (.dynamic
+// behind .data.rel.ro) when it is the end of the table before it.
+func (e *emitter) endsBefore(f *diff.Func, k int) bool {
+	r := &f.Refs[k]
+	if _, ok := e.d.Before(r.Target); !ok || r.Kind != diff.Lea {
+		return false
+	}
+	if start, named := e.d.EndOf(r.Target); named {
+		if to, ok := e.place(start); ok {
+			e.leave(f, r, to+(r.Target-start), e.d.BaseVariableName(to)+" end")
+		}
+		return true // else it stays where the copy of the table ends
+	}
+	return e.walks(f, k)
 }
 
 // code: calls and jumps between carried functions go direct; addresses taken
