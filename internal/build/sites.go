@@ -3,6 +3,7 @@ package build
 import (
 	"cmp"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -19,6 +20,7 @@ const pageSize = patch.PageSize
 type siter struct {
 	d      *diff.Diff
 	inside []inner             // by place
+	named  []image.Addr        // where functions and global labels begin
 	owned  map[*diff.Func]bool // base fragments that belong to a site already
 	// loops: a function that is replaced branches back into the bytes of its
 	// jump. No thread is in it while the jump is there: a hotpatch waits for
@@ -46,6 +48,13 @@ func newSiter(d *diff.Diff) *siter {
 		}
 	}
 	slices.SortStableFunc(s.inside, func(a, b inner) int { return cmp.Compare(a.at, b.at) })
+	for i := range d.Base.Symbols {
+		// A label that is local and no function is a name for people.
+		if y := &d.Base.Symbols[i]; y.Type == elf.STT_FUNC || y.Type == elf.STT_GNU_IFUNC || y.Type == elf.STT_NOTYPE && !y.Local {
+			s.named = append(s.named, y.Addr)
+		}
+	}
+	slices.Sort(s.named)
 	return s
 }
 
@@ -68,6 +77,9 @@ func (s *siter) entry(a *diff.Func) (jump, end image.Addr, code, detail string) 
 		return jump, end, undecodable, fmt.Sprintf("its base code cannot be decoded: %v", err)
 	}
 	s.loops = s.loops || found
+	if k, _ := slices.BinarySearch(s.named, at+1); k < len(s.named) && s.named[k] < at+arch.JumpSize {
+		return jump, end, branchIntoEntry, fmt.Sprintf("another function begins at %#x, inside the bytes of the jump", uint64(s.named[k]))
+	}
 	k, _ := slices.BinarySearchFunc(s.inside, at+1, func(p inner, a image.Addr) int { return cmp.Compare(p.at, a) })
 	for ; k < len(s.inside) && s.inside[k].at < at+arch.JumpSize; k++ {
 		if from := s.inside[k].from; from != a && !(from.Fragment && slices.Contains(s.d.BaseParts(a), from)) {

@@ -213,7 +213,7 @@ func referred(img *image.Image, gap image.Range, hi image.Addr) bool {
 	}
 	for i := range img.Symbols {
 		// The end of a section or a function has a symbol now and then.
-		if a := img.Symbols[i].Addr; has(r, a) && a != r.Lo {
+		if a := img.Symbols[i].Addr; has(r, a) && (a != r.Lo || img.FuncAt(a) != nil) {
 			return true
 		}
 	}

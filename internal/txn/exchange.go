@@ -76,7 +76,7 @@ func (r *run) exchange(x *exchange, c change) (err error) {
 	if err := r.copyPage(x, room); err != nil {
 		return err
 	}
-	want, err := r.fillCopy(x, c.edits)
+	want, err := r.fillCopy(x, room, c.edits)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (r *run) exchange(x *exchange, c change) (err error) {
 		return r.writePhase(c.journal, c.after)
 	case rerr != nil && !r.unsure:
 		// The kernel took the page away and then had no memory for the rest.
-		if got, err = r.takePage(x, room, nil); err == nil && len(got) == 1 && got[0] == x.page {
+		if got, err = r.takePage(x, room, func() error { return r.missing(x) }); err == nil && len(got) == 1 && got[0] == x.page {
 			r.stopped, r.how = 1, Exchanged
 			return r.writePhase(c.journal, c.after)
 		}
@@ -104,7 +104,27 @@ func (r *run) exchange(x *exchange, c change) (err error) {
 	case err != nil:
 		return err
 	}
+	maps, err := proc.Maps(r.info.PID)
+	if err != nil {
+		return err
+	}
+	if m, _ := proc.Find(maps, x.page); !sameFile(m, x.at, x.page) {
+		r.unsure = true // the copy is all that is left of it
+		return fmt.Errorf("exchange the page at %#x: %w, and now something else is mapped there", x.page, callError(got))
+	}
 	return unfitting("the page at %#x could not be exchanged: %v", x.page, callError(got))
+}
+
+// missing fails when anything is mapped where the page was.
+func (r *run) missing(x *exchange) error {
+	maps, err := proc.Maps(r.info.PID)
+	if err != nil {
+		return err
+	}
+	if _, ok := proc.Find(maps, x.page); ok {
+		return fmt.Errorf("something else is mapped at %#x now", x.page)
+	}
+	return nil
 }
 
 // takePage puts the copy in the place of the page, if right before ready says so.
@@ -118,7 +138,7 @@ func (r *run) takePage(x *exchange, room uint64, ready func() error) ([]uint64, 
 func (r *run) copyPage(x *exchange, room uint64) error {
 	got, err := r.lend(room, ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
 		x.page, pageSize, pageSize, unix.MREMAP_MAYMOVE | unix.MREMAP_DONTUNMAP, x.spare,
-	}}, nil)
+	}}, func() error { return r.holds(x.page, x.file) })
 	switch {
 	case err != nil:
 		return err
@@ -147,7 +167,7 @@ func callError(got []uint64) error {
 
 // fillCopy writes the edits into the copy and makes sure that it is the page but
 // for them. It returns what the copy holds.
-func (r *run) fillCopy(x *exchange, edits []edit) (want []byte, err error) {
+func (r *run) fillCopy(x *exchange, room uint64, edits []edit) (want []byte, err error) {
 	if err := r.refresh(); err != nil {
 		return nil, err
 	}
@@ -156,6 +176,9 @@ func (r *run) fillCopy(x *exchange, edits []edit) (want []byte, err error) {
 	}
 	if m, _ := proc.Find(r.maps, x.page); !sameFile(m, x.at, x.page) {
 		return nil, refuse("the mapping of the page at %#x changed while it was looked at", x.page)
+	}
+	if err := r.holds(x.spare, x.file); err != nil {
+		return nil, r.putBack(x, room, err)
 	}
 	want = slices.Clone(x.file)
 	for _, e := range edits {
@@ -177,19 +200,33 @@ func (r *run) fillCopy(x *exchange, edits []edit) (want []byte, err error) {
 // same says whether the copy holds what is wanted, and the page still what its
 // file does.
 func (r *run) same(x *exchange, want []byte) error {
+	if err := r.holds(x.spare, want); err != nil {
+		return err
+	}
+	return r.holds(x.page, x.file)
+}
+
+// holds says whether a page holds what is wanted. unfit: it does not.
+func (r *run) holds(page uint64, want []byte) error {
 	var now [pageSize]byte
-	for _, p := range []struct {
-		at   uint64
-		want []byte
-	}{{x.spare, want}, {x.page, x.file}} {
-		if _, err := r.mem.ReadAt(now[:], int64(p.at)); err != nil {
-			return err
-		}
-		if !bytes.Equal(now[:], p.want) {
-			return refuse("the code at %#x changed while it was copied: something else changes it", x.page)
-		}
+	if _, err := r.mem.ReadAt(now[:], int64(page)); err != nil {
+		return err
+	}
+	if !bytes.Equal(now[:], want) {
+		return unfitting("the code at %#x changed while it was copied: something else changes it", page)
 	}
 	return nil
+}
+
+// putBack gives the process back a page into which something wrote right before
+// it was copied: what was written is in the copy alone.
+func (r *run) putBack(x *exchange, room uint64, why error) error {
+	got, err := r.takePage(x, room, func() error { return r.holds(x.page, x.file) })
+	if err == nil && len(got) == 1 && got[0] == x.page {
+		return why
+	}
+	r.unsure = true // nothing may be lost: the copy stays
+	return fmt.Errorf("%w; putting it back: %w", why, cmp.Or(err, callError(got)))
 }
 
 // sameFile says whether m shows page as mapping w did.

@@ -577,3 +577,54 @@ func TestSealedCodeIsNotExchanged(t *testing.T) {
 	v.want("q", "2")
 	v.running()
 }
+
+// TestEntryBehindTheEntryIsLeftAlone: nothing in the image need lead there, but
+// others may.
+func TestEntryBehindTheEntryIsLeftAlone(t *testing.T) {
+	base, b := exchanged(t, "-DENTRY_ALT", "-rdynamic")
+	v := start(t, base)
+	how(t, v, b, txn.Stopped)
+	v.running()
+}
+
+// TestWhatOthersWriteMeanwhileIsKept: a page into which something writes while
+// it is about to be exchanged loses nothing, and is not exchanged.
+func TestWhatOthersWriteMeanwhileIsKept(t *testing.T) {
+	for _, point := range []string{"planned", "region-filled", "page-copied", "copy-verified"} {
+		base, b := exchanged(t, "-DENTRY_SHORT")
+		v := start(t, base)
+		done := false
+		o := txn.WithStep(txn.Options{Wait: patience}, func(p string) {
+			if p == point && !done {
+				done = true
+				flip(t, v, base, "behind", 1)
+			}
+		})
+		r := txn.Apply(context.Background(), v.pid, b, o)
+		if !done || r.How == txn.Exchanged || !flipped(t, v, base, "behind", 1) {
+			t.Errorf("%s: %+v", point, r)
+		}
+		v.running()
+	}
+}
+
+// flipped says whether what flip wrote is there.
+func flipped(t *testing.T, v *victim, path, name string, bits byte) bool {
+	t.Helper()
+	modules, err := proc.Modules(v.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := ptrace.OpenMem(v.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	img := openImage(t, path)
+	at := function(t, img, name).Lo + 1
+	var now [1]byte
+	if _, err := mem.ReadAt(now[:], int64(modules[0].Bias)+int64(at)); err != nil {
+		t.Fatal(err)
+	}
+	return now[0] == img.Bytes(at, 1)[0]^bits
+}

@@ -20,7 +20,7 @@ import (
 // Layout, little endian:
 //
 //	0   magic "HOTPATCH"
-//	8   u32 version (2; of 1, which lacks some fields of the body, reading is all there is)
+//	8   u32 version: 3 where an entry may lead through padding, else 2; of 1, which lacks some fields of the body, reading is all there is
 //	12  u32 phase
 //	16  u64 address of the primary's journal (its own address: this is it)
 //	24  u64 size of header and journal, bytes, page multiple
@@ -32,6 +32,7 @@ import (
 const (
 	journalMagic   = "HOTPATCH"
 	journalVersion = 2
+	paddingVersion = 3 // sites without a name are padding; a tool that does not know that may not touch it
 	firstVersion   = 1 // the oldest that is understood
 	headerSize     = 64
 	phaseAt        = 12
@@ -114,12 +115,19 @@ func (s site) before(p phase) [5]byte {
 	return s.Orig
 }
 
+func (j *journal) version() uint32 {
+	if mayExchange(j.Mode) {
+		return paddingVersion
+	}
+	return journalVersion
+}
+
 // header encodes the fixed part of a region's first page.
 func (j *journal) header(r region, body []byte) []byte {
 	b := make([]byte, headerSize, headerSize+len(body))
 	copy(b, journalMagic)
 	le := binary.LittleEndian
-	le.PutUint32(b[8:], journalVersion)
+	le.PutUint32(b[8:], j.version())
 	le.PutUint32(b[phaseAt:], uint32(j.Phase))
 	le.PutUint64(b[16:], j.Addr)
 	le.PutUint64(b[24:], r.Header)
@@ -219,8 +227,8 @@ func decodeHead(b []byte, size uint64) (head, error) {
 	}
 	le := binary.LittleEndian
 	version := le.Uint32(b[8:])
-	if version < firstVersion || version > journalVersion {
-		return head{}, fmt.Errorf("journal has version %d, not %d to %d: it was written by another release of hotpatch", version, firstVersion, journalVersion)
+	if version < firstVersion || version > paddingVersion {
+		return head{}, fmt.Errorf("journal has version %d, not %d to %d: it was written by another release of hotpatch", version, firstVersion, paddingVersion)
 	}
 	h := head{
 		version: version,

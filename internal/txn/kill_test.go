@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 }
 
 // tool apply|revert PID BUNDLE N: N < 0 lets it finish. It prints each point.
+// tool fail PID BUNDLE N fails once all threads are stopped, and is killed while
+// a thread is lent to it to unmap what it had brought.
 func tool(args []string) int {
 	pid, _ := strconv.Atoi(args[1])
 	at, _ := strconv.Atoi(args[3])
@@ -50,9 +52,22 @@ func tool(args []string) int {
 		n++
 	})
 	var r txn.Result
-	if args[0] == "apply" {
+	switch args[0] {
+	case "apply":
 		r = txn.Apply(context.Background(), pid, b, o)
-	} else {
+	case "fail":
+		failed := false
+		r = txn.Apply(context.Background(), pid, b, txn.WithFail(txn.Options{Wait: time.Second}, func(point string) error {
+			if failed && point == "signals-held" {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
+			if failed = failed || point == "stopped"; point == "stopped" {
+				return errors.New("it fails")
+			}
+			return nil
+		}))
+	default:
 		id, _ := b.ID()
 		r = txn.Revert(context.Background(), pid, id, o)
 	}
@@ -249,4 +264,35 @@ func TestProcessThatDiesAtAnyPointIsReportedAsDied(t *testing.T) {
 		}
 		v.kill()
 	}
+}
+
+// TestCodeThatIsUnmappedLate: a thread that was lent to a tool to unmap its code
+// may do so long after that tool has died. Nothing is brought there before.
+func TestCodeThatIsUnmappedLate(t *testing.T) {
+	base, fixed := compile(t, "quiet")
+	b := byHand(t, base, fixed, "fixed_function")
+	file := writeBundle(t, b)
+	v := start(t, base)
+	before := v.ask("q")
+	if err := syscall.Kill(v.pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	waitState(t, v, 'T')
+	out, err := toolCmd(t, "fail", v, file, 0).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.Exited() {
+		t.Fatalf("the first tool was not killed: %v\n%s", err, out)
+	}
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 300 * time.Millisecond})
+	if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "a call for an interrupted hotpatch") {
+		t.Errorf("while the call is still to come: %+v", r)
+	}
+	if err := syscall.Kill(v.pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	v.want("q", before)
+	apply(t, v, b, txn.Applied)
+	if after := v.ask("q"); after == before {
+		t.Errorf("it still answers %s", after)
+	}
+	v.running()
 }

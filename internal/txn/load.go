@@ -67,6 +67,16 @@ func (r *run) writeJournal(p *plan) error {
 	if err != nil {
 		return err
 	}
+	if p.reuse {
+		// What is there must not be taken for a journal while it is half old. Should
+		// we be killed now, the mapping is nobody's, and stays unused.
+		if _, err := r.mem.WriteAt(make([]byte, len(journalMagic)), int64(p.journal.Addr)); err != nil {
+			return fmt.Errorf("write the journal: %w", err)
+		}
+		if err := r.o.step("journal-cleared"); err != nil {
+			return err
+		}
+	}
 	for i, pt := range p.parts {
 		head := p.journal.header(pt.region, nil)
 		if i == 0 {

@@ -11,6 +11,9 @@ import (
 // recoverAll finishes what an interrupted tool left in the process: a
 // transaction is wholly done or wholly undone before anything else happens.
 func (r *run) recoverAll() error {
+	if err := r.awaitLoans(); err != nil {
+		return err
+	}
 	for _, j := range r.journals {
 		if j.Phase != prepared && j.Phase != undoing {
 			continue
@@ -46,28 +49,34 @@ func (r *run) recoverAll() error {
 	return r.tidy()
 }
 
-// finishExchange sees to it that no page of the transaction is about to be
-// exchanged any more, and unmaps the copy. A thread that was lent to a tool which
-// died has done its call long ago, or waits for a processor still: only a stop
-// of all threads can tell.
-func (r *run) finishExchange(j *journal) error {
-	if j.Phase != prepared || !mayExchange(j.Mode) || len(j.Sites) == 0 {
+// awaitLoans sees to it that no call is still to come for a transaction that was
+// interrupted: one that unmaps its code again, or exchanges a page. A thread that
+// was lent to a tool which died has done its call long ago, or waits for a
+// processor still: only a stop of all threads can tell.
+func (r *run) awaitLoans() error {
+	i := slices.IndexFunc(r.journals, func(j *journal) bool { return j.Phase == prepared || j.Phase == undoing })
+	if i < 0 {
 		return nil
 	}
-	c := change{journal: j.Addr, before: prepared, after: prepared, images: j.Regions}
+	j := r.journals[i]
+	c := change{journal: j.Addr, before: j.Phase, after: j.Phase}
 	_, err := r.findRoomWhere(func(at uint64, room []byte) bool {
 		if ptrace.IsStub(room) {
 			c.guards = append(c.guards, guard{at, at + ptrace.StubRoom, "a call for an interrupted hotpatch"})
 		}
 		return false
 	})
-	if err != nil {
+	if err != nil || len(c.guards) == 0 {
 		return err
 	}
-	if len(c.guards) > 0 {
-		if err := r.swap(c); err != nil {
-			return err
-		}
+	return r.swap(c)
+}
+
+// finishExchange unmaps the copy of a page that an interrupted transaction was
+// to exchange, or puts it where the page is missing.
+func (r *run) finishExchange(j *journal) error {
+	if j.Phase != prepared || !mayExchange(j.Mode) || len(j.Sites) == 0 {
+		return nil
 	}
 	page := j.Sites[0].Addr &^ (pageSize - 1)
 	x := &exchange{page: page, spare: j.Regions[0].spare()}
@@ -95,7 +104,7 @@ func (r *run) fillHole(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	got, err := r.takePage(x, room, nil)
+	got, err := r.takePage(x, room, func() error { return r.missing(x) })
 	if err == nil && (len(got) != 1 || got[0] != x.page) {
 		err = callError(got)
 	}

@@ -219,6 +219,11 @@ func (t *target) space() (*unwind.Space, error) {
 // holds such an address continues somewhere else.
 func (t *target) trampolines() ([]unwind.Range, error) {
 	var all []unwind.Range
+	for _, m := range t.maps {
+		if m.Path == "[uprobes]" { // a traced call returns there; the true return address is the kernel's
+			all = append(all, unwind.Range{Lo: m.Start, Hi: m.End})
+		}
+	}
 	for _, m := range t.modules {
 		rs, err := remember(t.tables, &t.tables.trampolines, m.BuildID, func() ([]unwind.Range, error) { return t.trampolinesOf(m) })
 		if err != nil {
@@ -319,8 +324,17 @@ func (t *target) findRoom() (uint64, error) {
 	return 0, refuse("no loaded image has %d unused bytes behind its code for the stub that maps the new code", ptrace.StubRoom)
 }
 
-// findRoomWhere is the first room that fits, 0 when there is none.
+// findRoomWhere is the first room that fits, 0 when there is none: better in an
+// image that stays than in one that may be unloaded while a thread is in there.
 func (t *target) findRoomWhere(fits func(at uint64, room []byte) bool) (uint64, error) {
+	at, err := t.findRoomIn(fits, func(m proc.Module) bool { return t.stays(m) == nil })
+	if at != 0 || err != nil {
+		return at, err
+	}
+	return t.findRoomIn(fits, func(proc.Module) bool { return true })
+}
+
+func (t *target) findRoomIn(fits func(at uint64, room []byte) bool, in func(proc.Module) bool) (uint64, error) {
 	for _, m := range t.modules {
 		if m.Path == "[vdso]" {
 			continue
@@ -337,7 +351,7 @@ func (t *target) findRoomWhere(fits func(at uint64, room []byte) bool) (uint64, 
 			if _, err := t.mem.ReadAt(room, int64(at)); err != nil {
 				break
 			}
-			if fits(at, room) {
+			if fits(at, room) && in(m) {
 				return at, nil
 			}
 		}

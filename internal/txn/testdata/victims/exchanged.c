@@ -20,6 +20,9 @@
 
 #if defined(ENTRY_SHORT)
 #define ENTRY "xorl %eax, %eax\n\taddl $" ADDED ", %eax\n\t"
+#elif defined(ENTRY_ALT) /* another function begins behind the push */
+#define ENTRY "pushq %rbx\n.globl alt_entry\n.type alt_entry, @function\nalt_entry:\n\txorl %ebx, %ebx\n\tmovl $" ADDED ", %eax\n\t"
+#define END "popq %rbx\n\t"
 #elif defined(ENTRY_PUSH)
 #define ENTRY "pushq %rbx\n\txorl %ebx, %ebx\n\tmovl $" ADDED ", %eax\n\t"
 #define END "popq %rbx\n\t"
