@@ -195,7 +195,12 @@ func TestApplyToConfinedProcesses(t *testing.T) {
 				needRoot(t)
 			}
 			v := start(t, wide, how)
-			if r := apply(t, v, w, txn.Applied); r.How != want {
+			r := apply(t, v, w, txn.Applied)
+			for try := 0; r.How != want && want == txn.Exchanged && try < 3; try++ { // a busy host
+				revert(t, v, w, txn.Reverted)
+				r = apply(t, v, w, txn.Applied)
+			}
+			if r.How != want {
 				t.Errorf("%+v", r)
 			}
 			v.want("q", "1001")

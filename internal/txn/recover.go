@@ -10,12 +10,37 @@ import (
 
 // recoverAll finishes what an interrupted tool left in the process: a
 // transaction is wholly done or wholly undone before anything else happens.
+//
+// What is found afterwards is looked at again: while a call that was still to
+// come changes the mappings, a list of them can lack one.
 func (r *run) recoverAll() error {
+	const looks = 5
+	for look := 1; ; look++ {
+		if err := r.recoverKnown(); err != nil {
+			return err
+		}
+		if err := r.refresh(); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(r.journals, (*journal).pending) {
+			return r.tidy()
+		}
+		if look == looks {
+			return &busy{reason: "an interrupted transaction goes on by itself"}
+		}
+	}
+}
+
+// pending says whether a transaction is neither done nor undone.
+func (j *journal) pending() bool { return j.Phase == prepared || j.Phase == undoing }
+
+// recoverKnown finishes what the last look has shown.
+func (r *run) recoverKnown() error {
 	if err := r.awaitLoans(); err != nil {
 		return err
 	}
 	for _, j := range r.journals {
-		if j.Phase != prepared && j.Phase != undoing {
+		if !j.pending() {
 			continue
 		}
 		if err := r.finishExchange(j); err != nil {
@@ -43,10 +68,7 @@ func (r *run) recoverAll() error {
 		}
 		r.o.Log.Info("recovered an interrupted transaction", "pid", r.info.PID, "patch", j.ID.Short(), "phase", was, "entries", st)
 	}
-	if err := r.refresh(); err != nil {
-		return err
-	}
-	return r.tidy()
+	return nil
 }
 
 // awaitLoans sees to it that no call is still to come for a transaction that was
@@ -54,7 +76,7 @@ func (r *run) recoverAll() error {
 // was lent to a tool which died has done its call long ago, or waits for a
 // processor still: only a stop of all threads can tell.
 func (r *run) awaitLoans() error {
-	i := slices.IndexFunc(r.journals, func(j *journal) bool { return j.Phase == prepared || j.Phase == undoing })
+	i := slices.IndexFunc(r.journals, (*journal).pending)
 	if i < 0 {
 		return nil
 	}
