@@ -100,7 +100,10 @@ func (a *app) status(pids []int, asJSON, long bool) error {
 	a.printDenied(denied)
 	if len(pids) == 0 && len(denied) > 0 && os.Geteuid() != 0 {
 		a.hint("run it as root to examine every process")
-		return done(exitPartly)
+		if len(cs) == 0 {
+			return done(exitPartly)
+		}
+		return nil
 	}
 	if len(pids) > 0 && len(denied) > 0 {
 		if len(denied) == len(pids) {

@@ -285,6 +285,7 @@ func TestChildForkedInTheMiddleOfAnExchange(t *testing.T) {
 
 // TestDeletedFileIsExchanged: its pages come from the file all the same.
 func TestDeletedFileIsExchanged(t *testing.T) {
+	needRoot(t) // only root may open a file through its mapping
 	base, b := exchanged(t, "-DENTRY_SHORT")
 	other, _ := compile(t, "finishes")
 	v := start(t, base)
