@@ -166,10 +166,15 @@ func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*ru
 	begin := time.Now()
 	defer func() { res.TookUS = time.Since(begin).Microseconds() }()
 	deadline := begin.Add(o.Wait)
-	for {
+	for leaving := 0; ; {
 		again, err := once(ctx, deadline, o, &res, do)
 		if err == nil {
 			return res
+		}
+		// A leader that is about to end has no memory to show any more, and looks
+		// as if it were protected; its threads have, as soon as it has ended.
+		if !again && leaving < 20 && denied(err) && leaderEnds(pid) {
+			leaving, again = leaving+1, true
 		}
 		if again && time.Now().Before(deadline) && ctx.Err() == nil {
 			_ = o.Turns.rest(ctx, 5*time.Millisecond)
@@ -180,6 +185,18 @@ func carryOut(ctx context.Context, pid int, done Outcome, o Options, do func(*ru
 		}
 		return res
 	}
+}
+
+// denied says whether the kernel kept us from something.
+func denied(err error) bool {
+	return errors.Is(err, ptrace.ErrDenied) || errors.Is(err, fs.ErrPermission)
+}
+
+// leaderEnds says whether the first thread of a process has begun to end, or has.
+func leaderEnds(pid int) bool {
+	const exiting = 0x4 // PF_EXITING
+	s, err := proc.ReadStat(pid, pid)
+	return err == nil && s.Flags&exiting != 0
 }
 
 // once tries with one look at the process. again: the look must be taken anew,
@@ -275,7 +292,7 @@ func judge(pid int, err error) (Outcome, string) {
 		return Denied, r.Reason
 	case errors.As(err, &b):
 		return Busy, b.reason
-	case errors.Is(err, ptrace.ErrDenied), errors.Is(err, fs.ErrPermission):
+	case denied(err):
 		return Denied, denial(pid)
 	}
 	return Failed, err.Error()
