@@ -151,8 +151,8 @@ func TestWhoCannotBeExchangedIsStopped(t *testing.T) {
 	}
 }
 
-// flip writes code behind a function's start: the same bytes with some bits flipped.
-func flip(t *testing.T, v *victim, path, name string, bits byte) {
+// behind is the memory of a victim, and where in it the second byte of a function is.
+func behind(t *testing.T, v *victim, path, name string) (*ptrace.Mem, int64) {
 	t.Helper()
 	modules, err := proc.Modules(v.pid)
 	if err != nil {
@@ -162,8 +162,14 @@ func flip(t *testing.T, v *victim, path, name string, bits byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer mem.Close()
-	at := int64(modules[0].Bias) + int64(function(t, openImage(t, path), name).Lo) + 1
+	t.Cleanup(func() { mem.Close() })
+	return mem, int64(modules[0].Bias) + int64(function(t, openImage(t, path), name).Lo) + 1
+}
+
+// flip writes code behind a function's start: the same bytes with some bits flipped.
+func flip(t *testing.T, v *victim, path, name string, bits byte) {
+	t.Helper()
+	mem, at := behind(t, v, path, name)
 	var b [1]byte
 	if _, err := mem.ReadAt(b[:], at); err != nil {
 		t.Fatal(err)
@@ -612,20 +618,11 @@ func TestWhatOthersWriteMeanwhileIsKept(t *testing.T) {
 // flipped says whether what flip wrote is there.
 func flipped(t *testing.T, v *victim, path, name string, bits byte) bool {
 	t.Helper()
-	modules, err := proc.Modules(v.pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mem, err := ptrace.OpenMem(v.pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mem.Close()
-	img := openImage(t, path)
-	at := function(t, img, name).Lo + 1
+	mem, at := behind(t, v, path, name)
 	var now [1]byte
-	if _, err := mem.ReadAt(now[:], int64(modules[0].Bias)+int64(at)); err != nil {
+	if _, err := mem.ReadAt(now[:], at); err != nil {
 		t.Fatal(err)
 	}
-	return now[0] == img.Bytes(at, 1)[0]^bits
+	img := openImage(t, path)
+	return now[0] == img.Bytes(function(t, img, name).Lo+1, 1)[0]^bits
 }

@@ -18,9 +18,7 @@ import (
 // TestTracedReturnsHideNobody: a uretprobe takes a return address off the stack
 // and keeps it in the kernel. What waits behind it is found nonetheless.
 func TestTracedReturnsHideNobody(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root may set uprobes")
-	}
+	needRoot(t)
 	base, fixed := compile(t, "finishes")
 	b := independent(t, byHand(t, base, fixed, "fixed_function"))
 
@@ -45,7 +43,7 @@ func probeReturn(t *testing.T, v *victim, path, name string) {
 	t.Helper()
 	source, err := os.ReadFile("/sys/bus/event_source/devices/uprobe/type")
 	if err != nil {
-		t.Skipf("no uprobes here: %v", err)
+		skip(t, "no uprobes here: "+err.Error())
 	}
 	modules, err := proc.Modules(v.pid)
 	if err != nil {
@@ -65,7 +63,7 @@ func probeReturn(t *testing.T, v *victim, path, name string) {
 	for cpu := range runtime.NumCPU() {
 		fd, err := unix.PerfEventOpen(&attr, -1, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
 		if err != nil {
-			t.Skipf("no uprobe can be set: %v", err)
+			skip(t, "no uprobe can be set: "+err.Error())
 		}
 		t.Cleanup(func() { unix.Close(fd) })
 	}
