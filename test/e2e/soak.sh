@@ -151,10 +151,17 @@ account >"$work/account.begin"
 begin=$(date +%s)
 end=$((begin + minutes * 60))
 told=$begin
+due=$(date +%s%N)
 while now=$(date +%s) && [ "$now" -lt "$end" ]; do
 	for s in $subjects; do
 		transition "$s"
-		sleep 1
+		# One a second by the clock: what the transition took is part of its
+		# second, and one that took longer lets the next begin at once.
+		due=$((due + 1000000000))
+		left=$((due - $(date +%s%N)))
+		if [ "$left" -gt 0 ]; then
+			sleep "$(printf '%d.%09d' $((left / 1000000000)) $((left % 1000000000)))"
+		fi
 	done
 	if [ $((now - told)) -ge 60 ]; then
 		told=$now
