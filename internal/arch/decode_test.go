@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/arch"
+	"hotpatch/internal/testkit"
 )
 
 // shape is what a decoded instruction must look like: displacement and
@@ -147,7 +148,7 @@ func TestDecodeShapes(t *testing.T) {
 // TestShapesAgreeWithObjdump keeps the table above honest.
 func TestShapesAgreeWithObjdump(t *testing.T) {
 	if _, err := exec.LookPath("objdump"); err != nil {
-		skip(t, "objdump is not installed (binutils)")
+		testkit.Skip(t, "objdump is not installed (binutils)")
 	}
 	var all []byte
 	for _, s := range shapes {

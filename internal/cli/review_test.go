@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/cli"
+	"hotpatch/internal/testkit"
 )
 
 const reviewedProgram = `
@@ -54,12 +55,7 @@ type reviewed struct {
 // reviews it.
 func reviewOf(t *testing.T, before, after []string) reviewed {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-			t.Fatal("gcc is missing")
-		}
-		t.Skip("gcc is missing")
-	}
+	testkit.Tools(t, "gcc")
 	dir := t.TempDir()
 	source := filepath.Join(dir, "p.c")
 	if err := os.WriteFile(source, []byte(reviewedProgram), 0o644); err != nil {

@@ -17,13 +17,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 // condition answers [name] in scripts. A missing capability skips, but where
 // nothing may be skipped it fails.
 func condition(t *testing.T) func(string) (bool, error) {
 	missing := func(what string) (bool, error) {
-		if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
+		if testkit.Full() {
 			return false, fmt.Errorf("%s: missing, and HOTPATCH_TEST_FULL=1 lets nothing be skipped", what)
 		}
 		return false, nil

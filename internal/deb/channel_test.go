@@ -17,27 +17,8 @@ import (
 	"time"
 
 	"hotpatch/internal/deb"
+	"hotpatch/internal/testkit"
 )
-
-// need skips a test that cannot run here; in full runs that is a failure.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-		t.Fatalf("%s is missing", what)
-	}
-	t.Skipf("%s is missing", what)
-}
-
-func needTools(t testing.TB, tools ...string) {
-	t.Helper()
-	for _, tool := range tools {
-		_, err := exec.LookPath(tool)
-		need(t, err == nil, tool)
-	}
-}
 
 // pkg is a package to be made. Files are name → content, scripts likewise.
 type pkg struct {
@@ -106,7 +87,7 @@ type debian struct {
 
 func newDebian(t testing.TB) *debian {
 	t.Helper()
-	needTools(t, "apt-get", "apt-cache", "dpkg", "dpkg-deb")
+	testkit.Tools(t, "apt-get", "apt-cache", "dpkg", "dpkg-deb")
 	root := t.TempDir()
 	d := &debian{System: deb.System{Root: root, Outside: true, LockWait: -1}, t: t, repo: filepath.Join(root, "srv")}
 	for _, name := range []string{"var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers", "etc/apt/sources.list.d", "etc/apt/apt.conf.d", "etc/apt/preferences.d", "usr/sbin", "var/log", "srv", "tmp", "etc/dpkg/dpkg.cfg.d"} {
@@ -261,7 +242,7 @@ func TestInstallRestartsNothingAndSaysWhatWasWanted(t *testing.T) {
 		scripts: map[string]string{"prerm": "deb-systemd-invoke stop daemon.service\nexit 0\n"}})
 	d.write("etc/daemon.conf", "the administrator's")
 	d.suite("stable", "Test", daemon("1.1"))
-	needTools(t, "systemctl", "service", "invoke-rc.d", "deb-systemd-invoke")
+	testkit.Tools(t, "systemctl", "service", "invoke-rc.d", "deb-systemd-invoke")
 
 	r, err := d.Install(context.Background(), choose("daemon=1.1"), deb.PlanOptions{})
 	if err != nil {
@@ -308,7 +289,7 @@ func TestPolicyOfAnAdministratorStaysAndIsCovered(t *testing.T) {
 	}{{name: "allowing", policy: theirs}, {name: "refusing", policy: "#!/bin/sh\nexit 101\n"}} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDebian(t)
-			need(t, c.policy != theirs || os.Geteuid() == 0, "root (to cover a file)")
+			testkit.Need(t, c.policy != theirs || os.Geteuid() == 0, "root (to cover a file)")
 			d.have(pkg{name: "daemon", version: "1.0"})
 			d.suite("stable", "Test", up)
 			name := filepath.Join(d.Root, "usr/sbin/policy-rc.d")
@@ -317,7 +298,7 @@ func TestPolicyOfAnAdministratorStaysAndIsCovered(t *testing.T) {
 			}
 			r, err := d.Install(context.Background(), choose("daemon=1.1"), deb.PlanOptions{})
 			if errors.Is(err, deb.ErrPolicy) {
-				need(t, false, "the right to mount")
+				testkit.Need(t, false, "the right to mount")
 			}
 			if err != nil {
 				t.Fatalf("%v\n%s", err, r.Tail)
@@ -333,7 +314,7 @@ func TestPolicyOfAnAdministratorStaysAndIsCovered(t *testing.T) {
 }
 
 func TestLeftoverPolicyIsAsGoodAsNone(t *testing.T) {
-	needTools(t, "flock")
+	testkit.Tools(t, "flock")
 	d := newDebian(t)
 	if err := d.Raise(context.Background()); err != nil {
 		t.Fatal(err)
@@ -513,7 +494,7 @@ func TestPlansThatGoBeyondTheChoiceAreRefused(t *testing.T) {
 
 func TestInstallLeavesAutomaticPackagesAutomatic(t *testing.T) {
 	d := newDebian(t)
-	needTools(t, "apt-mark")
+	testkit.Tools(t, "apt-mark")
 	d.have(pkg{name: "lib", version: "1"}, pkg{name: "app", version: "1", fields: "Depends: lib\n"})
 	d.suite("stable", "Test", pkg{name: "lib", version: "2"})
 	d.write("var/lib/apt/extended_states", "Package: lib\nArchitecture: "+deb.Arch()+"\nAuto-Installed: 1\n\n")

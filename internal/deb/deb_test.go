@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"hotpatch/internal/deb"
+	"hotpatch/internal/testkit"
 )
 
 func open(t *testing.T, path string) *deb.Package {
@@ -284,7 +285,7 @@ func TestNamesAreCleaned(t *testing.T) {
 
 // TestAgreesWithDpkgDeb has dpkg-deb build a package and both read it.
 func TestAgreesWithDpkgDeb(t *testing.T) {
-	tool(t, "dpkg-deb")
+	testkit.Tools(t, "dpkg-deb")
 	tree := t.TempDir()
 	control := "Package: pair\nSource: pairs (1:2-3)\nVersion: 1:2-3+b1\nArchitecture: amd64\nMaintainer: a <a@example.org>\nDepends: libc6 (>= 2)\nDescription: x\n"
 	for name, data := range map[string]string{"DEBIAN/control": control, "usr/bin/pair": strings.Repeat("pair", 9999), "etc/pair.conf": "a=b\n"} {
@@ -338,17 +339,6 @@ func tree2map(t *testing.T, root string) map[string]string {
 		t.Fatal(err)
 	}
 	return out
-}
-
-// tool skips the test when a program is missing; in full runs that is a failure.
-func tool(t *testing.T, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-			t.Fatalf("%s is not installed", name)
-		}
-		t.Skipf("%s is not installed", name)
-	}
 }
 
 func FuzzRead(f *testing.F) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hotpatch/internal/deb"
+	"hotpatch/internal/testkit"
 )
 
 // TestHelperInstalls is the process that is killed.
@@ -250,7 +251,7 @@ func TestOthersInterruptedInstallationIsInstalledAnew(t *testing.T) {
 func TestProcessesThatEndAllTheSameAreNamed(t *testing.T) {
 	d := newDebian(t)
 	sleep, err := exec.LookPath("sleep")
-	need(t, err == nil, "sleep")
+	testkit.Need(t, err == nil, "sleep")
 	program, err := os.ReadFile(sleep)
 	if err != nil {
 		t.Fatal(err)
@@ -301,13 +302,13 @@ func TestScriptThatFailsLeavesAClearState(t *testing.T) {
 }
 
 func TestDiskThatIsTooSmallIsRefusedAndOneThatFillsUpIsRepaired(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root (to mount)")
+	testkit.Need(t, os.Geteuid() == 0, "root (to mount)")
 	d := newDebian(t)
 	big := strings.Repeat("x", 3<<20)
 	d.have(pkg{name: "one", version: "1", files: map[string]string{"/usr/bin/one": "1"}})
 	usr := filepath.Join(d.Root, "usr")
 	if err := syscall.Mount("none", usr, "tmpfs", 0, "size=2m"); err != nil {
-		need(t, false, "the right to mount: "+err.Error())
+		testkit.Need(t, false, "the right to mount: "+err.Error())
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(usr, syscall.MNT_DETACH) })
 	for _, name := range []string{"bin", "sbin"} {

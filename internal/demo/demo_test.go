@@ -8,23 +8,13 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-)
 
-// compiler skips a test that needs a C compiler; in full runs that is a failure.
-func compiler(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-			t.Fatal("gcc is not installed")
-		}
-		t.Skip("gcc is not installed")
-	}
-}
+	"hotpatch/internal/testkit"
+)
 
 func TestRedisCRCIsTheOneOfRedis(t *testing.T) {
 	// The check value that redis's own crc64.c names.
@@ -223,7 +213,7 @@ func trimRight(s string) string {
 
 // TestTallyOverreadsOnlyWithoutTheFix plays both sides of the stand-in.
 func TestTallyOverreadsOnlyWithoutTheFix(t *testing.T) {
-	compiler(t)
+	testkit.Tools(t, "gcc")
 	work := t.TempDir()
 	s, err := prepareLocal(context.Background(), newPage(io.Discard, false), work)
 	if err != nil {
@@ -257,7 +247,7 @@ func TestTallyOverreadsOnlyWithoutTheFix(t *testing.T) {
 }
 
 func TestServerThatDoesNotStartSaysWhy(t *testing.T) {
-	compiler(t)
+	testkit.Tools(t, "gcc")
 	work := t.TempDir()
 	script := filepath.Join(work, "server")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\necho cannot bind\nexit 3\n"), 0o755); err != nil {
@@ -271,7 +261,7 @@ func TestServerThatDoesNotStartSaysWhy(t *testing.T) {
 
 // TestShowOfTheCompiledServer is the whole show, as `hotpatch demo --local`.
 func TestShowOfTheCompiledServer(t *testing.T) {
-	compiler(t)
+	testkit.Tools(t, "gcc")
 	dir := t.TempDir()
 	var b bytes.Buffer
 	if err := Run(t.Context(), Options{Out: &b, Local: true, Dir: dir}); err != nil {

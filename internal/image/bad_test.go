@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 var le = binary.LittleEndian
@@ -165,7 +166,7 @@ func TestErrorsThatCallersAskFor(t *testing.T) {
 	if err := os.WriteFile(src, []byte("int x;"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "gcc", "-c", "-o", obj, src)
+	testkit.Run(t, "gcc", "-c", "-o", obj, src)
 	if _, err := image.Open(obj); err == nil || !strings.Contains(err.Error(), "relocatable object") {
 		t.Errorf("object: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 // BenchmarkOpen reads a large library: libcrypto with 11,000 functions and
@@ -52,6 +53,6 @@ func large(b *testing.B) string {
 			return p
 		}
 	}
-	skip(b, "no C library at the place of Debian")
+	testkit.Skip(b, "no C library at the place of Debian")
 	return ""
 }

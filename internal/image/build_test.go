@@ -2,13 +2,13 @@ package image_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 // program has one of everything that an image tells apart. slow is marked cold
@@ -51,23 +51,6 @@ int main(int argc, char **argv) {
 }
 `
 
-// need skips a test without the tool, which is a failure where everything must
-// be there.
-func need(t testing.TB, tool string) {
-	t.Helper()
-	if _, err := exec.LookPath(tool); err != nil {
-		skip(t, tool+" is not installed")
-	}
-}
-
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // built holds the program in all its variants, compiled once for all tests.
 var built string
 
@@ -96,39 +79,26 @@ func (v variant) build(t testing.TB) (path, bare string) {
 	if _, err := os.Stat(bare); err == nil {
 		return path, bare
 	}
-	need(t, "strip")
-	if v.name == "RELR" && !strings.Contains(run(t, "ld", "--help"), "pack-relative-relocs") {
-		skip(t, "this ld cannot pack relocations")
+	testkit.Tools(t, "strip")
+	if v.name == "RELR" && !strings.Contains(testkit.Run(t, "ld", "--help"), "pack-relative-relocs") {
+		testkit.Skip(t, "this ld cannot pack relocations")
 	}
 	if err := os.Rename(compile(t, program, v.flags...), path); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "strip", "-o", bare, path)
+	testkit.Run(t, "strip", "-o", bare, path)
 	return path, bare
 }
 
 // compile builds C source with gcc and returns the path of the result.
 func compile(t testing.TB, source string, flags ...string) string {
 	t.Helper()
-	need(t, "gcc")
 	dir := t.TempDir()
 	c, out := filepath.Join(dir, "a.c"), filepath.Join(dir, "a.out")
 	if err := os.WriteFile(c, []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "gcc", append([]string{"-Wl,--build-id=sha1", "-o", out, c}, flags...)...)
-	return out
-}
-
-func run(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return testkit.Compile(t, out, append([]string{c}, flags...)...)
 }
 
 // copyOf lets a tool change a file without touching the original.
@@ -147,9 +117,9 @@ func copyOf(t testing.TB, path string) string {
 
 func stripped(t testing.TB, path string) string {
 	t.Helper()
-	need(t, "strip")
+	testkit.Tools(t, "strip")
 	p := copyOf(t, path)
-	run(t, "strip", p)
+	testkit.Run(t, "strip", p)
 	return p
 }
 
@@ -170,9 +140,9 @@ type nmSymbol struct {
 
 func nm(t testing.TB, path string) []nmSymbol {
 	t.Helper()
-	need(t, "nm")
+	testkit.Tools(t, "nm")
 	var out []nmSymbol
-	for _, l := range strings.Split(run(t, "nm", "-S", path), "\n") {
+	for _, l := range strings.Split(testkit.Run(t, "nm", "-S", path), "\n") {
 		f := strings.Fields(l)
 		if len(f) != 4 {
 			continue // without a size
@@ -188,8 +158,8 @@ func nm(t testing.TB, path string) []nmSymbol {
 // symbol is the address of a symbol as nm tells it, sized or not.
 func symbol(t testing.TB, path, name string) image.Addr {
 	t.Helper()
-	need(t, "nm")
-	for _, l := range strings.Split(run(t, "nm", path), "\n") {
+	testkit.Tools(t, "nm")
+	for _, l := range strings.Split(testkit.Run(t, "nm", path), "\n") {
 		if f := strings.Fields(l); len(f) == 3 && f[2] == name {
 			return hex(t, f[0])
 		}

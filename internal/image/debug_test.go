@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 const typed = `
@@ -21,10 +22,10 @@ int main(int argc, char **argv) { struct thing t = {argc, 2}; return (int)inner(
 // separate splits off the debug information as dh_strip does.
 func separate(t *testing.T, path string, flags ...string) (bare, debug string) {
 	t.Helper()
-	need(t, "objcopy")
+	testkit.Tools(t, "objcopy")
 	bare = stripped(t, path)
 	debug = filepath.Join(t.TempDir(), "a.debug")
-	run(t, "objcopy", append(append([]string{"--only-keep-debug"}, flags...), path, debug)...)
+	testkit.Run(t, "objcopy", append(append([]string{"--only-keep-debug"}, flags...), path, debug)...)
 	return bare, debug
 }
 
@@ -33,8 +34,8 @@ func TestAttachedDebugFileGivesNamesAndTypes(t *testing.T) {
 	full := open(t, path)
 	for _, flag := range []string{"none", "zlib", "zstd"} {
 		t.Run(flag, func(t *testing.T) {
-			if flag == "zstd" && !strings.Contains(run(t, "objcopy", "--help"), "zstd") {
-				skip(t, "this objcopy does not know zstd")
+			if flag == "zstd" && !strings.Contains(testkit.Run(t, "objcopy", "--help"), "zstd") {
+				testkit.Skip(t, "this objcopy does not know zstd")
 			}
 			bare, debug := separate(t, path, "--compress-debug-sections="+flag)
 			m := open(t, bare)

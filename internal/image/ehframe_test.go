@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 const frameAddr = 0x5000
@@ -326,14 +327,14 @@ func TestBadFramesAreErrors(t *testing.T) {
 
 // TestFramesAgreeWithReadelf compares the ranges of whole sections.
 func TestFramesAgreeWithReadelf(t *testing.T) {
-	need(t, "readelf")
+	testkit.Tools(t, "readelf")
 	path := "/lib/x86_64-linux-gnu/libc.so.6"
 	m, err := image.Open(path)
 	if err != nil {
-		skip(t, "no C library at the place of Debian: "+err.Error())
+		testkit.Skip(t, "no C library at the place of Debian: "+err.Error())
 	}
 	var want []string
-	for _, l := range strings.Split(run(t, "readelf", "--debug-dump=frames,no-follow-links", path), "\n") {
+	for _, l := range strings.Split(testkit.Run(t, "readelf", "--debug-dump=frames,no-follow-links", path), "\n") {
 		if _, pc, ok := strings.Cut(l, " pc="); ok {
 			lo, hi, _ := strings.Cut(pc, "..")
 			if lo != hi {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 const lsdaAddr = 0x7000
@@ -106,7 +107,7 @@ func FuzzLSDA(f *testing.F) {
 // one ends is known.
 func TestExceptionTablesOfAProgramLieSideBySide(t *testing.T) {
 	if _, err := exec.LookPath("g++"); err != nil {
-		skip(t, "g++ is missing")
+		testkit.Skip(t, "g++ is missing")
 	}
 	out := filepath.Join(t.TempDir(), "throws")
 	if b, err := exec.Command("g++", "-O2", "-o", out, filepath.Join("..", "build", "testdata", "handlers.cc")).CombinedOutput(); err != nil {

@@ -7,18 +7,19 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 // withMiniDebug strips the file at path and gives it a .gnu_debugdata.
 func withMiniDebug(t testing.TB, path string) string {
 	t.Helper()
-	need(t, "xz")
-	need(t, "objcopy")
+	testkit.Tools(t, "xz")
+	testkit.Tools(t, "objcopy")
 	bare, packed, out := path+".bare", path+".mini", path+".out"
-	run(t, "strip", "-o", bare, path)
-	run(t, "cp", path, packed)
-	run(t, "xz", "-f", packed)
-	run(t, "objcopy", "--add-section", ".gnu_debugdata="+packed+".xz", bare, out)
+	testkit.Run(t, "strip", "-o", bare, path)
+	testkit.Run(t, "cp", path, packed)
+	testkit.Run(t, "xz", "-f", packed)
+	testkit.Run(t, "objcopy", "--add-section", ".gnu_debugdata="+packed+".xz", bare, out)
 	return out
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 const relocIRelative = elf.R_X86_64_IRELATIVE
@@ -16,7 +17,7 @@ const relocIRelative = elf.R_X86_64_IRELATIVE
 // TestRelocationsAgreeWithReadelf compares places, types, names, versions and
 // addends, those of RELR included.
 func TestRelocationsAgreeWithReadelf(t *testing.T) {
-	need(t, "readelf")
+	testkit.Tools(t, "readelf")
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			path, _ := v.build(t)
@@ -57,7 +58,7 @@ var (
 func relocTruth(t *testing.T, m *image.Image, path string) []string {
 	t.Helper()
 	var out []string
-	for _, l := range strings.Split(run(t, "readelf", "-rW", path), "\n") {
+	for _, l := range strings.Split(testkit.Run(t, "readelf", "-rW", path), "\n") {
 		l = strings.TrimSpace(l)
 		if r := relrRow.FindStringSubmatch(l); r != nil {
 			at := hex(t, r[1])
@@ -135,9 +136,9 @@ var pltRow = regexp.MustCompile(`^([0-9a-f]+) <(.*)@plt>:$`)
 // pltTruth are the synthetic symbols of objdump.
 func pltTruth(t *testing.T, path string) []pltEntry {
 	t.Helper()
-	need(t, "objdump")
+	testkit.Tools(t, "objdump")
 	var out []pltEntry
-	for _, l := range strings.Split(run(t, "objdump", "-d", path), "\n") {
+	for _, l := range strings.Split(testkit.Run(t, "objdump", "-d", path), "\n") {
 		if r := pltRow.FindStringSubmatch(l); r != nil {
 			out = append(out, pltEntry{hex(t, r[1]), r[2]})
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 func TestClassesTellWhatAddressesAreFor(t *testing.T) {
@@ -132,8 +133,8 @@ func TestKindOfImage(t *testing.T) {
 			if want := v.name != "static PIE"; slices.Contains(m.Needed, "libc.so.6") != want {
 				t.Errorf("needed %q", m.Needed)
 			}
-			need(t, "readelf")
-			if notes := run(t, "readelf", "-n", path); len(m.BuildID) != 40 || !strings.Contains(notes, "Build ID: "+string(m.BuildID)+"\n") {
+			testkit.Tools(t, "readelf")
+			if notes := testkit.Run(t, "readelf", "-n", path); len(m.BuildID) != 40 || !strings.Contains(notes, "Build ID: "+string(m.BuildID)+"\n") {
 				t.Errorf("build-id %s, want that of %s", m.BuildID, notes)
 			}
 			if m.Path != path {

@@ -11,17 +11,18 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 // withSection adds a section to the file at path, and returns path.
 func withSection(t testing.TB, path, name, content string) string {
 	t.Helper()
-	need(t, "objcopy")
+	testkit.Tools(t, "objcopy")
 	file := filepath.Join(t.TempDir(), "section")
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "objcopy", "--add-section", name+"="+file, path)
+	testkit.Run(t, "objcopy", "--add-section", name+"="+file, path)
 	return path
 }
 
@@ -77,7 +78,7 @@ func TestLinkToASupplementaryFile(t *testing.T) {
 // shareOut compiles two programs and lets dwz share out their types.
 func shareOut(t *testing.T, args ...string) (one, common string) {
 	t.Helper()
-	need(t, "dwz")
+	testkit.Tools(t, "dwz")
 	const many = "struct more { char name[80]; long size; struct more *next; } more; enum { RED, GREEN, BLUE } color; typedef struct { int x, y; } point; point at;\n"
 	a, b := compile(t, many+typed, "-g"), compile(t, many+typed+"int last;", "-g")
 	dir := t.TempDir()
@@ -97,7 +98,7 @@ func TestSupplementaryFileMustHaveTheBuildID(t *testing.T) {
 		t.Fatal(err)
 	}
 	bare := filepath.Join(t.TempDir(), "bare")
-	run(t, "objcopy", "--remove-section=.debug_info", common, bare)
+	testkit.Run(t, "objcopy", "--remove-section=.debug_info", common, bare)
 	m := open(t, path)
 	for file, fault := range map[string]string{other: "its build-id is", text: "not an ELF file", path: "its build-id is", bare: "no types", "/nonexistent": "no such file"} {
 		if err := m.AttachShared(file); err == nil || !strings.Contains(err.Error(), fault) || !strings.Contains(err.Error(), file) {
@@ -131,7 +132,7 @@ func TestSupplementaryFileMustHaveTheBuildID(t *testing.T) {
 
 func TestSupplementaryFileOfDWARF5KnowsItselfByItsChecksum(t *testing.T) {
 	path, common := shareOut(t, "-5")
-	run(t, "objcopy", "--remove-section=.note.gnu.build-id", common)
+	testkit.Run(t, "objcopy", "--remove-section=.note.gnu.build-id", common)
 	m := open(t, path)
 	if err := m.AttachShared(common); err != nil {
 		t.Fatal(err)

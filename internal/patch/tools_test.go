@@ -10,18 +10,14 @@ import (
 	"testing"
 
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 // tool runs a program of binutils or gdb and returns what it wrote to standard
 // output and standard error. The test is skipped when it is not installed.
 func tool(t *testing.T, name string, args ...string) (stdout, stderr string) {
 	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-			t.Fatalf("%s is not installed", name)
-		}
-		t.Skipf("%s is not installed", name)
-	}
+	testkit.Tools(t, name)
 	var out, errs bytes.Buffer
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hotpatch/internal/proc"
+	"hotpatch/internal/testkit"
 )
 
 func TestParseStatFindsTheEndOfTheName(t *testing.T) {
@@ -116,7 +117,7 @@ func TestReadFindsALiveThreadOfAZombieLeader(t *testing.T) {
 	if b := make([]byte, 4); mustRead(t, r, b) != "\x7fELF" {
 		t.Errorf("opened %q", b)
 	}
-	found, _, err := proc.Mapping([]string{buildID(t, exe)})
+	found, _, err := proc.Mapping([]string{testkit.BuildID(t, exe)})
 	if err != nil || !slices.Contains(found, pid) {
 		t.Errorf("Mapping found %v, %v", found, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/proc"
+	"hotpatch/internal/testkit"
 )
 
 func mustRead(t testing.TB, r io.ReaderAt, b []byte) string {
@@ -72,7 +73,7 @@ func TestModulesFindsTheBiasOfEveryKindOfExecutable(t *testing.T) {
 			if want := c.main - symbol(t, exe, "main"); m.Bias != want {
 				t.Errorf("bias %#x, want %#x", m.Bias, want)
 			}
-			if want := buildID(t, exe); m.BuildID != want {
+			if want := testkit.BuildID(t, exe); m.BuildID != want {
 				t.Errorf("build-id %s, want %s", m.BuildID, want)
 			}
 			if m.Path != exe || !slices.IsSortedFunc(m.Maps, func(a, b proc.Map) int { return int(a.Start) - int(b.Start) }) {
@@ -110,7 +111,7 @@ func TestModulesTellsTwoLoadsOfOneFileApart(t *testing.T) {
 		t.Fatalf("got %v", ms)
 	}
 	for _, m := range ms {
-		if m.BuildID != buildID(t, lib) {
+		if m.BuildID != testkit.BuildID(t, lib) {
 			t.Errorf("build-id %s", m.BuildID)
 		}
 		// counter and zeros: the anonymous part of the data belongs to it.
@@ -126,7 +127,7 @@ func TestModulesLeavesOutAFileMappedAsData(t *testing.T) {
 	if ms := byName(modules(t, c.Process.Pid), "libvictim.so"); len(ms) != 0 {
 		t.Errorf("got %v", ms)
 	}
-	if found, _, err := proc.Mapping([]string{buildID(t, lib)}); err != nil || slices.Contains(found, c.Process.Pid) {
+	if found, _, err := proc.Mapping([]string{testkit.BuildID(t, lib)}); err != nil || slices.Contains(found, c.Process.Pid) {
 		t.Errorf("Mapping: %v, %v", found, err)
 	}
 }
@@ -149,7 +150,7 @@ func TestPathWithSpacesParenthesesAndNewline(t *testing.T) {
 	exe := compile(t, "victim.c", filepath.Join(t.TempDir(), "vic (tim)\nof us"), "-pthread", "-ldl")
 	c := start(t, exe)
 	ms := modules(t, c.Process.Pid)
-	if ms[0].Path != exe || ms[0].BuildID != buildID(t, exe) {
+	if ms[0].Path != exe || ms[0].BuildID != testkit.BuildID(t, exe) {
 		t.Errorf("got %+v", ms[0])
 	}
 	_, _, cl, err := proc.Open(c.Process.Pid, ms[0])
@@ -161,7 +162,7 @@ func TestPathWithSpacesParenthesesAndNewline(t *testing.T) {
 
 func TestReplacedFileDoesNotMislead(t *testing.T) {
 	lib := library(t)
-	id := buildID(t, lib)
+	id := testkit.BuildID(t, lib)
 	want, err := os.ReadFile(lib)
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +172,7 @@ func TestReplacedFileDoesNotMislead(t *testing.T) {
 		t.Fatal(err)
 	}
 	compile(t, "lib.c", lib, "-shared", "-fPIC", "-DOTHER", "-O0")
-	if buildID(t, lib) == id {
+	if testkit.BuildID(t, lib) == id {
 		t.Fatal("the two libraries are equal")
 	}
 	pid := c.Process.Pid
@@ -207,7 +208,7 @@ func TestOpenInAChroot(t *testing.T) {
 	exe := compile(t, "victim.c", filepath.Join(dir, "victim"), "-static", "-DSTATIC", "-pthread")
 	c := startWith(t, &syscall.SysProcAttr{Chroot: dir}, "/victim")
 	ms := byName(modules(t, c.Process.Pid), "victim")
-	if len(ms) != 1 || ms[0].BuildID != buildID(t, exe) {
+	if len(ms) != 1 || ms[0].BuildID != testkit.BuildID(t, exe) {
 		t.Fatalf("got %v", ms)
 	}
 	_, _, cl, err := proc.Open(c.Process.Pid, ms[0])
@@ -225,7 +226,7 @@ func TestMappingFindsAllUsersOfALibraryAndNobodyElse(t *testing.T) {
 	}
 	other := start(t, exe).Process.Pid
 	slices.Sort(want)
-	found, denied, err := proc.Mapping([]string{"ffff", strings.ToUpper(buildID(t, lib))})
+	found, denied, err := proc.Mapping([]string{"ffff", strings.ToUpper(testkit.BuildID(t, lib))})
 	if err != nil || !slices.Equal(found, want) {
 		t.Errorf("found %v, want %v, %v", found, want, err)
 	}
@@ -287,7 +288,7 @@ func FuzzModulesIn(f *testing.F) {
 func BenchmarkMapping(b *testing.B) {
 	lib := library(b)
 	start(b, victim(b), "load", lib)
-	id := buildID(b, lib)
+	id := testkit.BuildID(b, lib)
 	pids, err := proc.PIDs()
 	if err != nil {
 		b.Fatal(err)

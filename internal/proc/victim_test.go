@@ -1,9 +1,7 @@
 package proc_test
 
 import (
-	"bufio"
 	"debug/elf"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,32 +10,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-)
 
-// needs skips a test by the name of what is missing; a full run must have it.
-func needs(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
+	"hotpatch/internal/testkit"
+)
 
 func root() bool { return os.Geteuid() == 0 }
 
 // compile builds a C file of testdata to out.
 func compile(t testing.TB, src, out string, flags ...string) string {
 	t.Helper()
-	gcc, err := exec.LookPath("gcc")
-	needs(t, err == nil, "gcc")
-	args := append([]string{"-O1", "-Wl,--build-id=sha1", filepath.Join("testdata", src), "-o", out}, flags...)
-	if msg, err := exec.Command(gcc, args...).CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v\n%s", err, msg)
-	}
-	return out
+	return testkit.Compile(t, out, append([]string{"-O1", filepath.Join("testdata", src)}, flags...)...)
 }
 
 func victim(t testing.TB, flags ...string) string {
@@ -65,24 +47,8 @@ func startWith(t testing.TB, attr *syscall.SysProcAttr, file string, args ...str
 	t.Helper()
 	c := child{Cmd: exec.Command(file, args...)}
 	c.SysProcAttr = attr
-	c.Stderr = os.Stderr
-	in, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		c.Process.Kill()
-		c.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
+	_, out := testkit.Start(t, c.Cmd)
+	line, err := out.ReadString('\n')
 	if err != nil {
 		t.Fatalf("victim did not get ready: %v", err)
 	}
@@ -111,21 +77,6 @@ func symbol(t testing.TB, file, name string) uint64 {
 	}
 	t.Fatalf("no symbol %s in %s", name, file)
 	return 0
-}
-
-// buildID is read in another way than the package does.
-func buildID(t testing.TB, file string) string {
-	t.Helper()
-	f, err := elf.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b, err := f.Section(".note.gnu.build-id").Data()
-	if err != nil || len(b) < 16 {
-		t.Fatal(err, len(b))
-	}
-	return hex.EncodeToString(b[16:])
 }
 
 // asNobody runs a test of this binary again as an ordinary user.

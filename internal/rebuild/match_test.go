@@ -11,33 +11,8 @@ import (
 
 	"hotpatch/internal/image"
 	"hotpatch/internal/rebuild"
+	"hotpatch/internal/testkit"
 )
-
-func need(t testing.TB, tools ...string) {
-	t.Helper()
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, tool+" is not installed")
-		}
-	}
-}
-
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
-func run(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
 
 func tinySource(t testing.TB) string {
 	t.Helper()
@@ -52,23 +27,22 @@ func tinySource(t testing.TB) string {
 // that the path in it does not tell two builds apart.
 func compile(t testing.TB, text string, flags ...string) string {
 	t.Helper()
-	need(t, "gcc")
 	dir := t.TempDir()
 	src, out := filepath.Join(dir, "tiny.c"), filepath.Join(dir, "tiny")
 	if err := os.WriteFile(src, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"-g", "-O2", "-fPIE", "-pie", "-Wl,--build-id", "-ffile-prefix-map=" + dir + "=.", "-o", out, src}
-	run(t, "gcc", append(args, flags...)...)
+	testkit.Run(t, "gcc", append(args, flags...)...)
 	return out
 }
 
 // ship strips a copy, as the distribution does.
 func ship(t testing.TB, path string) string {
 	t.Helper()
-	need(t, "strip")
+	testkit.Tools(t, "strip")
 	out := filepath.Join(t.TempDir(), "tiny")
-	run(t, "strip", "-o", out, path)
+	testkit.Run(t, "strip", "-o", out, path)
 	return out
 }
 
@@ -177,7 +151,7 @@ func checkDebugFile(t *testing.T, shipped, again, path string, e *rebuild.Eviden
 	if size := structSize(t, m, "account"); size < 32 {
 		t.Errorf("struct account has %d bytes", size)
 	}
-	need(t, "readelf")
+	testkit.Tools(t, "readelf")
 	out, err := exec.Command("readelf", "-aW", path).CombinedOutput()
 	if err != nil || strings.Contains(string(out), "arning") || strings.Contains(string(out), "rror:") {
 		t.Errorf("readelf: %v\n%s", err, out)
@@ -233,9 +207,9 @@ func TestNameOfSeveralFunctionsIsKeptOnlyIfAllMatch(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		need(t, "gcc")
+		testkit.Tools(t, "gcc")
 		out := filepath.Join(dir, "p")
-		run(t, "gcc", "-g", "-O2", "-fno-ipa-cp", "-fPIE", "-pie", "-Wl,--build-id", "-o", out, filepath.Join(dir, "a.c"), filepath.Join(dir, "b.c"), filepath.Join(dir, "m.c"))
+		testkit.Run(t, "gcc", "-g", "-O2", "-fno-ipa-cp", "-fPIE", "-pie", "-Wl,--build-id", "-o", out, filepath.Join(dir, "a.c"), filepath.Join(dir, "b.c"), filepath.Join(dir, "m.c"))
 		return out
 	}
 	shipped := ship(t, program("return used - x / 7;"))
@@ -279,14 +253,14 @@ func TestRebuildWithoutTypesIsRefused(t *testing.T) {
 
 // What is kept is one file: types in another would be lost with it.
 func TestRebuildWithTypesInAnotherFileIsRefused(t *testing.T) {
-	need(t, "objcopy")
+	testkit.Tools(t, "objcopy")
 	again := compile(t, tinySource(t))
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.WriteFile(link, []byte("common.debug\x00\x01\x02\x03"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	shipped := ship(t, again)
-	run(t, "objcopy", "--add-section", ".gnu_debugaltlink="+link, again)
+	testkit.Run(t, "objcopy", "--add-section", ".gnu_debugaltlink="+link, again)
 	if _, _, err := rebuild.Match(shipped, again, t.TempDir(), rebuild.Origin{}); err == nil || !strings.Contains(err.Error(), "dwz") {
 		t.Errorf("got %v", err)
 	}

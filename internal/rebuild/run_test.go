@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hotpatch/internal/rebuild"
+	"hotpatch/internal/testkit"
 )
 
 // open is a directory that nobody may enter, who builds when root tests.
@@ -50,7 +51,7 @@ func tree(t *testing.T, from, to string) string {
 func sourcePackage(t *testing.T, tree string) string {
 	t.Helper()
 	dir := filepath.Dir(tree)
-	run(t, "tar", "-C", dir, "--exclude=debian", "-czf", filepath.Join(dir, "tiny_1.0.orig.tar.gz"), filepath.Base(tree))
+	testkit.Run(t, "tar", "-C", dir, "--exclude=debian", "-czf", filepath.Join(dir, "tiny_1.0.orig.tar.gz"), filepath.Base(tree))
 	cmd := exec.Command("dpkg-source", "-b", filepath.Base(tree))
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -68,7 +69,7 @@ func shippedPackage(t *testing.T, tree string) string {
 	cmd.Env = append(os.Environ(), "DEB_BUILD_OPTIONS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if strings.Contains(string(out), "nmet build dependencies") {
-			skip(t, "build-essential is not installed")
+			testkit.Skip(t, "build-essential is not installed")
 		}
 		t.Fatalf("dpkg-buildpackage: %v\n%s", err, out)
 	}
@@ -79,7 +80,7 @@ func shippedPackage(t *testing.T, tree string) string {
 // that was shipped; both are made once for all tests.
 func pristine(t *testing.T) (dsc, debs string) {
 	t.Helper()
-	need(t, "dpkg-buildpackage", "gcc", "make", "strip")
+	testkit.Tools(t, "dpkg-buildpackage", "gcc", "make", "strip")
 	once.Do(func() {
 		dir := tree(t, "", "")
 		made := []string{sourcePackage(t, dir), shippedPackage(t, dir)}
@@ -89,7 +90,7 @@ func pristine(t *testing.T) (dsc, debs string) {
 		once.made = filepath.Base(made[0])
 	})
 	if once.made == "" {
-		skip(t, "the package to compare with could not be made: see the first test")
+		testkit.Skip(t, "the package to compare with could not be made: see the first test")
 	}
 	return filepath.Join(shared, once.made), shared
 }
@@ -304,7 +305,7 @@ func TestDirectoryClosedToTheBuilderIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root lets somebody else build")
 	}
-	need(t, "dpkg-source")
+	testkit.Tools(t, "dpkg-source")
 	o := options(t, t.TempDir())
 	o.Work = filepath.Join(t.TempDir(), "closed")
 	if err := os.Mkdir(o.Work, 0o700); err != nil {

@@ -16,19 +16,8 @@ import (
 
 	"hotpatch/internal/proc"
 	"hotpatch/internal/scan"
+	"hotpatch/internal/testkit"
 )
-
-// need skips a test that cannot run here; in full runs that is a failure.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-		t.Fatalf("%s is missing", what)
-	}
-	t.Skipf("%s is missing", what)
-}
 
 // A program without a library, so that it runs in any root: it says that it is
 // there and waits.
@@ -50,19 +39,15 @@ void _start(void)
 // compile makes the program with a build-id of 20 times this byte.
 func compile(t *testing.T, id byte) (program []byte, buildID string) {
 	t.Helper()
-	_, err := exec.LookPath("gcc")
-	need(t, err == nil && runtime.GOARCH == "amd64", "gcc for x86-64")
+	testkit.Need(t, runtime.GOARCH == "amd64", "x86-64")
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "v.c"), []byte(source), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	buildID = strings.Repeat(fmt.Sprintf("%02x", id), 20)
-	out, err := exec.Command("gcc", "-O1", "-static", "-nostdlib", "-fno-stack-protector", "-Wl,--build-id=0x"+buildID,
-		"-o", filepath.Join(dir, "v"), filepath.Join(dir, "v.c")).CombinedOutput()
+	out := testkit.Compile(t, filepath.Join(dir, "v"), "-O1", "-static", "-nostdlib", "-fno-stack-protector", "-Wl,--build-id=0x"+buildID, filepath.Join(dir, "v.c"))
+	program, err := os.ReadFile(out)
 	if err != nil {
-		t.Fatalf("gcc: %v\n%s", err, out)
-	}
-	if program, err = os.ReadFile(filepath.Join(dir, "v")); err != nil {
 		t.Fatal(err)
 	}
 	return program, buildID
@@ -126,7 +111,7 @@ func start(t *testing.T, name string, attr *syscall.SysProcAttr, args ...string)
 	}
 	if err := cmd.Start(); err != nil {
 		if attr != nil {
-			need(t, !errors.Is(err, syscall.EPERM), "the right to make namespaces")
+			testkit.Need(t, !errors.Is(err, syscall.EPERM), "the right to make namespaces")
 		}
 		t.Fatal(err)
 	}
@@ -321,7 +306,7 @@ func TestProcessesThatEndMeanwhileAreNoError(t *testing.T) {
 }
 
 func TestOtherRootsHaveTheirOwnPackages(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root (for chroot)")
+	testkit.Need(t, os.Geteuid() == 0, "root (for chroot)")
 	v1, id1 := compile(t, 0x11)
 	v2, id2 := compile(t, 0x22)
 	w := newWorld(t)
@@ -367,7 +352,7 @@ func TestOtherRootsHaveTheirOwnPackages(t *testing.T) {
 }
 
 func TestServiceWithItsOwnMountsIsOfTheHost(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root (for a mount namespace)")
+	testkit.Need(t, os.Geteuid() == 0, "root (for a mount namespace)")
 	v1, id1 := compile(t, 0x11)
 	w := newWorld(t)
 	w.install("1", v1)
@@ -381,7 +366,7 @@ func TestServiceWithItsOwnMountsIsOfTheHost(t *testing.T) {
 // A service whose program file is a mount of its own (ExecPaths= makes one):
 // when the file is replaced, the process's name for it is "/".
 func TestReplacedFileThatIsAMountOfItsOwnKeepsItsName(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root (for a mount namespace)")
+	testkit.Need(t, os.Geteuid() == 0, "root (for a mount namespace)")
 	v1, id1 := compile(t, 0x11)
 	v2, id2 := compile(t, 0x22)
 	w := newWorld(t)

@@ -1,7 +1,6 @@
 package unwind_test
 
 import (
-	"bufio"
 	"bytes"
 	"debug/elf"
 	"fmt"
@@ -16,32 +15,13 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/unwind"
 )
 
-// needs skips a test by the name of what is missing; a full run must have it.
-func needs(t testing.TB, tool string) string {
-	t.Helper()
-	path, err := exec.LookPath(tool)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-		t.Fatalf("needs %s", tool)
-	}
-	t.Skipf("needs %s", tool)
-	return ""
-}
-
 func compile(t testing.TB, flags ...string) string {
 	t.Helper()
-	gcc := needs(t, "gcc")
-	out := filepath.Join(t.TempDir(), "stack")
-	args := append([]string{"-O2", "-fomit-frame-pointer", "-Wl,--build-id=sha1", "testdata/stack.c", "-o", out, "-pthread"}, flags...)
-	if msg, err := exec.Command(gcc, args...).CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v\n%s", err, msg)
-	}
-	return out
+	return testkit.Compile(t, filepath.Join(t.TempDir(), "stack"), append([]string{"-O2", "-fomit-frame-pointer", "testdata/stack.c", "-pthread"}, flags...)...)
 }
 
 // victim stands still at a place it has told.
@@ -57,26 +37,10 @@ type victim struct {
 func start(t testing.TB, file, mode string) victim {
 	t.Helper()
 	c := exec.Command(file, mode)
-	c.Stderr = os.Stderr
-	in, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		c.Process.Kill()
-		c.Wait()
-	})
+	_, out := testkit.Start(t, c)
 	v := victim{file: file}
-	for r := bufio.NewReader(out); ; {
-		line, err := r.ReadString('\n')
+	for {
+		line, err := out.ReadString('\n')
 		if err != nil {
 			t.Fatalf("victim did not get ready: %v", err)
 		}
@@ -91,6 +55,7 @@ func start(t testing.TB, file, mode string) victim {
 			break
 		}
 	}
+	var err error
 	if v.mem, err = os.Open(fmt.Sprintf("/proc/%d/mem", c.Process.Pid)); err != nil {
 		t.Fatal(err)
 	}
@@ -291,8 +256,8 @@ func TestPLTStubs(t *testing.T) {
 
 // Every row of a program and of its C library is what binutils makes of it.
 func TestRowsAgreeWithReadelf(t *testing.T) {
-	readelf := needs(t, "readelf")
-	libc, err := exec.Command(needs(t, "gcc"), "-print-file-name=libc.so.6").Output()
+	readelf := testkit.Tool(t, "readelf")
+	libc, err := exec.Command(testkit.Tool(t, "gcc"), "-print-file-name=libc.so.6").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +380,7 @@ func BenchmarkFrames(b *testing.B) {
 }
 
 func BenchmarkTable(b *testing.B) {
-	out, err := exec.Command(needs(b, "gcc"), "-print-file-name=libc.so.6").Output()
+	out, err := exec.Command(testkit.Tool(b, "gcc"), "-print-file-name=libc.so.6").Output()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/unwind"
 )
 
@@ -293,7 +294,7 @@ func TestTrampolinesAreFoundByTheirSystemCall(t *testing.T) {
 
 // Unwind data and instructions agree on where the C library's trampoline is.
 func TestTrampolineOfTheCLibrary(t *testing.T) {
-	out, err := exec.Command(needs(t, "gcc"), "-print-file-name=libc.so.6").Output()
+	out, err := exec.Command(testkit.Tool(t, "gcc"), "-print-file-name=libc.so.6").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,7 @@
 package watch_test
 
 import (
-	"bufio"
 	"context"
-	"debug/elf"
-	"encoding/hex"
 	"io"
 	"os"
 	"os/exec"
@@ -14,70 +11,25 @@ import (
 	"testing"
 	"time"
 
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/watch"
 )
-
-// needs skips a test by the name of what is missing; a full run must have it.
-func needs(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
-
-func compile(t testing.TB, out string, args ...string) string {
-	t.Helper()
-	gcc, err := exec.LookPath("gcc")
-	needs(t, err == nil, "gcc")
-	if msg, err := exec.Command(gcc, append(args, "-O1", "-Wl,--build-id=sha1", "-o", out)...).CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v\n%s", err, msg)
-	}
-	return out
-}
 
 // library is libanswer with its build-id.
 func library(t testing.TB) (file, id string) {
 	t.Helper()
-	file = compile(t, filepath.Join(t.TempDir(), "libanswer.so"), "testdata/lib.c", "-shared", "-fPIC")
-	f, err := elf.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b, err := f.Section(".note.gnu.build-id").Data()
-	if err != nil || len(b) < 20 {
-		t.Fatal(err, len(b))
-	}
-	return file, hex.EncodeToString(b[16:])
+	file = testkit.Compile(t, filepath.Join(t.TempDir(), "libanswer.so"), "testdata/lib.c", "-shared", "-fPIC")
+	return file, testkit.BuildID(t, file)
 }
 
 // run starts a program and ends it with the test. ready waits for its word.
 func run(t testing.TB, file string, args ...string) (pid int, in io.Writer, ready func()) {
 	t.Helper()
 	c := exec.Command(file, args...)
-	c.Stderr = os.Stderr
-	w, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		c.Process.Kill()
-		c.Wait()
-	})
+	w, out := testkit.Start(t, c)
 	return c.Process.Pid, w, func() {
 		t.Helper()
-		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		if line, err := out.ReadString('\n'); err != nil || line != "ready\n" {
 			t.Fatalf("program said %q: %v", line, err)
 		}
 	}
@@ -100,7 +52,7 @@ func watching(t testing.TB, o watch.Options, id string, files ...string) *seen {
 		t.Fatal(err)
 	}
 	for s, err := range w.Lacks() {
-		needs(t, contains(o.Without, s), string(s)+" events: "+err.Error())
+		testkit.Need(t, contains(o.Without, s), string(s)+" events: "+err.Error())
 	}
 	s := &seen{all: map[int][]watch.Sighting{}, more: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -157,7 +109,7 @@ func (s *seen) first(t testing.TB, pid int) watch.Sighting {
 
 func TestProcessThatRunsAlreadyIsSeen(t *testing.T) {
 	lib, id := library(t)
-	pid, _, ready := run(t, compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib))
+	pid, _, ready := run(t, testkit.Compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib))
 	ready()
 	s := watching(t, watch.Options{Without: []watch.Signal{watch.Open, watch.Exec}}, id)
 	if got := s.first(t, pid); got.Via != watch.Rescan || got.Start == 0 {
@@ -166,9 +118,9 @@ func TestProcessThatRunsAlreadyIsSeen(t *testing.T) {
 }
 
 func TestProcessThatStartsIsSeenAndNoneIsMissed(t *testing.T) {
-	needs(t, os.Geteuid() == 0, "root")
+	testkit.Need(t, os.Geteuid() == 0, "root")
 	lib, id := library(t)
-	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
+	user := testkit.Compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
 	s := watching(t, watch.Options{Rescan: time.Hour}, id, lib)
 	for range 40 {
 		before := time.Now()
@@ -184,9 +136,9 @@ func TestProcessThatStartsIsSeenAndNoneIsMissed(t *testing.T) {
 }
 
 func TestLibraryThatIsLoadedLaterIsSeen(t *testing.T) {
-	needs(t, os.Geteuid() == 0, "root")
+	testkit.Need(t, os.Geteuid() == 0, "root")
 	lib, id := library(t)
-	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-ldl")
+	user := testkit.Compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-ldl")
 	s := watching(t, watch.Options{Rescan: time.Hour, Without: []watch.Signal{watch.Exec}}, id, lib)
 	pid, in, ready := run(t, user, lib)
 	time.Sleep(20 * time.Millisecond)
@@ -207,11 +159,11 @@ func TestLibraryThatIsLoadedLaterIsSeen(t *testing.T) {
 
 // A copy is another file: as in a container that nobody has run yet.
 func TestCopyInAnotherMountNamespaceIsSeenByExec(t *testing.T) {
-	needs(t, os.Geteuid() == 0, "root")
+	testkit.Need(t, os.Geteuid() == 0, "root")
 	unshare, err := exec.LookPath("unshare")
-	needs(t, err == nil, "unshare (util-linux)")
+	testkit.Need(t, err == nil, "unshare (util-linux)")
 	lib, id := library(t)
-	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
+	user := testkit.Compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
 	s := watching(t, watch.Options{Rescan: time.Hour}, id) // knows no file
 	pid, _, ready := run(t, unshare, "--mount", user)
 	ready()
@@ -222,9 +174,9 @@ func TestCopyInAnotherMountNamespaceIsSeenByExec(t *testing.T) {
 
 // What one process maps is watched for all others from then on.
 func TestFileOfARunningProcessIsWatched(t *testing.T) {
-	needs(t, os.Geteuid() == 0, "root")
+	testkit.Need(t, os.Geteuid() == 0, "root")
 	lib, id := library(t)
-	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
+	user := testkit.Compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
 	first, _, ready := run(t, user)
 	ready()
 	s := watching(t, watch.Options{Rescan: time.Hour, Without: []watch.Signal{watch.Exec}}, id) // knows no file
@@ -237,7 +189,7 @@ func TestFileOfARunningProcessIsWatched(t *testing.T) {
 
 func TestRescanFindsWhatNoSignalTold(t *testing.T) {
 	lib, id := library(t)
-	user := compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
+	user := testkit.Compile(t, filepath.Join(t.TempDir(), "user"), "testdata/user.c", "-DLINKED", lib)
 	s := watching(t, watch.Options{Rescan: 20 * time.Millisecond, Without: []watch.Signal{watch.Open, watch.Exec}}, id)
 	pid, _, _ := run(t, user)
 	if got := s.first(t, pid); got.Via != watch.Rescan || !got.At.IsZero() {
@@ -246,11 +198,11 @@ func TestRescanFindsWhatNoSignalTold(t *testing.T) {
 }
 
 func TestProcessWithoutTheImageIsNotSeen(t *testing.T) {
-	needs(t, os.Geteuid() == 0, "root")
+	testkit.Need(t, os.Geteuid() == 0, "root")
 	lib, id := library(t)
 	s := watching(t, watch.Options{Rescan: 50 * time.Millisecond}, id, lib)
 	cat, err := exec.LookPath("sleep")
-	needs(t, err == nil, "sleep")
+	testkit.Need(t, err == nil, "sleep")
 	pid, _, _ := run(t, cat, "60")
 	if _, err := os.ReadFile(lib); err != nil { // opening is not mapping
 		t.Fatal(err)
@@ -264,7 +216,7 @@ func TestProcessWithoutTheImageIsNotSeen(t *testing.T) {
 }
 
 func TestCrashesAreToldFromOtherEnds(t *testing.T) {
-	needs(t, os.Geteuid() == 0, "root")
+	testkit.Need(t, os.Geteuid() == 0, "root")
 	ctx, cancel := context.WithCancel(context.Background())
 	seen := make(chan int, 64)
 	done := make(chan error, 1)

@@ -1,0 +1,114 @@
+// Package testkit is what the tests of several packages need: what may be left
+// out, a compiler, and a program that ends with its test. Only tests import it,
+// and it knows nothing of the project.
+package testkit
+
+import (
+	"bufio"
+	"debug/elf"
+	"encoding/hex"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Full tells whether nothing may be left out: HOTPATCH_TEST_FULL=1, as where the
+// whole project is judged.
+func Full() bool { return os.Getenv("HOTPATCH_TEST_FULL") == "1" }
+
+// Skip leaves a test out and says why; in a full run it fails.
+func Skip(t testing.TB, why string) {
+	t.Helper()
+	if Full() {
+		t.Fatalf("%s, and HOTPATCH_TEST_FULL=1 lets nothing be left out", why)
+	}
+	t.Skip(why)
+}
+
+// Need leaves a test out by the name of what is not there.
+func Need(t testing.TB, ok bool, what string) {
+	t.Helper()
+	if !ok {
+		Skip(t, "needs "+what)
+	}
+}
+
+// Tool is the path of a program; a test that needs one which is not installed is
+// left out.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	Need(t, err == nil, name)
+	return path
+}
+
+// Tools leaves a test out that needs a program which is not installed.
+func Tools(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		Tool(t, name)
+	}
+}
+
+// Run runs a program to its end and returns what it wrote, to either output; one
+// that fails ends the test.
+func Run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(Tool(t, name), args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// Compile has gcc make out, with a build-id, and returns it.
+func Compile(t testing.TB, out string, args ...string) string {
+	t.Helper()
+	Run(t, "gcc", append([]string{"-Wl,--build-id=sha1", "-o", out}, args...)...)
+	return out
+}
+
+// Start starts a program that is killed with the end of the test at the latest.
+// What it complains of goes where the test's complaints go.
+func Start(t testing.TB, c *exec.Cmd) (in io.WriteCloser, out *bufio.Reader) {
+	t.Helper()
+	c.Stderr = os.Stderr
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		c.Process.Kill()
+		c.Wait()
+	})
+	return in, bufio.NewReader(r)
+}
+
+// BuildID reads the GNU build-id of a file, in hex, with debug/elf: in another
+// way than the packages under test do.
+func BuildID(t testing.TB, file string) string {
+	t.Helper()
+	f, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := f.Section(".note.gnu.build-id")
+	if s == nil {
+		t.Fatalf("%s has no build-id", file)
+	}
+	note, err := s.Data()
+	if err != nil || len(note) <= 16 {
+		t.Fatalf("build-id of %s: %d bytes, %v", file, len(note), err)
+	}
+	return hex.EncodeToString(note[16:])
+}
