@@ -82,10 +82,7 @@ func (e *emitter) walks(f *diff.Func, k int) bool {
 	if from, beforeInBase := e.place(before); inBase == beforeInBase && (!inBase || to-from == t-before) {
 		return false
 	}
-	if e.walker == nil {
-		e.walker = e.d.Walker()
-	}
-	w := e.walker.Walk(f, k)
+	w := e.walk(f, k)
 	switch {
 	case !w.Compared(), len(w.From) == 0 && (!w.Elsewhere || w.Used):
 		return false
@@ -96,6 +93,13 @@ func (e *emitter) walks(f *diff.Func, k int) bool {
 	}
 	e.refuse(endPointer, "it compares with the address %#x, which is the end of one object and the start of another, and these two do not stay together", uint64(t))
 	return false
+}
+
+func (e *emitter) walk(f *diff.Func, k int) diff.Walk {
+	if e.walker == nil {
+		e.walker = e.d.Walker()
+	}
+	return e.walker.Walk(f, k)
 }
 
 // end binds reference k of f to where walks end that start where the
@@ -118,7 +122,7 @@ func (e *emitter) end(f *diff.Func, k int, from []diff.Taken) bool {
 		e.leave(f, r, to, e.d.BaseVariableName(to)+" end")
 	case r.Class == image.ROData:
 		e.addressed(r.Target) // stays behind the copy of the table
-	case r.Class.Writable():
+	case from[0].F.Refs[from[0].K].Class.Writable():
 		e.redirect(f, r, to)
 	}
 	return true
@@ -147,7 +151,7 @@ func (e *emitter) passedOn() {
 		}
 		for k := range f.Refs {
 			r := &f.Refs[k]
-			if r.Kind != diff.Lea || r.Class != image.ROData && r.Class != image.RelRO {
+			if r.Kind != diff.Lea || r.Class.Writable() {
 				continue
 			}
 			if o, ok := e.d.Before(r.Target); ok && own[o] && endsElsewhere(walker.Walk(f, k)) {

@@ -35,11 +35,13 @@ func (e *emitter) reference(f *diff.Func, k int) {
 	}
 }
 
-// endsBefore binds an address where a section of another kind starts (.dynamic
-// behind .data.rel.ro) when it is the end of the table before it.
+// endsBefore binds an address where a section without objects starts (.dynamic
+// behind .data.rel.ro, .eh_frame_hdr behind .rodata), when it is the end of the
+// table before it. True: there is nothing left to bind.
 func (e *emitter) endsBefore(f *diff.Func, k int) bool {
 	r := &f.Refs[k]
-	if _, ok := e.d.Before(r.Target); !ok || r.Kind != diff.Lea {
+	before, ok := e.d.Before(r.Target)
+	if !ok || r.Kind != diff.Lea {
 		return false
 	}
 	if start, named := e.d.EndOf(r.Target); named {
@@ -48,7 +50,28 @@ func (e *emitter) endsBefore(f *diff.Func, k int) bool {
 		}
 		return true // else it stays where the copy of the table ends
 	}
-	return e.walks(f, k)
+	if w := e.walk(f, k); len(w.From) > 0 && !w.Start && !w.Elsewhere && !w.Used && e.end(f, k, w.From) {
+		return true
+	}
+	to, inBase := e.place(before)
+	if s, ok := e.sectionStart(r.Target); ok && inBase && to+(r.Target-before) == s {
+		return false // both meanings are one address of the base image
+	}
+	e.refuse(endPointer, "it takes the address %#x, which is the end of an object and the start of a section, and these two do not stay together", uint64(r.Target))
+	return true
+}
+
+// sectionStart is where the section that starts at t starts in the base image.
+func (e *emitter) sectionStart(t image.Addr) (image.Addr, bool) {
+	s := e.d.Fixed.SectionAt(t)
+	if s == nil || s.Addr != t {
+		return 0, false
+	}
+	i := slices.IndexFunc(e.d.Base.Sections, func(b *image.Section) bool { return b.Name == s.Name })
+	if i < 0 {
+		return 0, false
+	}
+	return e.d.Base.Sections[i].Addr, true
 }
 
 // code: calls and jumps between carried functions go direct; addresses taken

@@ -90,9 +90,10 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 	if r.Kind != Lea {
 		return Walk{}
 	}
-	if w.f != f || w.class != r.Class {
-		w.f, w.class = f, r.Class
-		w.all = w.look(f, -1, func(q *Ref) bool { return sameClass(q.Class, r.Class) })
+	class := w.d.walked(r)
+	if w.f != f || w.class != class {
+		w.f, w.class = f, class
+		w.all = w.look(f, -1, func(q *Ref) bool { return sameClass(q.Class, class) })
 	}
 	out := w.all.walk(f, r, w.returns)
 	if !out.Compared() {
@@ -106,9 +107,22 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 		from = r.Target
 	}
 	near := w.look(f, k, func(q *Ref) bool {
-		return sameClass(q.Class, r.Class) && q.Target >= from && (q.Target <= r.Target || len(w.all.taken) <= maxTracked/2)
+		return sameClass(q.Class, class) && q.Target >= from && (q.Target <= r.Target || len(w.all.taken) <= maxTracked/2)
 	})
 	return near.walk(f, r, w.returns)
+}
+
+// walked is the class of the objects that a walk to the address of r goes over:
+// that of the section before where one starts that has no objects (.dynamic).
+func (d *Diff) walked(r *Ref) image.Class {
+	switch r.Class {
+	case image.ROData, image.RelRO, image.Data, image.BSS:
+		return r.Class
+	}
+	if s := d.Fixed.endingAt(r.Target); s != nil {
+		return s.Class
+	}
+	return r.Class
 }
 
 func (l *look) walk(f *Func, r *Ref, returns func(*Func) bool) Walk {

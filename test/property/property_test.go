@@ -120,7 +120,9 @@ func TestProgramsThatFailedOnce(t *testing.T) {
 		only string
 	}{
 		{887494689813, ""}, {16496035121, ""}, {918193743440, ""}, {918193743301, ""},
-		{70000489, ""}, // a table that ends where .dynamic starts
+		{70000489, ""},      // a table that ends where .dynamic starts
+		{70000767, ""},      // a function that took the place of another in a table, and its entry
+		{1071246647499, ""}, // an array that nothing uses before the fix: nobody can tell that it is not new
 		{60000091, "variable"}, {61000075, "variable"}, {61000402, "variable"}, {61000179, "variable"},
 	} {
 		t.Run(strconv.FormatUint(x.seed, 10), func(t *testing.T) {
@@ -334,7 +336,7 @@ func (c *trial) live(ctx context.Context) (outcome []string, err error) {
 		if r := txn.Apply(ctx, subject.v.pid, c.bundle, txn.Options{}); r.Outcome != txn.Applied {
 			return nil, fail("apply: %s %s", r.Outcome, r.Reason)
 		}
-		if err := subject.patched(c.bundle.Objects[0], c.symbols[1]); err != nil {
+		if err := subject.patched(c.bundle, c.symbols[1]); err != nil {
 			return nil, err
 		}
 	}

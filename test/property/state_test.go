@@ -96,6 +96,11 @@ func (p *program) address(name string) (uint64, bool) {
 	return 0, false
 }
 
+func (p *program) has(name string) bool {
+	_, ok := p.address(name)
+	return ok
+}
+
 // memory is the memory of a running program.
 type memory struct {
 	*program
@@ -104,9 +109,10 @@ type memory struct {
 	maps []proc.Map
 	bias uint64
 
-	object    *patch.Object // when it is patched
-	code      uint64        // where the object's Lo is
-	of        *program      // the fixed program: the object has its addresses
+	object    *patch.Object     // when it is patched
+	code      uint64            // where the object's Lo is
+	of        *program          // the fixed program: the object has its addresses
+	taken     map[uint64]uint64 // entries of the fixed program by those they took over
 	scratchAt uint64
 	applied   bool
 }
@@ -139,7 +145,7 @@ func openMemory(v *victim, p *program, exe string) (*memory, error) {
 }
 
 // patched tells where the object of the bundle is.
-func (m *memory) patched(o *patch.Object, of *program) error {
+func (m *memory) patched(b *patch.Bundle, of *program) error {
 	st, err := txn.Status(m.v.pid)
 	if err != nil {
 		return err
@@ -147,7 +153,11 @@ func (m *memory) patched(o *patch.Object, of *program) error {
 	if len(st) != 1 || len(st[0].Images) != 1 {
 		return fmt.Errorf("the process carries %+v, not one hotpatch", st)
 	}
-	m.object, m.code, m.of, m.applied = o, st[0].Images[0].Code, of, true
+	m.object, m.code, m.of, m.applied = b.Objects[0], st[0].Images[0].Code, of, true
+	m.taken = map[uint64]uint64{}
+	for _, x := range b.Manifest.Images[0].Sites {
+		m.taken[x.Base] = x.To
+	}
 	m.maps, err = proc.Maps(m.v.pid)
 	return err
 }
@@ -185,7 +195,13 @@ func (m *memory) pointer(w uint64) (names []string, foreign bool) {
 	} else if in.Path != "[stack]" && (w < m.bias || w >= m.bias+1<<24) { // the stack: see resolve
 		return []string{"?" + in.Path + fmt.Sprintf("+%d", w-in.Start)}, false
 	}
-	if names = append(names, p.namesAt(addr)...); len(names) > 0 {
+	names = append(names, p.namesAt(addr)...)
+	if to, ok := m.taken[addr]; ok && m.applied && !foreign && !slices.ContainsFunc(names, m.of.has) {
+		// The entry of a function that the fixed program does not have leads to
+		// the one that took its place.
+		names = m.of.namesAt(to)
+	}
+	if len(names) > 0 {
 		return names, foreign
 	}
 	b := make([]byte, 200)

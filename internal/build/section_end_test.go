@@ -1,0 +1,89 @@
+package build_test
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"hotpatch/internal/arch"
+	"hotpatch/internal/build"
+	"hotpatch/internal/patch"
+)
+
+// A table that ends where .dynamic starts: the end of a walk is where the walk
+// began and the table's size further, in the base image or in the copy of the
+// table that is carried, and not the start of the base image's .dynamic.
+func TestEndOfTheLastTableIsNotTheStartOfDynamic(t *testing.T) {
+	const size = 64
+	for _, c := range []struct {
+		name    string
+		flags   []string
+		carried bool // with symbols; without, a copy may be carried of what is the same
+	}{
+		{"the table lies elsewhere", nil, false},
+		{"a row changes", []string{"-DROW"}, true},
+	} {
+		for _, bare := range []bool{false, true} {
+			flags := append([]string{"-fno-toplevel-reorder"}, c.flags...)
+			base, fixed := compile(t, "section-end.c", style{flags: flags})
+			table, all, before := symbol(t, fixed, "ops"), symbol(t, fixed, "all"), symbol(t, base, "ops")
+			if d := symbol(t, fixed, "_DYNAMIC").Value; table.Size != size || table.Value+size != d {
+				t.Fatalf("the table ends at %#x and .dynamic starts at %#x: nothing to test", table.Value+table.Size, d)
+			}
+			if bare {
+				base, fixed = strip(t, base), strip(t, fixed)
+			}
+			r, b := run(t, base, fixed, build.Options{})
+			if b == nil {
+				t.Errorf("%s, stripped %v: %s: %v", c.name, bare, r.Verdict, r.Reasons)
+				continue
+			}
+			o := b.Objects[0]
+			got := taken(t, o, all.Value, all.Size)
+			start, carried := before.Value, false
+			if x := o.ChunkAt(table.Value); x != nil && x.Kind == patch.Table {
+				start, carried = table.Value, true
+			}
+			want := []place{{carried, start}, {carried, start + size}}
+			if !slices.Equal(got, want) || !bare && carried != c.carried {
+				t.Errorf("%s, stripped %v: the walk takes %v, want %v", c.name, bare, got, want)
+			}
+		}
+	}
+}
+
+// place is an address of the object or of the base image.
+type place struct {
+	carried bool
+	addr    uint64
+}
+
+// taken are the addresses that carried code at [lo, lo+size) takes of data, in
+// rising order.
+func taken(t *testing.T, o *patch.Object, lo, size uint64) (out []place) {
+	t.Helper()
+	c := o.ChunkAt(lo)
+	if c == nil || c.Kind != patch.Code {
+		t.Fatalf("no code at %#x", lo)
+	}
+	for at := lo; at < lo+size; {
+		code := c.Data[at-c.Addr:]
+		in, err := arch.Decode(code)
+		if err != nil {
+			t.Fatalf("%#x: %v", at, err)
+		}
+		if in.Map == 0 && in.Op == 0x8d && in.Base == arch.RIP {
+			field := at + uint64(in.DispOff)
+			to := place{true, at + uint64(in.Len) + uint64(int64(int32(binary.LittleEndian.Uint32(code[in.DispOff:]))))}
+			for _, r := range o.Relocs {
+				if r.At == field {
+					to = place{false, o.Symbols[r.Sym].Value}
+				}
+			}
+			out = append(out, to)
+		}
+		at += uint64(in.Len)
+	}
+	slices.SortFunc(out, func(a, b place) int { return int(int64(a.addr) - int64(b.addr)) })
+	return out
+}
