@@ -49,6 +49,13 @@ type Program struct {
 	calls    []*function
 	opFuncs  []string
 	helpers  []string
+
+	// What Enrich adds.
+	more    string      // declarations before all others
+	flat    []*function // of a and b, that call no general function
+	loaders []*function
+	lookups []*function
+	locks   []string
 }
 
 type array struct {
@@ -138,6 +145,7 @@ func Generate(seed uint64) *Program {
 func (p *Program) Source() string {
 	var b strings.Builder
 	b.WriteString(prologue)
+	b.WriteString(p.more)
 	for _, t := range p.types {
 		fmt.Fprintf(&b, "struct %s {", t.name)
 		for _, f := range t.fields {

@@ -96,11 +96,6 @@ func (p *program) address(name string) (uint64, bool) {
 	return 0, false
 }
 
-func (p *program) has(name string) bool {
-	_, ok := p.address(name)
-	return ok
-}
-
 // memory is the memory of a running program.
 type memory struct {
 	*program
@@ -196,10 +191,8 @@ func (m *memory) pointer(w uint64) (names []string, foreign bool) {
 		return []string{"?" + in.Path + fmt.Sprintf("+%d", w-in.Start)}, false
 	}
 	names = append(names, p.namesAt(addr)...)
-	if to, ok := m.taken[addr]; ok && m.applied && !foreign && !slices.ContainsFunc(names, m.of.has) {
-		// The entry of a function that the fixed program does not have leads to
-		// the one that took its place.
-		names = m.of.namesAt(to)
+	if to, ok := m.taken[addr]; ok && m.applied && !foreign {
+		names = m.of.namesAt(to) // another function may have taken its place
 	}
 	if len(names) > 0 {
 		return names, foreign
