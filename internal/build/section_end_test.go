@@ -1,6 +1,7 @@
 package build_test
 
 import (
+	"debug/elf"
 	"encoding/binary"
 	"slices"
 	"testing"
@@ -10,25 +11,29 @@ import (
 	"hotpatch/internal/patch"
 )
 
-// A table that ends where .dynamic starts: the end of a walk is where the walk
-// began and the table's size further, in the base image or in the copy of the
-// table that is carried, and not the start of the base image's .dynamic.
-func TestEndOfTheLastTableIsNotTheStartOfDynamic(t *testing.T) {
+// The last table of a section ends where a section without objects starts
+// (.dynamic, .eh_frame_hdr). The end of a walk is where the walk began and the
+// table's size further, in the base image or in the copy of the table that is
+// carried, and not the start of the base image's section.
+func TestEndOfTheLastTableIsNotTheStartOfTheNextSection(t *testing.T) {
 	const size = 64
 	for _, c := range []struct {
 		name    string
 		flags   []string
+		next    string
 		carried bool // with symbols; without, a copy may be carried of what is the same
 	}{
-		{"the table lies elsewhere", nil, false},
-		{"a row changes", []string{"-DROW"}, true},
+		{"the table lies elsewhere", nil, ".dynamic", false},
+		{"a row changes", []string{"-DROW"}, ".dynamic", true},
+		{"constants lie elsewhere", []string{"-DNUMBERS"}, ".eh_frame_hdr", false},
+		{"a constant changes", []string{"-DNUMBERS", "-DROW"}, ".eh_frame_hdr", true},
 	} {
 		for _, bare := range []bool{false, true} {
 			flags := append([]string{"-fno-toplevel-reorder"}, c.flags...)
 			base, fixed := compile(t, "section-end.c", style{flags: flags})
 			table, all, before := symbol(t, fixed, "ops"), symbol(t, fixed, "all"), symbol(t, base, "ops")
-			if d := symbol(t, fixed, "_DYNAMIC").Value; table.Size != size || table.Value+size != d {
-				t.Fatalf("the table ends at %#x and .dynamic starts at %#x: nothing to test", table.Value+table.Size, d)
+			if next := sectionStart(t, fixed, c.next); table.Size != size || table.Value+size != next {
+				t.Fatalf("%s: the table ends at %#x and %s starts at %#x: nothing to test", c.name, table.Value+table.Size, c.next, next)
 			}
 			if bare {
 				base, fixed = strip(t, base), strip(t, fixed)
@@ -38,18 +43,33 @@ func TestEndOfTheLastTableIsNotTheStartOfDynamic(t *testing.T) {
 				t.Errorf("%s, stripped %v: %s: %v", c.name, bare, r.Verdict, r.Reasons)
 				continue
 			}
-			o := b.Objects[0]
-			got := taken(t, o, all.Value, all.Size)
-			start, carried := before.Value, false
-			if x := o.ChunkAt(table.Value); x != nil && x.Kind == patch.Table {
-				start, carried = table.Value, true
+			got := taken(t, b.Objects[0], all.Value, all.Size)
+			start := place{c.carried, before.Value}
+			if bare && len(got) > 0 {
+				start.carried = got[0].carried
 			}
-			want := []place{{carried, start}, {carried, start + size}}
-			if !slices.Equal(got, want) || !bare && carried != c.carried {
+			if start.carried {
+				start.addr = table.Value
+			}
+			if want := []place{start, {start.carried, start.addr + size}}; !slices.Equal(got, want) {
 				t.Errorf("%s, stripped %v: the walk takes %v, want %v", c.name, bare, got, want)
 			}
 		}
 	}
+}
+
+func sectionStart(t *testing.T, path, name string) uint64 {
+	t.Helper()
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := f.Section(name)
+	if s == nil {
+		t.Fatalf("%s has no %s", path, name)
+	}
+	return s.Addr
 }
 
 // place is an address of the object or of the base image.

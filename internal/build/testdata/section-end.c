@@ -1,8 +1,9 @@
 #include "common.h"
-/* A loop over the last table of .data.rel.ro: it ends where .dynamic starts.
-   ROW: a row of the table changes. Otherwise there are another table before it
-   and more functions of libc, so that the table and .dynamic lie elsewhere. */
 #include <ctype.h>
+/* A loop over the last table of .data.rel.ro, which ends where .dynamic starts,
+   or (NUMBERS) of .rodata, which ends where .eh_frame_hdr starts.
+   ROW: a row of the table changes. Otherwise there are another table before it
+   and more functions of libc, so that all of it lies elsewhere. */
 typedef long step(long);
 struct op { const char *name; step *run; };
 KEEP static long twice(long n) { return n * 2; }
@@ -15,26 +16,37 @@ KEEP long other(long n) { return more[n & 1].run(n) + toupper(more[n & 1].name[0
 #else
 KEEP long other(long n) { return n + 1; }
 #endif
+#ifdef NUMBERS
+struct pair { long from, to; };
+#if defined(FIXED) && defined(ROW)
+#define LAST 46
+#else
+#define LAST 45
+#endif
+static const struct pair ops[4] __attribute__((aligned(32))) = { {3, 9}, {8, 12}, {21, 33}, {34, LAST} };
+#define STEP n = n * o->from + o->to
+#else
 #if defined(FIXED) && defined(ROW)
 #define LAST less
 #else
 #define LAST half
 #endif
 static const struct op ops[4] __attribute__((aligned(32))) = { {"twice", twice}, {"square", square}, {"less", less}, {"last", LAST} };
+#define STEP n = o->run(n) + o->name[0]
+#endif
 KEEP long all(long n) {
 #ifdef FIXED
 	if (n > 1000)
 		return -1;
 #endif
-	const struct op *end = ops + 4;
+	__typeof__(&ops[0]) end = ops + 4;
 	__asm__("" : "+r"(end)); /* taken for itself, not as start + 64 */
-	for (const struct op *o = ops; o != end; o++)
-		n = o->run(n) + o->name[0];
+	for (__typeof__(&ops[0]) o = ops; o != end; o++)
+		STEP;
 	return n;
 }
 int main(int argc, char **argv) {
-	(void)argv;
-	printf("%ld %ld\n", all(argc), other(argc));
+	printf("%ld %ld %ld\n", all(argc), other(argc), twice(square(less(half(argc)))) + **argv);
 	show();
 	return 0;
 }
