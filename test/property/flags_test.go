@@ -51,4 +51,20 @@ func (c *trial) chooseLaterFlags() {
 			c.flags = append(c.flags, x.flag)
 		}
 	}
+	if c.library = c.library || dice.IntN(100) < 25; !c.library {
+		return
+	}
+	c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return f == "-fPIE" || f == "-pie" || f == "-static-pie" })
+	c.flags = append(c.flags, "-fPIC")
+	for _, x := range []struct {
+		percent int
+		flag    string
+	}{
+		{15, "-Wl,-Bsymbolic"}, {15, "-Wl,-Bsymbolic-functions"}, {15, "-fno-semantic-interposition"}, {25, "-fvisibility=hidden"},
+		{25, "-Wl,--version-script=versions"}, {5, "-ftls-model=initial-exec"}, {5, "-Wl,-z,nodelete"},
+	} {
+		if dice.IntN(100) < x.percent {
+			c.flags = append(c.flags, x.flag)
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -142,7 +143,34 @@ func Generate(seed uint64) *Program {
 }
 
 // Source is the C text of the program as it is now.
-func (p *Program) Source() string {
+func (p *Program) Source() string { return p.definitions() + epilogue }
+
+// Library is the C text of the program as a library, for Host.
+func (p *Program) Library() string {
+	thread := "0"
+	if i := slices.IndexFunc(p.scalars, func(s string) bool { return strings.HasPrefix(s, StatePrefix+"thread") }); i >= 0 {
+		thread = "&" + p.scalars[i]
+	}
+	return hostDeclarations + p.definitions() + fmt.Sprintf(`
+const char *program_text(void) { return v_text; }
+void *program_thread(void) { return %s; }
+`, thread)
+}
+
+const hostDeclarations = `#include <stdint.h>
+#pragma GCC visibility push(default)
+uint32_t dispatch(uint32_t k, uint32_t a, uint32_t b);
+const char *program_text(void);
+void *program_thread(void);
+#pragma GCC visibility pop
+`
+
+// Host is the program that a library is used by. It says where the one
+// thread-local variable of the library is, in the place of its thread pointer.
+var Host = strings.NewReplacer("%p", "%#lx", "__builtin_thread_pointer()", "(unsigned long)program_thread()", "v_text", "program_text()").
+	Replace(strings.Replace(prologue, "char v_text[96] = \"nothing yet\";\n", hostDeclarations, 1) + epilogue)
+
+func (p *Program) definitions() string {
 	var b strings.Builder
 	b.WriteString(prologue)
 	b.WriteString(p.more)
@@ -175,7 +203,6 @@ func (p *Program) Source() string {
 		known[it.name] = true
 		b.WriteString(s)
 	}
-	b.WriteString(epilogue)
 	return b.String()
 }
 

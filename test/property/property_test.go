@@ -38,6 +38,8 @@ const (
 	// few of the other cases go.
 	editVariable  = "HOTPATCH_PROPERTY_EDIT"
 	stripVariable = "HOTPATCH_PROPERTY_STRIP"
+	// Libraries alone.
+	libraryVariable = "HOTPATCH_PROPERTY_LIBRARY"
 )
 
 // How a hotpatch was made, and what the process was asked.
@@ -51,6 +53,7 @@ type trial struct {
 	debug    bool
 	only     string // kind of edit; "" for all kinds
 	bare     bool   // stripped in any case
+	library  bool   // the program is a library
 	early    bool   // as older seeds mean it: without fixes and later flags
 	edits    []string
 	sources  [2]string
@@ -87,6 +90,7 @@ func TestHotpatchedProgramsBehaveAsTheFixedOnes(t *testing.T) {
 			t.Parallel()
 			c := newTrial(s, t.TempDir())
 			c.only, c.bare = os.Getenv(editVariable), os.Getenv(stripVariable) != ""
+			c.library = os.Getenv(libraryVariable) != ""
 			if c.early = c.only == "early"; c.early {
 				c.only = ""
 			}
@@ -216,8 +220,12 @@ func (c *trial) build(ctx context.Context) error {
 	if !c.early {
 		c.program.Enrich()
 	}
-	c.sources[0] = c.program.Source()
-	for c.sources[1] = c.sources[0]; c.sources[0] == c.sources[1]; c.sources[1] = c.program.Source() {
+	source, compile := c.program.Source, compile
+	if c.library {
+		source, compile = c.program.Library, compileLibrary
+	}
+	c.sources[0] = source()
+	for c.sources[1] = c.sources[0]; c.sources[0] == c.sources[1]; c.sources[1] = source() {
 		for range 1 + c.rand.IntN(3) {
 			switch {
 			case c.only != "":
@@ -239,7 +247,9 @@ func (c *trial) build(ctx context.Context) error {
 		}
 		c.ours[i] = c.paths[i]
 		if c.stripped {
-			c.ours[i] = c.paths[i] + ".stripped"
+			if c.ours[i], err = beside(c.paths[i], c.library); err != nil {
+				return err
+			}
 			if b, err := exec.CommandContext(ctx, "strip", "-o", c.ours[i], c.paths[i]).CombinedOutput(); err != nil {
 				return fmt.Errorf("strip: %w\n%s", err, b)
 			}
@@ -248,6 +258,19 @@ func (c *trial) build(ctx context.Context) error {
 	var err error
 	c.report, c.bundle, err = build.Build(ctx, c.ours[0], c.ours[1], build.Options{Accept: "a random edit", By: "test"})
 	return err
+}
+
+// beside is where the stripped copy of an image goes: a library keeps its name,
+// with its host beside it.
+func beside(path string, isLibrary bool) (string, error) {
+	if !isLibrary {
+		return path + ".stripped", nil
+	}
+	dir := filepath.Join(filepath.Dir(path), "stripped")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, library), os.Link(filepath.Join(filepath.Dir(path), host), filepath.Join(dir, host))
 }
 
 func (c *trial) codes() []string {
@@ -265,12 +288,15 @@ func (c *trial) run(ctx context.Context) (outcome []string, err error) {
 	}
 	v := c.report.Verdict
 	kind := "plain"
+	if c.library {
+		outcome = append(outcome, "libraries")
+	}
 	if c.debug {
 		kind = "types"
 	} else if c.stripped {
 		kind = "stripped"
 	}
-	outcome = []string{"verdict " + string(v), "verdict " + string(v) + ", " + kind}
+	outcome = append(outcome, "verdict "+string(v), "verdict "+string(v)+", "+kind)
 	for _, r := range c.codes() {
 		outcome = append(outcome, string(v)+" for "+r)
 	}
@@ -424,10 +450,15 @@ func (c *trial) keepsTable(st state) bool {
 }
 
 func (c *trial) start(path string, p *program) (*memory, error) {
-	v, err := start(path)
+	program := path
+	if c.library {
+		program = filepath.Join(filepath.Dir(path), host)
+	}
+	v, err := start(program)
 	if err != nil {
 		return nil, err
 	}
+	v.library = c.library
 	m, err := openMemory(v, p, path)
 	if err != nil {
 		v.end()
@@ -465,6 +496,9 @@ func (c *trial) keep(err error) string {
 		files["bundle.hotpatch"], _ = c.bundle.Encode()
 	}
 	for i, name := range []string{"base", "fixed"} {
+		if b, err := os.ReadFile(filepath.Join(filepath.Dir(c.paths[i]), host)); err == nil && c.library {
+			files[host] = b
+		}
 		if b, err := os.ReadFile(c.paths[i]); err == nil {
 			files[name] = b
 		}

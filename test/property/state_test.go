@@ -23,6 +23,7 @@ type program struct {
 	vars  map[string]elf.Symbol
 	named []elf.Symbol // of code and data, by address
 	tls   uint64       // size of the thread-local block
+	end   uint64       // of the image
 }
 
 var cloneNumber = regexp.MustCompile(`\.[0-9]+$`)
@@ -39,6 +40,9 @@ func readProgram(path string) (*program, error) {
 	}
 	p := &program{vars: map[string]elf.Symbol{}}
 	for _, s := range f.Progs {
+		if s.Type == elf.PT_LOAD {
+			p.end = max(p.end, s.Vaddr+s.Memsz)
+		}
 		if s.Type == elf.PT_TLS {
 			p.tls = (s.Memsz + s.Align - 1) &^ (s.Align - 1)
 		}
@@ -158,6 +162,9 @@ func (m *memory) patched(b *patch.Bundle, of *program) error {
 }
 
 func (m *memory) where(s elf.Symbol) uint64 {
+	if elf.ST_TYPE(s.Info) == elf.STT_TLS && m.v.library {
+		return m.v.tp
+	}
 	if elf.ST_TYPE(s.Info) == elf.STT_TLS {
 		return m.v.tp - m.tls + s.Value
 	}
@@ -187,7 +194,7 @@ func (m *memory) pointer(w uint64) (names []string, foreign bool) {
 				names = append(names, fmt.Sprintf("%s+%d", s.Name, addr-s.Value))
 			}
 		}
-	} else if in.Path != "[stack]" && (w < m.bias || w >= m.bias+1<<24) { // the stack: see resolve
+	} else if in.Path != "[stack]" && (w < m.bias || w >= m.bias+m.end) { // the stack: see resolve
 		return []string{"?" + in.Path + fmt.Sprintf("+%d", w-in.Start)}, false
 	}
 	names = append(names, p.namesAt(addr)...)

@@ -9,9 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"hotpatch/test/property"
 )
 
 // victim is a running program that answers questions. It is not a child of the
@@ -19,9 +22,11 @@ import (
 type victim struct {
 	pid int
 	tp  uint64 // thread pointer of its only thread
-	in  *os.File
-	out *os.File
-	buf *bufio.Reader
+	// Of a library, whose thread-local variable is at tp.
+	library bool
+	in      *os.File
+	out     *os.File
+	buf     *bufio.Reader
 }
 
 func start(path string) (*victim, error) {
@@ -91,6 +96,36 @@ func (v *victim) ask(q string) string {
 	}
 	return s
 }
+
+// compileLibrary makes a library of a source text, and the program beside it
+// that uses it.
+func compileLibrary(dir, source string, flags []string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	for name, text := range map[string]string{"library.c": source, "host.c": property.Host,
+		"versions": "PROGRAM_1 { global: dispatch; program_*; local: *; };\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return "", err
+		}
+	}
+	for _, args := range [][]string{
+		append(slices.Clone(flags), "-w", "-shared", "-Wl,-soname,"+library, "-o", library, "library.c"),
+		{"-O1", "-w", "-o", host, "host.c", library, "-Wl,-rpath,$ORIGIN"},
+	} {
+		cmd := exec.Command("gcc", args...)
+		cmd.Dir = dir
+		if b, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("gcc %v: %w\n%s", args, err, b)
+		}
+	}
+	return filepath.Join(dir, library), nil
+}
+
+const (
+	library = "libprogram.so"
+	host    = "host"
+)
 
 // compile makes an executable of a source text.
 func compile(dir, source string, flags []string) (string, error) {
