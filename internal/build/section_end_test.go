@@ -58,6 +58,21 @@ func TestEndOfTheLastTableIsNotTheStartOfTheNextSection(t *testing.T) {
 	}
 }
 
+// Old code that walks to such an end must not get a start in a copy.
+func TestCopyOfTheLastTableIsNotHandedToOldCode(t *testing.T) {
+	for _, more := range [][]string{{"-DROW"}, {"-DROW", "-DNUMBERS"}} {
+		flags := append([]string{"-fno-toplevel-reorder", "-DPASSED"}, more...)
+		base, fixed := compile(t, "section-end.c", style{flags: flags, strip: true})
+		r, b := run(t, base, fixed, build.Options{})
+		if b == nil && slices.Contains(codes(r), "end-pointer") {
+			continue
+		}
+		if b == nil || len(b.Manifest.Images[0].Sites) < 2 { // the walk must come along
+			t.Errorf("%v: %s: %v, %v", more, r.Verdict, r.Reasons, states(r))
+		}
+	}
+}
+
 func sectionStart(t *testing.T, path, name string) uint64 {
 	t.Helper()
 	f, err := elf.Open(path)

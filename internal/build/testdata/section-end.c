@@ -34,6 +34,20 @@ static const struct pair ops[4] __attribute__((aligned(32))) = { {3, 9}, {8, 12}
 static const struct op ops[4] __attribute__((aligned(32))) = { {"twice", twice}, {"square", square}, {"less", less}, {"last", LAST} };
 #define STEP n = o->run(n) + o->name[0]
 #endif
+#ifdef PASSED /* the start of the walk is told by a caller, which alone is new */
+KEEP long walk(__typeof__(&ops[0]) o, long n) {
+	for (; o != ops + 4; o++)
+		STEP;
+	return n;
+}
+KEEP long all(long n) {
+#ifdef FIXED
+	if (n > 1000)
+		return -1;
+#endif
+	return walk(n & 1 ? ops : ops + 1, n) + 1;
+}
+#else
 KEEP long all(long n) {
 #ifdef FIXED
 	if (n > 1000)
@@ -45,6 +59,7 @@ KEEP long all(long n) {
 		STEP;
 	return n;
 }
+#endif
 int main(int argc, char **argv) {
 	printf("%ld %ld %ld\n", all(argc), other(argc), twice(square(less(half(argc)))) + **argv);
 	show();
