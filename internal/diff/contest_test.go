@@ -212,3 +212,33 @@ KEEP int use_z(int n) { vz += n * 53; return vz ^ (n * 3); }
 	}
 	c.state(t, "too", diff.Same)
 }
+
+func TestVariableIsFollowedThroughFunctionsThatComeAndGo(t *testing.T) {
+	base := with(variables)
+	inner := "KEEP int inner(int n) { vb -= n * 5; return vb | n; }\nKEEP int use_b(int n) { return inner(n) + 3; }"
+	outer := "KEEP int use_b(int n) { vb -= n * 5; return vb | n; }"
+	if !strings.Contains(base, outer) {
+		t.Fatal("use_b is not what it was")
+	}
+	fresh := strings.NewReplacer("vb = 2", "fresh = 2", "vb -= n * 5; return vb | n;", "n -= 5; return n | 3;",
+		"return va + 23 * n;", "fresh += n * 7; return va + 23 * n;").Replace(base)
+	split := strings.Replace(base, outer, inner, 1)
+	joined := strings.Replace(base, outer, "KEEP int use_b(int n) { n += 7; for (int i = 0; i < n; i++) printf(\"%d\\n\", vb); vb = n * 9; return vb | n; }", 1)
+	for _, x := range []struct{ name, base, fixed, variable, want string }{
+		{"another takes its place", base, fresh, "fresh", ""},
+		{"its user is split", joined, split, "vb", "vb"},
+		{"its user goes into another", split, joined, "vb", "vb"},
+	} {
+		c := contest(t, x.base, x.fixed)
+		b := c.d.Map(symbolOf(t, c.paths[1], x.variable))
+		got := ""
+		if b.OK() {
+			got, _, _ = strings.Cut(place(open(t, c.paths[0]), b.Base), "+0")
+		}
+		if got != x.want {
+			t.Errorf("%s: %s is bound to %q (%s: %s), want %q", x.name, x.variable, got, b.How, b.Why, x.want)
+		} else {
+			t.Logf("%s: %s: %s", x.name, b.How, b.Why)
+		}
+	}
+}

@@ -365,6 +365,8 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 				return unmapped("aligned instructions say %#x, the neighbours %#x", uint64(weak.base), uint64(a))
 			case referred && m.startsDifferently(a, v):
 				return unmapped("the neighbours put it at %#x, which starts with another value", uint64(a))
+			case referred && m.succeeds(a, v):
+				return unmapped("the neighbours put it at %#x, but no function that refers to one has a counterpart that refers to the other", uint64(a))
 			case referred:
 				return Binding{Base: a, How: Interpolated, Why: "both neighbours agree and base code refers to it"}
 			}

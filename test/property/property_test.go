@@ -130,9 +130,10 @@ func TestProgramsThatFailedOnce(t *testing.T) {
 		late, bare bool
 	}{
 		{seed: 887494689813}, {seed: 16496035121}, {seed: 918193743440}, {seed: 918193743301},
-		{seed: 70000489},      // a table that ends where .dynamic starts
-		{seed: 70000767},      // a function that took the place of another in a table, and its entry
-		{seed: 1071246647499}, // an array that nothing uses before the fix: nobody can tell that it is not new
+		{seed: 70000489},            // a table that ends where .dynamic starts
+		{seed: 70000767},            // a function that took the place of another in a table, and its entry
+		{seed: 1071246647499},       // an array that nothing uses before the fix: nobody can tell that it is not new
+		{seed: 3000328, bare: true}, // a new variable in the place of one that went
 		{seed: 60000091, only: "variable"}, {seed: 61000075, only: "variable"}, {seed: 61000402, only: "variable"}, {seed: 61000179, only: "variable"},
 	} {
 		t.Run(strconv.FormatUint(x.seed, 10), func(t *testing.T) {
