@@ -13,6 +13,9 @@ import (
 // passed in because the two packages do not know each other.
 type Lister func() ([]int, error)
 
+// Counter says how many threads the process has.
+type Counter func() (int, error)
+
 // Thread is one stopped thread.
 type Thread struct {
 	TID  int
@@ -25,6 +28,7 @@ type Group struct {
 	t       *Tracer
 	list    Lister
 	state   map[int]threadState
+	count   Counter   // nil: threads are listed
 	patient time.Time // how long threads that wait for a processor may keep us waiting
 	Threads []Thread  // the stopped ones, in the order they stopped
 }
@@ -42,7 +46,32 @@ const (
 // instruction on. On an error the caller still calls Release.
 func (t *Tracer) Seize(list Lister) (*Group, error) {
 	g := &Group{t: t, list: list, state: map[int]threadState{}}
-	return g, g.seizeNew()
+	err := g.seizeNew()
+	// Room for all of them, and memory under it: not while they stand still.
+	g.Threads = make([]Thread, 0, len(g.state)+8)
+	clear(g.Threads[:cap(g.Threads)])
+	return g, err
+}
+
+// CountWith lets StopAll count the threads where it would list them, which
+// takes longer the more there are. A counter that does not agree with what was
+// seized is not used.
+func (g *Group) CountWith(count Counter) {
+	if n, err := count(); err == nil && n == len(g.state) {
+		g.count = count
+	}
+}
+
+// complete says whether the process has no thread but those that stand: as many
+// as stand. None of them can have left the process since, and a new one counts
+// from the moment it exists, as it is traced. Where anything else shows, such as
+// a leader that has ended, the listing tells.
+func (g *Group) complete() bool {
+	if g.count == nil {
+		return false
+	}
+	n, err := g.count()
+	return err == nil && n == len(g.Threads)
 }
 
 // seizeNew seizes the threads that it has not seen, until a listing shows none.
@@ -102,7 +131,7 @@ func (g *Group) StopSome(tids []int, deadline time.Time) ([]Thread, error) {
 			batch = append(batch, tid)
 		}
 	}
-	if err := g.stop(batch, fewAtATime, deadline); err != nil {
+	if err := g.stop(batch, fewAtATime, polls, deadline); err != nil {
 		return nil, err
 	}
 	return g.Threads[from:], nil
@@ -121,8 +150,11 @@ func (g *Group) StopAll(deadline time.Time) ([]Thread, error) {
 				batch = append(batch, tid)
 			}
 		}
-		if err := g.stop(batch, len(batch), deadline); err != nil {
+		if err := g.stop(batch, len(batch), max(polls, manyPolls/max(1, len(batch))), deadline); err != nil {
 			return nil, err
+		}
+		if g.complete() {
+			break
 		}
 		before := len(g.state)
 		if err := g.seizeNew(); err != nil {
@@ -149,7 +181,10 @@ const fewAtATime = 8
 // not hidden yet, sees an EINTR if we are killed now: hence the window. It
 // widens where threads do not come at once, because they wait for a processor
 // or cannot stop at all: the others shall not wait for them.
-func (g *Group) stop(batch []int, window int, deadline time.Time) error {
+//
+// A thread is looked for so many times before the first nap; where one was
+// needed, threads wait for our processor, and get it sooner from then on.
+func (g *Group) stop(batch []int, window, patience int, deadline time.Time) error {
 	var coming []int
 	for looks, naps := 0, 0; ; {
 		for len(batch) > 0 && len(coming) < window {
@@ -171,9 +206,10 @@ func (g *Group) stop(batch []int, window int, deadline time.Time) error {
 			looks, naps = 0, 0
 			continue
 		}
-		if looks++; looks < polls {
+		if looks++; looks < patience {
 			continue
 		}
+		patience = polls
 		nap()
 		if naps++; naps%8 == 0 {
 			window = min(2*window, len(coming)+len(batch))

@@ -45,6 +45,11 @@ func decodeStop(ws unix.WaitStatus) Stop {
 // first answer usually comes within 30 µs.
 const polls = 4
 
+// manyPolls is how often we look for threads that run, all together, before the
+// first nap: another processor is where they run, and takes 10 to 20 µs to stop
+// them, of which a nap would make 50.
+const manyPolls = 64
+
 // nap gives the processor away for a moment; Run sets the timer slack that
 // makes it a short one.
 func nap() {

@@ -61,8 +61,6 @@ const (
 	// which everything else runs.
 	stuckBudget = 200 * time.Millisecond
 
-	fewThreads = 5
-
 	// patience is how long an independent hotpatch is tried strictly.
 	patience = 250 * time.Millisecond
 
@@ -177,18 +175,26 @@ func (r *run) expect(addr uint64, want [5]byte) error {
 // waited for while the process goes on.
 func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	r.attempts++
-	g, err := t.Seize(r.threads)
+	tasks, err := proc.OpenTasks(r.info.PID)
+	if err != nil {
+		return err
+	}
+	defer tasks.Close()
+	list := func() ([]int, error) { return tasks.List(nil) }
+	g, err := t.Seize(list)
 	defer g.Release()
 	if err != nil {
 		return err
 	}
+	g.CountWith(tasks.Count)
 	if err := r.o.step("seized"); err != nil {
 		return err
 	}
-	stuck, asleep, err := r.idle()
+	known, err := list()
 	if err != nil {
 		return err
 	}
+	stuck, asleep := r.idle(known)
 	// Of threads that appear later the mappings do not tell where stacks end.
 	if k.maps, err = proc.Maps(r.info.PID); err != nil {
 		return err
@@ -196,11 +202,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if k.least != nil {
 		k.least.maps, k.least.known = k.maps, k.known
 	}
-	children, err := proc.Children(r.info.PID)
-	if err != nil {
-		return err
-	}
-	known, err := r.threads()
+	relatives, err := r.sharing()
 	if err != nil {
 		return err
 	}
@@ -237,29 +239,32 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err := k.check(rest); err != nil {
 		return err
 	}
-	if err := sharesMemory(r.info.PID, children); err != nil {
+	if err := sharesMemory(r.info.PID, relatives); err != nil {
 		return err
 	}
 	return r.write(c)
 }
 
 // idle lists the threads that are best stopped before the others: those in
-// uninterruptible sleep, and, when there are many threads, those that sleep.
-func (r *run) idle() (stuck, asleep []int, err error) {
-	tids, err := r.threads()
-	if err != nil {
-		return nil, nil, err
-	}
+// uninterruptible sleep, and those that sleep.
+func (r *run) idle(tids []int) (stuck, asleep []int) {
 	for _, tid := range tids {
 		switch s, err := proc.ThreadState(r.info.PID, tid); {
 		case err != nil: // it ended; the listing after the stop will tell
 		case s == 'D':
 			stuck = append(stuck, tid)
-		case s == 'S' && len(tids) >= fewThreads:
+		case s == 'S':
 			asleep = append(asleep, tid)
 		}
 	}
-	return stuck, asleep, nil
+	return stuck, asleep
+}
+
+// sharing lists the children that share the process's memory: before the stop,
+// since there may be many, and one that does not never will.
+func (r *run) sharing() ([]int, error) {
+	children, err := proc.Children(r.info.PID)
+	return slices.DeleteFunc(children, func(pid int) bool { return sharesMemory(r.info.PID, []int{pid}) == nil }), err
 }
 
 // write is called with every thread stopped and every stack checked. It leaves
