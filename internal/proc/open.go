@@ -23,6 +23,12 @@ func Open(pid int, m Module) (io.ReaderAt, int64, io.Closer, error) {
 	if len(m.Maps) == 0 {
 		return nil, 0, nil, errors.New("open module: it has no mappings")
 	}
+	if m.Maps[0].Inode != 0 {
+		// The common case first, without asking which thread is alive.
+		if f, size, err := openAs(byMapping, pid, m); err == nil {
+			return f, size, f, nil
+		}
+	}
 	i, err := Read(pid)
 	if err != nil {
 		return nil, 0, nil, err
@@ -35,20 +41,28 @@ func Open(pid int, m Module) (io.ReaderAt, int64, io.Closer, error) {
 	}
 	var reasons []error
 	for _, try := range []func(int, Module) (int, error){byMapping, byRoot, byPath} {
-		fd, err := try(i.Live, m)
-		if err != nil {
-			reasons = append(reasons, err)
-			continue
-		}
-		f := os.NewFile(uintptr(fd), m.Path)
-		size, err := verify(f, m)
+		f, size, err := openAs(try, i.Live, m)
 		if err == nil {
 			return f, size, f, nil
 		}
-		f.Close()
 		reasons = append(reasons, err)
 	}
 	return nil, 0, nil, fmt.Errorf("open %s of process %d: %w", m.Path, pid, errors.Join(reasons...))
+}
+
+// openAs opens a module's file in one way, and makes sure that it is this file.
+func openAs(try func(int, Module) (int, error), tid int, m Module) (*os.File, int64, error) {
+	fd, err := try(tid, m)
+	if err != nil {
+		return nil, 0, err
+	}
+	f := os.NewFile(uintptr(fd), m.Path)
+	size, err := verify(f, m)
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, size, nil
 }
 
 // byMapping opens what is mapped, whatever became of its name. The kernel wants

@@ -290,6 +290,17 @@ func (g *Group) arrived(tid int, s Stop) error {
 	return nil
 }
 
+// RunsIn says whether the stopped threads run in memory that begins with text at
+// the address. It is asked of them, not of a Mem: that stays with the memory
+// which the process had when it was opened.
+func (g *Group) RunsIn(at uint64, text [8]byte) bool {
+	if len(g.Threads) == 0 {
+		return false
+	}
+	now, err := g.t.word(g.Threads[len(g.Threads)-1].TID, at)
+	return err == nil && now == text
+}
+
 // Release lets every thread go on as if it had never stopped, the last stopped
 // first. A second call does nothing.
 func (g *Group) Release() {

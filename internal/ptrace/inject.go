@@ -31,6 +31,8 @@ type Injection struct {
 	// was in a system call does not miss the time; but others may wait for what
 	// the calls change: from the start of each to our seeing its end.
 	Held *time.Duration
+	// NoFilter says that a thread with a seccomp filter is not to be borrowed.
+	NoFilter bool
 }
 
 // Inject borrows a running thread for a moment to make system calls, and gives
@@ -127,6 +129,9 @@ func (t *Tracer) install(m *Mem, in Injection, back Regs, step func(string) erro
 	}
 	_, err = m.WriteAt(code, int64(in.Room))
 	if err == nil {
+		err = t.sees(in.TID, in.Room, code)
+	}
+	if err == nil {
 		if err = step("stub-written"); err == nil {
 			return mask, was, nil
 		}
@@ -135,6 +140,24 @@ func (t *Tracer) install(m *Mem, in Injection, back Regs, step func(string) erro
 		err = fmt.Errorf("%w; clear stub: %w", err, cerr)
 	}
 	return 0, nil, fmt.Errorf("write stub: %w", err)
+}
+
+// sees makes sure that the memory written to is the one that the thread runs in.
+// It is another one when the process has started another program since m was
+// opened and somebody, such as a child cloned with CLONE_VM, keeps the old one.
+// The thread stands still and can start no program now. The two ends of the stub
+// are proof enough: there is none in a program that has just started.
+func (t *Tracer) sees(tid int, at uint64, code []byte) error {
+	for _, i := range []int{0, len(code) - wordSize} {
+		now, err := t.word(tid, at+uint64(i))
+		if err != nil && !errors.Is(err, ErrGone) || err == nil && now != [wordSize]byte(code[i:i+wordSize]) {
+			err = ErrReplaced
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // borrow stops the thread where it can be diverted.
@@ -168,7 +191,7 @@ func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
 		t.giveBack(in.TID, r, s)
 		return Regs{}, Stop{}, fmt.Errorf("thread %d has a signal to handle: %w", in.TID, ErrBorrow)
 	}
-	if err := t.suitable(m, in.TID, &r); err != nil {
+	if err := t.suitable(m, in, &r); err != nil {
 		t.giveBack(in.TID, r, s)
 		return Regs{}, Stop{}, fmt.Errorf("thread %d: %w", in.TID, err)
 	}
@@ -185,7 +208,8 @@ const (
 // suitable says whether a stopped thread can make system calls for us and go
 // on as if nothing had been. Requests that the kernel does not know yet concern
 // features that it does not have either, or that we then cannot see.
-func (t *Tracer) suitable(m *Mem, tid int, r *Regs) error {
+func (t *Tracer) suitable(m *Mem, in Injection, r *Regs) error {
+	tid := in.TID
 	if r.Cs != userCode64 {
 		return fmt.Errorf("it runs 32-bit code: %w", ErrBorrow)
 	}
@@ -210,18 +234,24 @@ func (t *Tracer) suitable(m *Mem, tid int, r *Regs) error {
 			return fmt.Errorf("it is in a restartable sequence: %w", ErrBorrow)
 		}
 	}
+	// A thread without a filter gets one at any moment where another thread of
+	// the process asks for it (SECCOMP_FILTER_FLAG_TSYNC), also while it stands
+	// in our loan. So filters are suspended ahead, where that is permitted.
+	suspended := request(unix.PTRACE_SETOPTIONS, tid, 0, unix.PTRACE_O_TRACESYSGOOD|optSuspendSeccomp)
 	mode, err := seccompMode(strconv.Itoa(tid))
 	if err != nil {
 		return fmt.Errorf("read seccomp mode: %w", err)
 	}
-	if mode != 0 {
-		err := request(unix.PTRACE_SETOPTIONS, tid, 0, unix.PTRACE_O_TRACESYSGOOD|optSuspendSeccomp)
-		if err != nil {
-			if own, rerr := seccompMode("self"); rerr == nil && own != 0 {
-				return fmt.Errorf("%w: hotpatch itself runs under a seccomp filter", ErrSeccomp)
-			}
-			return fmt.Errorf("%w: %w (needs CAP_SYS_ADMIN and CONFIG_CHECKPOINT_RESTORE)", ErrSeccomp, err)
+	switch {
+	case mode == 0:
+		return nil
+	case in.NoFilter:
+		return fmt.Errorf("%w: none that has one is borrowed", ErrSeccomp)
+	case suspended != nil:
+		if own, rerr := seccompMode("self"); rerr == nil && own != 0 {
+			return fmt.Errorf("%w: hotpatch itself runs under a seccomp filter", ErrSeccomp)
 		}
+		return fmt.Errorf("%w: %w (needs CAP_SYS_ADMIN and CONFIG_CHECKPOINT_RESTORE)", ErrSeccomp, suspended)
 	}
 	return nil
 }

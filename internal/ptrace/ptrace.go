@@ -28,6 +28,9 @@ import (
 var (
 	// ErrGone: the thread or process ended.
 	ErrGone = errors.New("thread is gone")
+	// ErrReplaced: the thread runs in other memory than ours to write, because its
+	// process has started another program.
+	ErrReplaced = errors.New("the process runs another program now")
 	// ErrTimeout: a thread did not stop in time (vfork, uninterruptible sleep).
 	ErrTimeout = errors.New("thread did not stop in time")
 	// ErrDenied: the kernel refuses to let us trace the thread.
@@ -134,6 +137,15 @@ func (t *Tracer) resumeToSyscall(tid int, sig unix.Signal) error {
 // was interrupted in a system call, the kernel now restarts it.
 func (t *Tracer) detach(tid int, sig unix.Signal) error {
 	return request(unix.PTRACE_DETACH, tid, 0, uintptr(sig))
+}
+
+const wordSize = 8
+
+// word reads from the memory that a stopped thread runs in, whatever that is by
+// now, unlike Mem.
+func (t *Tracer) word(tid int, at uint64) (b [wordSize]byte, err error) {
+	err = request(unix.PTRACE_PEEKDATA, tid, uintptr(at), uintptr(unsafe.Pointer(&b)))
+	return b, err
 }
 
 // Regs are the general registers of a stopped thread.

@@ -91,7 +91,11 @@ func (l *Look) examine(t *target) {
 	if err := t.noCoroutines(); err != nil {
 		l.object(pid, OfStacks, err)
 	}
-	if _, err := t.findRoom(); err != nil {
+	room, err := t.findRoom(anyPage)
+	if err == nil && room == 0 {
+		err = noRoom()
+	}
+	if err != nil {
 		l.object(pid, OfPadding, err)
 	}
 	for _, m := range t.modules {

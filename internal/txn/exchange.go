@@ -254,19 +254,18 @@ func (r *run) dropCopy(x *exchange, at uint64) error {
 func (r *run) lend(room uint64, call ptrace.Call, ready func() error) (got []uint64, err error) {
 	until := time.Now().Add(time.Until(r.deadline) / 2) // the rest is for a stop
 	for {
-		tids, err := r.sleepersFirst()
+		threads, err := r.sleepersFirst()
 		if err != nil {
 			return nil, err
 		}
 		filtered := 0
-		for _, tid := range tids {
+		for _, th := range threads {
 			var began bool
-			// If we died meanwhile, a filter that kills would see the call.
-			if is, rerr := proc.ReadRights(r.info.PID, tid); rerr != nil || is.Seccomp != 0 {
+			if th.filtered {
 				filtered++
 				continue
 			}
-			if got, began, err = r.lendOne(tid, room, call, ready); began || err == nil {
+			if got, began, err = r.lendOne(th.tid, room, call, ready); began || err == nil {
 				return got, err
 			}
 			if no := (*unfit)(nil); !errors.As(err, &no) {
@@ -276,7 +275,7 @@ func (r *run) lend(room uint64, call ptrace.Call, ready func() error) (got []uin
 		if r.changed() {
 			return nil, proc.ErrGone
 		}
-		if filtered == len(tids) {
+		if filtered == len(threads) {
 			return nil, unfitting("all its threads have seccomp filters")
 		}
 		if time.Now().After(until) {
@@ -302,6 +301,7 @@ func (r *run) lendOne(tid int, room uint64, call ptrace.Call, ready func() error
 		var err error
 		got, err = tr.Inject(r.mem, ptrace.Injection{
 			TID: tid, Room: room, Calls: []ptrace.Call{call}, Held: &held, Step: step,
+			NoFilter: true, // if we died meanwhile, one that kills would see the call
 		})
 		return err
 	})
@@ -319,13 +319,7 @@ func (r *run) lendOne(tid int, room uint64, call ptrace.Call, ready func() error
 
 // roomOff is room for the stub on another page than the one that is exchanged.
 func (r *run) roomOff(page uint64) (uint64, error) {
-	off := func(at uint64) bool { return at&^(pageSize-1) != page }
-	at, err := r.findRoomWhere(func(at uint64, room []byte) bool { return off(at) && allZero(room) })
-	if at == 0 && err == nil {
-		at, err = r.findRoomWhere(func(at uint64, room []byte) bool {
-			return off(at) && ptrace.IsStub(room) && r.roomIdle(at)
-		})
-	}
+	at, err := r.findRoom(page)
 	if at == 0 && err == nil {
 		err = unfitting("no loaded image has unused bytes behind its code, but the one that changes")
 	}

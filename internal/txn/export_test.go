@@ -167,5 +167,10 @@ func Borrowable(pid int) ([]int, error) {
 		return nil, err
 	}
 	defer t.close()
-	return (&run{target: t}).sleepersFirst()
+	threads, err := (&run{target: t}).sleepersFirst()
+	var tids []int
+	for _, th := range threads {
+		tids = append(tids, th.tid)
+	}
+	return tids, err
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -99,6 +98,18 @@ func (t *target) unaltered(x *exchange, m proc.Module) error {
 // stopped: it is the program, its loader, or a library that the loader never
 // unloads, because the program was linked with it or it asks for that.
 func (t *target) stays(m proc.Module) error {
+	if err, known := t.staying[m.Bias]; known {
+		return err
+	}
+	err := t.whyStays(m)
+	if t.staying == nil {
+		t.staying = map[uint64]error{}
+	}
+	t.staying[m.Bias] = err
+	return err
+}
+
+func (t *target) whyStays(m proc.Module) error {
 	no := unfitting("%s may be unloaded meanwhile", m.Path)
 	aux, err := t.auxv()
 	if err != nil {
@@ -112,11 +123,6 @@ func (t *target) stays(m proc.Module) error {
 	if err != nil {
 		return no
 	}
-	type library struct {
-		name    string
-		needed  []string
-		forever bool
-	}
 	libs := make([]library, len(order))
 	target, program := -1, -1
 	for i, o := range order {
@@ -127,7 +133,8 @@ func (t *target) stays(m proc.Module) error {
 			program = i
 		}
 		l := &libs[i]
-		if l.name, l.needed, l.forever, err = t.needs(o); err != nil {
+		*l, err = remember(t.tables, &t.tables.libraries, o.BuildID, func() (library, error) { return t.library(o) })
+		if err != nil {
 			return no
 		}
 	}
@@ -157,38 +164,42 @@ func (t *target) stays(m proc.Module) error {
 	return nil
 }
 
-// needs are the name of a library, those of the libraries it was linked with, and
-// whether it asks never to be unloaded.
-func (t *target) needs(m proc.Module) (name string, needed []string, forever bool, err error) {
+// library is what a file says of itself to the loader.
+type library struct {
+	name    string
+	needed  []string // the names of the libraries it was linked with
+	forever bool     // it asks never to be unloaded
+}
+
+func (t *target) library(m proc.Module) (l library, err error) {
 	r, _, c, err := proc.Open(t.info.PID, m)
 	if err != nil {
-		return "", nil, false, err
+		return l, err
 	}
 	defer c.Close()
 	f, err := elf.NewFile(r)
 	if err != nil {
-		return "", nil, false, fmt.Errorf("read %s: %w", m.Path, err)
+		return l, fmt.Errorf("read %s: %w", m.Path, err)
 	}
-	if needed, err = f.ImportedLibraries(); err != nil {
-		return "", nil, false, fmt.Errorf("read needed libraries of %s: %w", m.Path, err)
+	if l.needed, err = f.ImportedLibraries(); err != nil {
+		return l, fmt.Errorf("read needed libraries of %s: %w", m.Path, err)
 	}
 	if flags, err := f.DynValue(elf.DT_FLAGS_1); err == nil && len(flags) == 1 {
-		forever = elf.DynFlag1(flags[0])&elf.DF_1_NODELETE != 0
+		l.forever = elf.DynFlag1(flags[0])&elf.DF_1_NODELETE != 0
 	}
 	if names, err := f.DynString(elf.DT_SONAME); err == nil && len(names) > 0 {
-		name = names[0]
+		l.name = names[0]
 	}
-	return name, needed, forever, nil
+	return l, nil
 }
 
 // auxv is what the kernel told the program at its start: getauxval(3).
 func (t *target) auxv() (map[uint64]uint64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", t.info.Live))
-	if err != nil {
-		return nil, fmt.Errorf("read auxiliary vector: %w", err)
+	if len(t.start) == 0 {
+		return nil, errors.New("the auxiliary vector cannot be read")
 	}
 	v := map[uint64]uint64{}
-	for ; len(b) >= 16; b = b[16:] {
+	for b := t.start; len(b) >= 16; b = b[16:] {
 		v[binary.LittleEndian.Uint64(b)] = binary.LittleEndian.Uint64(b[8:])
 	}
 	return v, nil

@@ -247,33 +247,50 @@ func (t *target) loaderOrder() ([]proc.Module, error) {
 
 // debugPointer reads DT_DEBUG from the dynamic section in memory; 0: none.
 func (t *target) debugPointer(m proc.Module) (uint64, error) {
+	if m.Path == "[vdso]" {
+		return 0, nil
+	}
+	at, size, err := t.dynamic(m)
+	if err != nil || size == 0 || size > 1<<16 {
+		return 0, err
+	}
+	b := make([]byte, size&^15)
+	if _, err := t.mem.ReadAt(b, int64(at)); err != nil {
+		return 0, err
+	}
+	for ; len(b) > 0; b = b[16:] {
+		if elf.DynTag(binary.LittleEndian.Uint64(b)) == elf.DT_DEBUG {
+			return binary.LittleEndian.Uint64(b[8:]), nil
+		}
+	}
+	return 0, nil
+}
+
+// dynamic is where a module's dynamic section is; size 0: it has none.
+func (t *target) dynamic(m proc.Module) (at, size uint64, err error) {
+	if ps, err := t.programHeaders(m); err == nil {
+		for _, p := range ps {
+			if elf.ProgType(p.Type) == elf.PT_DYNAMIC {
+				return m.Bias + p.Vaddr, p.Memsz, nil
+			}
+		}
+		return 0, 0, nil
+	}
 	r, _, c, err := proc.Open(t.info.PID, m)
 	if err != nil {
-		if m.Path == "[vdso]" {
-			return 0, nil
-		}
-		return 0, err
+		return 0, 0, err
 	}
 	defer c.Close()
 	f, err := elf.NewFile(r)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for _, p := range f.Progs {
-		if p.Type != elf.PT_DYNAMIC || p.Memsz > 1<<16 {
-			continue
-		}
-		b := make([]byte, p.Memsz&^15)
-		if _, err := t.mem.ReadAt(b, int64(m.Bias+p.Vaddr)); err != nil {
-			return 0, err
-		}
-		for ; len(b) > 0; b = b[16:] {
-			if elf.DynTag(binary.LittleEndian.Uint64(b)) == elf.DT_DEBUG {
-				return binary.LittleEndian.Uint64(b[8:]), nil
-			}
+		if p.Type == elf.PT_DYNAMIC {
+			return m.Bias + p.Vaddr, p.Memsz, nil
 		}
 	}
-	return 0, nil
+	return 0, 0, nil
 }
 
 func versioned(name, version string) string {

@@ -1,9 +1,10 @@
 package txn
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"sort"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -221,22 +222,25 @@ func (r *run) discard(p *plan) {
 // inject borrows a thread, a sleeping one if there is any, to make the calls. On
 // an error the results are those of the calls that were made.
 func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
-	room, err := r.findRoom()
+	room, err := r.findRoom(anyPage)
+	if err == nil && room == 0 {
+		err = noRoom()
+	}
 	if err != nil {
 		return nil, err
 	}
 	until := time.Now().Add(max(time.Until(r.deadline), 200*time.Millisecond))
 	for {
-		tids, err := r.sleepersFirst()
+		threads, err := r.sleepersFirst()
 		if err != nil {
 			return nil, err
 		}
 		var got []uint64
-		for _, tid := range tids {
+		for _, th := range threads {
 			err = ptrace.Run(func(tr *ptrace.Tracer) error {
 				var err error
 				got, err = tr.Inject(r.mem, ptrace.Injection{
-					TID: tid, Room: room, Calls: calls, Step: r.o.step,
+					TID: th.tid, Room: room, Calls: calls, Step: r.o.step,
 				})
 				return err
 			})
@@ -266,24 +270,34 @@ func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 // enough is how many threads that sleep and have no seccomp filter are a choice.
 const enough = 4
 
+// candidate is a thread that may be borrowed.
+type candidate struct {
+	tid      int
+	rank     int  // less is better
+	filtered bool // it has a seccomp filter, or cannot be asked
+}
+
 // sleepersFirst lists threads that can be borrowed, of many only some: to ask
-// how a thread fares takes longer than to borrow it.
-func (r *run) sleepersFirst() ([]int, error) {
+// how a thread fares takes longer than to borrow it. Those with a seccomp filter
+// come last: one that kills would end the process if we died during the loan.
+func (r *run) sleepersFirst() ([]candidate, error) {
 	tids, err := r.threads()
 	if err != nil {
 		return nil, err
 	}
 	order := map[byte]int{'S': 0, 'T': 1, 't': 1, 'R': 2, 'D': 3}
-	rank := map[int]int{}
-	free, usable := 0, tids[:0]
+	free, usable := 0, []candidate(nil)
 	for _, tid := range tids {
-		s, err := proc.ThreadState(r.info.PID, tid)
-		if n, ok := order[s]; err == nil && ok && !kernelWorker(r.info.PID, tid) {
-			rank[tid] = n
-			usable = append(usable, tid)
-			if s == 'S' && !r.filtered(tid) {
-				free++
-			}
+		s, err := proc.ReadStat(r.info.PID, tid)
+		rank, ok := order[s.State]
+		if err != nil || !ok || ofKernel(s) {
+			continue
+		}
+		is, err := proc.ReadRights(r.info.PID, tid)
+		filtered := err != nil || is.Seccomp != 0
+		usable = append(usable, candidate{tid, rank, filtered})
+		if s.State == 'S' && !filtered {
+			free++
 		}
 		if free == enough {
 			break
@@ -292,32 +306,16 @@ func (r *run) sleepersFirst() ([]int, error) {
 	if len(usable) == 0 {
 		return nil, proc.ErrGone
 	}
-	sort.SliceStable(usable, func(a, b int) bool { return rank[usable[a]] < rank[usable[b]] })
-	return r.freeFirst(usable), nil
-}
-
-// freeFirst puts threads without a seccomp filter before those that have one,
-// where the first one has: a filter that kills would end the process if we
-// died during the loan.
-func (r *run) freeFirst(tids []int) []int {
-	if !r.filtered(tids[0]) {
-		return tids
-	}
-	var free, rest []int
-	for _, tid := range tids {
-		if r.filtered(tid) {
-			rest = append(rest, tid)
-		} else {
-			free = append(free, tid)
+	slices.SortStableFunc(usable, func(a, b candidate) int {
+		if a.filtered != b.filtered {
+			if a.filtered {
+				return 1
+			}
+			return -1
 		}
-	}
-	return append(free, rest...)
-}
-
-// filtered says whether the thread has a seccomp filter, or cannot be asked.
-func (r *run) filtered(tid int) bool {
-	is, err := proc.ReadRights(r.info.PID, tid)
-	return err != nil || is.Seccomp != 0
+		return cmp.Compare(a.rank, b.rank)
+	})
+	return usable, nil
 }
 
 // pause sleeps unless the caller gave up.

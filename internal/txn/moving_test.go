@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hotpatch/internal/proc"
 	"hotpatch/internal/txn"
 )
@@ -217,4 +219,34 @@ func TestRoomThatIsTakenMeanwhileIsLeftAlone(t *testing.T) {
 	}
 	v.want("q", "2")
 	v.running()
+}
+
+// TestFilterThatComesDuringALoan: another thread installs a seccomp filter for
+// all threads, which kills on the very call that the borrowed one is to make.
+func TestFilterThatComesDuringALoan(t *testing.T) {
+	needRoot(t)
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base, "latecomer")
+	came := false
+	o := txn.WithStep(txn.Options{}, func(point string) {
+		if point != "registers-set" || came {
+			return
+		}
+		came = true
+		if err := unix.Kill(v.pid, unix.SIGUSR1); err != nil {
+			t.Error(err)
+		}
+		for range 1000 {
+			if is, err := proc.ReadRights(v.pid, v.pid); err != nil || is.Seccomp != 0 {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.Error("no filter came")
+	})
+	if r := txn.Apply(context.Background(), v.pid, b, o); r.Outcome != txn.Applied || !came {
+		t.Errorf("%+v", r)
+	}
+	v.want("q", "1001")
 }

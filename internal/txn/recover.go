@@ -82,7 +82,7 @@ func (r *run) awaitLoans() error {
 	}
 	j := r.journals[i]
 	c := change{journal: j.Addr, before: j.Phase, after: j.Phase}
-	_, err := r.findRoomWhere(func(at uint64, room []byte) bool {
+	_, err := r.findRoomIn(anyModule, func(at uint64, room []byte) bool {
 		if ptrace.IsStub(room) {
 			c.guards = append(c.guards, guard{at, at + ptrace.StubRoom, "a call for an interrupted hotpatch"})
 		}

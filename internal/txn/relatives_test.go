@@ -67,3 +67,27 @@ func TestTracedProcessIsLeftToItsTracer(t *testing.T) {
 	v.want("q", "1001")
 	v.want("k", "killed")
 }
+
+// TestAnotherProgramInTheMiddle of a transaction, whose memory a relative keeps:
+// what is written must be the memory of the program that runs.
+func TestAnotherProgramInTheMiddle(t *testing.T) {
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	for _, point := range []string{"planned", "region-filled", "seized"} {
+		t.Run(point, func(t *testing.T) {
+			v := start(t, base, "heir")
+			done := false
+			o := txn.WithStep(txn.Options{}, func(p string) {
+				if p == point && !done {
+					done = true
+					v.want("x", fmt.Sprintf("ready %d", v.pid))
+				}
+			})
+			r := txn.Apply(context.Background(), v.pid, b, o)
+			if r.Outcome != txn.Applied || !done {
+				t.Errorf("%+v", r)
+			}
+			v.want("q", "1001")
+		})
+	}
+}

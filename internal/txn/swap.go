@@ -242,6 +242,11 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err := sharesMemory(r.info.PID, relatives); err != nil {
 		return err
 	}
+	// It may have started another program and left this memory to others, such as
+	// a child cloned with CLONE_VM: they were not stopped.
+	if !g.RunsIn(c.journal, [8]byte([]byte(journalMagic))) {
+		return ptrace.ErrReplaced
+	}
 	return r.write(c)
 }
 

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,10 +19,12 @@ import (
 type target struct {
 	info     proc.Info
 	mem      *ptrace.Mem
+	start    []byte // what the kernel told the program at its start; nil: it cannot be read
 	maps     []proc.Map
 	modules  []proc.Module
 	journals []*journal // by Seq
 	tables   *Tables
+	staying  map[uint64]error // by bias: what stays said of modules
 }
 
 // openTarget looks at a process that is to be changed. It refuses those that
@@ -46,10 +49,29 @@ func openTarget(pid int, tables *Tables) (*target, error) {
 		return nil, refuse("it is a child of this very process, whose own waiting would take the stops that a tracer waits for; start it through another process")
 	}
 	t := &target{info: info, tables: tables}
+	t.start = t.told() // before mem: rather know too old a start than too young a one
 	if t.mem, err = ptrace.OpenMem(info.Live); err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// told reads what the kernel told the program at its start: /proc/PID/auxv.
+func (t *target) told() []byte {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", t.info.Live))
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// replaced says whether the process has started another program since it was
+// looked at. Then mem is the memory of the old one, if others such as a child
+// cloned with CLONE_VM keep that, and is not what the mappings say. Addresses in
+// what a program is told at its start are random.
+func (t *target) replaced() bool {
+	now := t.told()
+	return len(t.start) > 0 && len(now) > 0 && !bytes.Equal(now, t.start)
 }
 
 // free refuses a process that is not ours alone to change. Other hotpatches
@@ -94,7 +116,7 @@ func (t *target) look() error {
 	if err != nil {
 		return err
 	}
-	t.maps, t.modules, t.journals = maps, modules, journals
+	t.maps, t.modules, t.journals, t.staying = maps, modules, journals, nil
 	return nil
 }
 
@@ -149,6 +171,7 @@ type Tables struct {
 	unwind      map[string]*unwind.Table // by build-id; nil: it has no data we can read
 	trampolines map[string][]unwind.Range
 	switches    map[string]string // how it switches stacks; "": not
+	libraries   map[string]library
 	padding     map[string]uint64 // base address of padding near an entry, by build-id and entry
 }
 

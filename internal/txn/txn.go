@@ -243,7 +243,7 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 		res.Outcome, res.Reason = Died, "the process ended: "+err.Error()
 		return false, err
 	}
-	if errors.Is(err, ptrace.ErrGone) || errors.Is(err, proc.ErrGone) {
+	if errors.Is(err, ptrace.ErrGone) || errors.Is(err, proc.ErrGone) || errors.Is(err, ptrace.ErrReplaced) || t.replaced() {
 		return true, fmt.Errorf("it started another program meanwhile: %w", err)
 	}
 	return false, err

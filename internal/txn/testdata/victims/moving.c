@@ -5,6 +5,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -40,6 +41,26 @@ static void confine(void) {
 }
 // filtered has a filter; the other threads have none.
 static void *filtered(void *a) { (void)a; confine(); for (;;) pause(); }
+// latecomer installs that filter for all threads when SIGUSR1 comes.
+static sigset_t usr1;
+static void *latecomer(void *a) {
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog p = {sizeof f / sizeof *f, f};
+	int sig;
+	(void)a;
+	sigwait(&usr1, &sig);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &p)) exit(9);
+	for (;;) pause();
+}
+// heir keeps the memory of a program that goes on as another.
+static char heir_stack[65536];
+static int heir(void *a) { (void)a; prctl(PR_SET_PDEATHSIG, SIGKILL); for (;;) pause(); }
 static void *spin(void *a) { volatile long x = 0; (void)a; for (;;) x++; }
 
 // jit maps and unmaps executable memory all the time.
@@ -66,6 +87,12 @@ int main(int argc, char **argv) {
 	hold = 1;
 	if (!strcmp(how, "filtered-thread")) { pthread_create(&t, NULL, filtered, NULL); pthread_create(&t, NULL, spin, NULL); }
 	if (!strcmp(how, "filtered-main")) { pthread_create(&t, NULL, spin, NULL); confine(); }
+	if (!strcmp(how, "latecomer")) {
+		sigaddset(&usr1, SIGUSR1);
+		sigprocmask(SIG_BLOCK, &usr1, NULL);
+		pthread_create(&t, NULL, latecomer, NULL);
+	}
+	if (!strcmp(how, "heir")) clone(heir, heir_stack + sizeof heir_stack, CLONE_VM | SIGCHLD, NULL);
 	if (!strcmp(how, "jit")) pthread_create(&t, NULL, jit, NULL);
 	if (!strcmp(how, "vfork")) pthread_create(&t, NULL, vforker, NULL);
 	if (!strcmp(how, "split")) { pthread_create(&t, NULL, split, NULL); while (!inside) usleep(1000); }
@@ -85,6 +112,7 @@ int main(int argc, char **argv) {
 		switch (*q) {
 		case 'q': answer("%d", fixed_function(1)); break;
 		case 'o': answer("%d", outer(1)); break;
+		case 'x': execl("/proc/self/exe", argv[0], "again", NULL); break;
 		case 'g': hold = 0; usleep(50000); answer("gone"); break;
 		}
 }

@@ -1,0 +1,156 @@
+package txn
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
+	"hotpatch/internal/unwind"
+)
+
+// findRoom finds StubRoom bytes of padding behind the code of some module, on
+// another page than avoid: the rest of the last page of an executable segment,
+// which no address in any table refers to. Best is an image that stays, before
+// one that may be unloaded while a thread is in there. A stub that a killed tool
+// left may be overwritten when no thread is in it. 0: there is none.
+func (t *target) findRoom(avoid uint64) (uint64, error) {
+	empty := func(_ uint64, room []byte) bool { return allZero(room) }
+	left := func(at uint64, room []byte) bool { return ptrace.IsStub(room) && t.roomIdle(at) }
+	staying := func(m proc.Module) bool { return t.stays(m) == nil }
+	for _, search := range []struct {
+		fits func(at uint64, room []byte) bool
+		in   func(proc.Module) bool
+	}{{empty, staying}, {empty, anyModule}, {left, staying}, {left, anyModule}} {
+		at, err := t.findRoomIn(search.in, func(at uint64, room []byte) bool {
+			return at&^(pageSize-1) != avoid && search.fits(at, room)
+		})
+		if at != 0 || err != nil {
+			return at, err
+		}
+	}
+	return 0, nil
+}
+
+const anyPage = 0 // to findRoom: none is avoided
+
+func anyModule(proc.Module) bool { return true }
+
+// findRoomIn is the first room that fits, in modules that are wanted; which they
+// are is asked last, since it takes longer.
+func (t *target) findRoomIn(wanted func(proc.Module) bool, fits func(at uint64, room []byte) bool) (uint64, error) {
+	for _, m := range t.modules {
+		if m.Path == "[vdso]" {
+			continue
+		}
+		end, limit, err := t.codeEnd(m)
+		if errors.Is(err, ptrace.ErrGone) {
+			return 0, err
+		}
+		if err != nil {
+			continue // another module will do
+		}
+		for at := (end + 15) &^ 15; at+ptrace.StubRoom <= limit; at += ptrace.StubRoom {
+			room := make([]byte, ptrace.StubRoom)
+			if _, err := t.mem.ReadAt(room, int64(at)); err != nil {
+				break
+			}
+			if fits(at, room) && wanted(m) {
+				return at, nil
+			}
+		}
+	}
+	return 0, nil
+}
+
+// noRoom is why no thread can be borrowed where findRoom found nothing.
+func noRoom() error {
+	return refuse("no loaded image has %d unused bytes behind its code for the stub that maps the new code", ptrace.StubRoom)
+}
+
+// codeEnd is where the executable segment of a module really ends, and where
+// its last page does.
+func (t *target) codeEnd(m proc.Module) (end, limit uint64, err error) {
+	ps, err := t.programHeaders(m)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, p := range ps {
+		if elf.ProgType(p.Type) != elf.PT_LOAD || elf.ProgFlag(p.Flags)&elf.PF_X == 0 {
+			continue
+		}
+		end = m.Bias + p.Vaddr + p.Memsz
+		limit = (end + pageSize - 1) &^ (pageSize - 1)
+		if at, ok := proc.Find(t.maps, end-1); !ok || !at.Exec || at.Write || limit > at.End {
+			return 0, 0, fmt.Errorf("%s: code is not mapped as its headers say", m.Path)
+		}
+		return end, limit, nil
+	}
+	return 0, 0, fmt.Errorf("%s: no executable segment", m.Path)
+}
+
+// programHeaders reads those of a module from memory, where they are at its
+// beginning, as nearly always.
+func (t *target) programHeaders(m proc.Module) ([]elf.Prog64, error) {
+	var h elf.Header64
+	const phSize = 56
+	head := make([]byte, binary.Size(h))
+	if _, err := t.mem.ReadAt(head, int64(m.Lo())); err != nil {
+		return nil, err
+	}
+	if _, err := binary.Decode(head, binary.LittleEndian, &h); err != nil {
+		return nil, err
+	}
+	if string(h.Ident[:4]) != elf.ELFMAG || h.Phoff > pageSize || h.Phnum > 64 || h.Phentsize != phSize {
+		return nil, fmt.Errorf("%s: unusual program headers", m.Path)
+	}
+	ps := make([]elf.Prog64, h.Phnum)
+	b := make([]byte, len(ps)*phSize)
+	if _, err := t.mem.ReadAt(b, int64(m.Lo()+h.Phoff)); err != nil {
+		return nil, err
+	}
+	_, err := binary.Decode(b, binary.LittleEndian, ps)
+	return ps, err
+}
+
+// roomIdle says that no thread sleeps inside a left-over stub, or in a signal
+// handler that may have interrupted it there. A thread that is running, or whose
+// state cannot be read, counts as inside.
+func (t *target) roomIdle(at uint64) bool {
+	tids, err := t.threads()
+	if err != nil {
+		return false
+	}
+	for _, tid := range tids {
+		s, err := proc.ReadSyscall(t.info.PID, tid)
+		if errors.Is(err, proc.ErrGone) {
+			continue
+		}
+		if err != nil || s.Running || s.PC >= at && s.PC < at+ptrace.StubRoom {
+			return false
+		}
+		end, ok := stackEnd(t.maps, s.SP)
+		if !ok || end-s.SP > maxScan {
+			return false
+		}
+		stack := make([]byte, end-s.SP)
+		if _, err := t.mem.ReadAt(stack, int64(s.SP)); err != nil {
+			return false
+		}
+		if hit, _ := unwind.Scan(stack, s.SP, []unwind.Range{{Lo: at, Hi: at + ptrace.StubRoom}}); hit {
+			return false
+		}
+	}
+	return true
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
