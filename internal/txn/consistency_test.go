@@ -59,6 +59,28 @@ func TestIndependentHotpatchLetsOldCodeFinish(t *testing.T) {
 	})
 }
 
+// TestOldCodeOfARelativeLingers: a child that shares the memory is no thread of
+// the process, and in the old code all the same.
+func TestOldCodeOfARelativeLingers(t *testing.T) {
+	base, fixed := compile(t, "finishes")
+	b := independent(t, byHand(t, base, fixed, "fixed_function"))
+	v := start(t, base)
+	v.want("c", "held")
+	if r := how(t, v, b, txn.Exchanged); !strings.Contains(r.Lingers, "which shares its memory") {
+		t.Errorf("%+v does not say where the old code still runs", r)
+	}
+	v.want("q", "1001")
+	v.want("r", "43")
+	revert(t, v, b, txn.Reverted)
+	v.want("c", "held")
+	let := make(chan string)
+	go func() { time.Sleep(50 * time.Millisecond); let <- v.ask("r") }()
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 10 * time.Second})
+	if got := <-let; r.Outcome != txn.Applied || r.Lingers != "" || got != "43" {
+		t.Errorf("%+v, %s", r, got)
+	}
+}
+
 // TestCallThatIsOverSoonDoesNotLinger: it is waited for, before the process is
 // changed or after.
 func TestCallThatIsOverSoonDoesNotLinger(t *testing.T) {

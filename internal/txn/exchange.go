@@ -337,7 +337,9 @@ const (
 
 // settle watches the threads, without stopping any, until none can be in the
 // old code any more, or it has taken too long; then it says where that may be.
-// A thread whose stack was once clear stays so: its next call runs new code.
+// A thread whose stack was once clear stays so: its next call runs new code. A
+// child that shares the memory (vfork, CLONE_VM) runs the same code and is not
+// looked into: it is waited for.
 func (r *run) settle(guards []guard) (lingers string) {
 	tids, err := r.threads()
 	trampolines, terr := r.trampolines()
@@ -365,13 +367,30 @@ func (r *run) settle(guards []guard) (lingers string) {
 				lingers = where
 			}
 		}
-		if tids = left; len(tids) == 0 {
+		if lingers == "" {
+			lingers = r.relativeMayBeIn(guards[0].name)
+			hopeful = lingers != ""
+		}
+		if tids = left; lingers == "" {
 			return ""
 		}
 		if !hopeful || time.Now().Add(wait).After(limit) || r.pause(wait) != nil {
 			return lingers
 		}
 	}
+}
+
+// relativeMayBeIn says which child that shares the memory may be in replaced
+// code, "" if there is none.
+func (r *run) relativeMayBeIn(name string) string {
+	children, err := r.sharing()
+	switch {
+	case err != nil:
+		return name + ", if a child that shares the memory is in it, which could not be seen"
+	case len(children) > 0:
+		return fmt.Sprintf("%s, if process %d is in it, which shares its memory", name, children[0])
+	}
+	return ""
 }
 
 // processorTime is how long a thread has run, as far as the kernel tells.

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -92,7 +93,11 @@ int main(int argc, char **argv) {
 		sigprocmask(SIG_BLOCK, &usr1, NULL);
 		pthread_create(&t, NULL, latecomer, NULL);
 	}
-	if (!strcmp(how, "heir")) clone(heir, heir_stack + sizeof heir_stack, CLONE_VM | SIGCHLD, NULL);
+	if (!strcmp(how, "heir-fixed") && !(personality(-1) & ADDR_NO_RANDOMIZE)) {
+		personality(ADDR_NO_RANDOMIZE);
+		execl("/proc/self/exe", argv[0], how, NULL);
+	}
+	if (!strncmp(how, "heir", 4)) clone(heir, heir_stack + sizeof heir_stack, CLONE_VM | SIGCHLD, NULL);
 	if (!strcmp(how, "jit")) pthread_create(&t, NULL, jit, NULL);
 	if (!strcmp(how, "vfork")) pthread_create(&t, NULL, vforker, NULL);
 	if (!strcmp(how, "split")) { pthread_create(&t, NULL, split, NULL); while (!inside) usleep(1000); }
