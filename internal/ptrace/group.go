@@ -211,10 +211,10 @@ func (g *Group) stop(batch []int, window, patience int, deadline time.Time) erro
 		}
 		patience = polls
 		nap()
-		if naps++; naps%8 == 0 {
+		if naps++; naps%4 == 0 {
 			window = min(2*window, len(coming)+len(batch))
 		}
-		if naps%16 == 0 && time.Now().After(deadline) {
+		if naps%8 == 0 && time.Now().After(deadline) {
 			if coming, err = g.late(coming); err != nil {
 				return err
 			}

@@ -3,7 +3,6 @@ package ptrace
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 
@@ -13,7 +12,7 @@ import (
 // tracedByUs tells, for a thread that could not be seized, whether this very
 // tracer has it already and whether it is dead. What cannot be read is neither.
 func (t *Tracer) tracedByUs(tid int) (mine, dead bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	b, err := status(strconv.Itoa(tid))
 	if err != nil {
 		return false, errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
 	}
@@ -22,6 +21,31 @@ func (t *Tracer) tracedByUs(tid int) (mine, dead bool) {
 	tracer, err := strconv.Atoi(string(statusField(b, "TracerPid:")))
 	// The field is called a pid but holds the tracer's thread id.
 	return err == nil && tracer == t.tid, dead
+}
+
+// status reads /proc/TID/status in as few system calls as there can be: a thread
+// may be waiting.
+func status(tid string) ([]byte, error) {
+	fd, err := unix.Open("/proc/"+tid+"/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 0, 4096)
+	for {
+		n, err := unix.Read(fd, b[len(b):cap(b)])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, err
+		case n == 0:
+			return b, nil
+		default:
+			if b = b[:len(b)+n]; len(b) == cap(b) { // long lists of groups
+				b = append(b, make([]byte, len(b))...)[:len(b)]
+			}
+		}
+	}
 }
 
 func statusField(status []byte, key string) []byte {
@@ -35,7 +59,7 @@ func statusField(status []byte, key string) []byte {
 
 // stateOf is the letter of a thread's state, 0 when it cannot be read.
 func stateOf(tid int) byte {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	b, err := status(strconv.Itoa(tid))
 	if err != nil {
 		return 0
 	}
@@ -48,7 +72,7 @@ func stateOf(tid int) byte {
 // seccompMode is that of one thread (0: none); "self" for ourselves. Threads
 // of one process may differ.
 func seccompMode(tid string) (int, error) {
-	b, err := os.ReadFile("/proc/" + tid + "/status")
+	b, err := status(tid)
 	if err != nil {
 		return 0, err
 	}

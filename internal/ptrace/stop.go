@@ -50,10 +50,13 @@ const polls = 4
 // them, of which a nap would make 50.
 const manyPolls = 64
 
-// nap gives the processor away for a moment; Run sets the timer slack that
-// makes it a short one.
+// nap gives the processor away until a thread stops, which the kernel tells this
+// one first (SIGCHLD, for which the Go runtime has a handler), or for a moment
+// where that is lost: several signals that nobody has taken yet are one. A
+// shorter one would only take the processor back from the thread that is waited
+// for. Run sets the timer slack that keeps it from becoming much longer.
 func nap() {
-	ts := unix.Timespec{Nsec: 15_000}
+	ts := unix.Timespec{Nsec: 60_000}
 	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
@@ -85,7 +88,7 @@ func (t *Tracer) wait(tid int, deadline time.Time) (Stop, error) {
 		if i > polls {
 			nap()
 		}
-		if i%16 == 0 && time.Now().After(deadline) {
+		if i%8 == 0 && time.Now().After(deadline) {
 			return Stop{}, ErrTimeout
 		}
 	}
