@@ -59,8 +59,8 @@ func slurp(dir int, name string, buf []byte) ([]byte, error) {
 	defer unix.Close(fd)
 	buf = buf[:0]
 	for {
-		if cap(buf)-len(buf) < 4096 {
-			buf = append(buf, make([]byte, max(cap(buf), 8192))...)[:len(buf)]
+		if cap(buf)-len(buf) < 128 { // the last read finds nothing, and wants room
+			buf = append(buf, make([]byte, max(cap(buf), 4096))...)[:len(buf)]
 		}
 		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
 		switch {

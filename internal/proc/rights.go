@@ -35,7 +35,7 @@ func (r Rights) Has(capability int) bool { return r.Effective>>capability&1 != 0
 // ReadRights reads those of one thread; tid is pid for the first.
 func ReadRights(pid, tid int) (Rights, error) {
 	what := "read rights of thread " + strconv.Itoa(tid)
-	b, err := slurp(unix.AT_FDCWD, taskPath(pid, tid, "status"), make([]byte, 0, 8192))
+	b, err := slurp(unix.AT_FDCWD, taskPath(pid, tid, "status"), make([]byte, 0, 4096))
 	if err != nil {
 		return Rights{}, explain(what, pid, err)
 	}

@@ -88,7 +88,7 @@ func (t *Tasks) Close() error { return unix.Close(t.fd) }
 func numbers(fd int, out []int) ([]int, error) {
 	// struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name.
 	const nameAt = 19
-	var arr [32 << 10]byte
+	var arr [8 << 10]byte // more would have to be found on the stack first
 	for {
 		n, err := unix.Getdents(fd, arr[:])
 		if err == unix.EINTR {

@@ -3,11 +3,9 @@ package txn
 import (
 	"bytes"
 	"debug/elf"
-	"fmt"
 	"path"
+	"slices"
 	"strings"
-
-	"hotpatch/internal/proc"
 )
 
 // A program that switches between stacks by itself (coroutines, fibres) has
@@ -25,42 +23,20 @@ func (t *target) noCoroutines() error {
 		if m.Path == "[vdso]" {
 			continue
 		}
-		why, err := remember(t.tables, &t.tables.switches, m.BuildID, func() (string, error) { return t.switches(m) })
-		if err != nil {
+		why := ""
+		name := path.Base(m.Path)
+		if slices.ContainsFunc(switchLibraries, func(l string) bool { return strings.HasPrefix(name, l) }) {
+			why = name + " is loaded"
+		} else if f, err := t.fileFacts(m); err != nil {
 			return err
+		} else if f.switches { // libc has the name, too: it defines it
+			why = name + " calls " + switchFunction
 		}
 		if why != "" {
 			return refuse("it switches stacks by itself (%s): what waits on a stack that is switched away cannot be seen", why)
 		}
 	}
 	return nil
-}
-
-// switches says how a module switches stacks, "" when it does not seem to.
-func (t *target) switches(m proc.Module) (string, error) {
-	name := path.Base(m.Path)
-	for _, l := range switchLibraries {
-		if strings.HasPrefix(name, l) {
-			return name + " is loaded", nil
-		}
-	}
-	r, _, c, err := proc.Open(t.info.PID, m)
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	f, err := elf.NewFile(r)
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", m.Path, err)
-	}
-	imports, err := importsName(f, switchFunction)
-	if err != nil {
-		return "", fmt.Errorf("read symbols of %s: %w", m.Path, err)
-	}
-	if imports {
-		return name + " calls " + switchFunction, nil
-	}
-	return "", nil // libc has the name, too: it defines it
 }
 
 // importsName says whether the file's dynamic symbols have an undefined one of

@@ -342,17 +342,17 @@ const (
 // looked into: it is waited for.
 func (r *run) settle(guards []guard) (lingers string) {
 	tids, err := r.threads()
+	used := map[int]time.Duration{}
+	for _, tid := range tids {
+		used[tid] = r.processorTime(tid)
+	}
 	trampolines, terr := r.trampolines()
 	if err != nil || terr != nil {
 		return guards[0].name + ", if it is on a stack, which could not be seen"
 	}
 	k := newChecker(r.target, nil, guards, trampolines)
-	used := map[int]time.Duration{}
-	for _, tid := range tids {
-		used[tid] = r.processorTime(tid)
-	}
 	limit := time.Now().Add(min(time.Until(r.deadline)/4, settling))
-	for wait := time.Millisecond; ; wait = min(2*wait, 32*time.Millisecond) {
+	for wait := 100 * time.Microsecond; ; wait = min(2*wait, 32*time.Millisecond) {
 		left := tids[:0]
 		lingers = ""
 		hopeful := false // waiting may help

@@ -2,7 +2,6 @@ package txn
 
 import (
 	"bytes"
-	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -132,11 +131,11 @@ func (t *target) whyStays(m proc.Module) error {
 		if a := aux[atPhdr]; a >= o.Lo() && a < o.Hi() {
 			program = i
 		}
-		l := &libs[i]
-		*l, err = remember(t.tables, &t.tables.libraries, o.BuildID, func() (library, error) { return t.library(o) })
-		if err != nil {
+		f, err := t.fileFacts(o)
+		if err != nil || f.unreadable {
 			return no
 		}
+		libs[i] = f.library
 	}
 	if target >= 0 && libs[target].forever {
 		return nil
@@ -162,35 +161,6 @@ func (t *target) whyStays(m proc.Module) error {
 		return no
 	}
 	return nil
-}
-
-// library is what a file says of itself to the loader.
-type library struct {
-	name    string
-	needed  []string // the names of the libraries it was linked with
-	forever bool     // it asks never to be unloaded
-}
-
-func (t *target) library(m proc.Module) (l library, err error) {
-	r, _, c, err := proc.Open(t.info.PID, m)
-	if err != nil {
-		return l, err
-	}
-	defer c.Close()
-	f, err := elf.NewFile(r)
-	if err != nil {
-		return l, fmt.Errorf("read %s: %w", m.Path, err)
-	}
-	if l.needed, err = f.ImportedLibraries(); err != nil {
-		return l, fmt.Errorf("read needed libraries of %s: %w", m.Path, err)
-	}
-	if flags, err := f.DynValue(elf.DT_FLAGS_1); err == nil && len(flags) == 1 {
-		l.forever = elf.DynFlag1(flags[0])&elf.DF_1_NODELETE != 0
-	}
-	if names, err := f.DynString(elf.DT_SONAME); err == nil && len(names) > 0 {
-		l.name = names[0]
-	}
-	return l, nil
 }
 
 // auxv is what the kernel told the program at its start: getauxval(3).

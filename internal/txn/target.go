@@ -170,8 +170,7 @@ type Tables struct {
 	mu          sync.Mutex
 	unwind      map[string]*unwind.Table // by build-id; nil: it has no data we can read
 	trampolines map[string][]unwind.Range
-	switches    map[string]string // how it switches stacks; "": not
-	libraries   map[string]library
+	files       map[string]fileFacts
 	padding     map[string]uint64 // base address of padding near an entry, by build-id and entry
 }
 

@@ -18,8 +18,14 @@ func (t *target) trampolines() ([]unwind.Range, error) {
 			all = append(all, unwind.Range{Lo: m.Start, Hi: m.End})
 		}
 	}
+	var buf []byte
 	for _, m := range t.modules {
-		rs, err := remember(t.tables, &t.tables.trampolines, m.BuildID, func() ([]unwind.Range, error) { return t.trampolinesOf(m) })
+		rs, err := remember(t.tables, &t.tables.trampolines, m.BuildID, func() ([]unwind.Range, error) {
+			if buf == nil {
+				buf = make([]byte, 64<<10)
+			}
+			return t.trampolinesOf(m, buf)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("read code of %s: %w", m.Path, err)
 		}
@@ -33,22 +39,21 @@ func (t *target) trampolines() ([]unwind.Range, error) {
 // trampolinesOf looks in the module's file where it can: the kernel hands out
 // the pages of a file ten times as fast as those of another process, and
 // nobody changes a signal trampoline in memory.
-func (t *target) trampolinesOf(m proc.Module) ([]unwind.Range, error) {
+func (t *target) trampolinesOf(m proc.Module, buf []byte) ([]unwind.Range, error) {
 	if f, _, c, err := proc.Open(t.info.PID, m); err == nil {
 		defer c.Close()
-		if rs, err := findTrampolines(m, f, func(p proc.Map) uint64 { return p.Off }); err == nil {
+		if rs, err := findTrampolines(m, f, buf, func(p proc.Map) uint64 { return p.Off }); err == nil {
 			return rs, nil
 		}
 	}
-	return findTrampolines(m, t.mem, func(p proc.Map) uint64 { return p.Start })
+	return findTrampolines(m, t.mem, buf, func(p proc.Map) uint64 { return p.Start })
 }
 
-// findTrampolines reads the module's code from r, where from tells the place of
-// a mapping.
-func findTrampolines(m proc.Module, r io.ReaderAt, from func(proc.Map) uint64) ([]unwind.Range, error) {
+// findTrampolines reads the module's code from r by way of buf, where from tells
+// the place of a mapping.
+func findTrampolines(m proc.Module, r io.ReaderAt, buf []byte, from func(proc.Map) uint64) ([]unwind.Range, error) {
 	const overlap = 32 // more than a trampoline, so that none is cut in two unseen
 	var rs []unwind.Range
-	buf := make([]byte, 128<<10)
 	for _, p := range m.Maps {
 		if !p.Exec {
 			continue
