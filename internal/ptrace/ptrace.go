@@ -59,36 +59,72 @@ type Tracer struct {
 // kernel then lets go of every tracee that fn could not detach, for instance
 // one that never stopped.
 func Run(fn func(*Tracer) error) error {
-	type result struct {
-		t   *Tracer
-		err error
+	var l Loans
+	defer l.Close()
+	return l.Run(fn)
+}
+
+// Loans runs several functions on one OS thread, which is ended by Close: to
+// start one takes longer than a loan. They may borrow threads (Inject), and not
+// stop groups: after those the thread has to end, because a thread that is
+// cloned in the last moment stays attached to it. The zero value is ready; not
+// for concurrent use.
+type Loans struct {
+	work chan func(*Tracer) error // nil: there is no thread
+	done chan result
+}
+
+type result struct {
+	t   *Tracer
+	err error
+}
+
+// Run calls fn on the thread.
+func (l *Loans) Run(fn func(*Tracer) error) error {
+	if l.work == nil {
+		l.work, l.done = make(chan func(*Tracer) error), make(chan result)
+		started := make(chan struct{})
+		go serve(l.work, l.done, started)
+		<-started
 	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		t := &Tracer{tid: unix.Gettid()}
-		if t.tid == os.Getpid() {
-			// The runtime never ends the main thread, so it must not trace.
-			// While we hold it locked, another goroutine gets another thread.
-			var err error
-			inner := make(chan struct{})
-			go func() { err = Run(fn); close(inner) }()
-			<-inner
-			runtime.UnlockOSThread()
-			done <- result{nil, err}
-			return
-		}
-		// Others wait while we work. Only those may who have the privilege; the
-		// thread ends with us, and its priority with it.
-		_ = unix.Setpriority(unix.PRIO_PROCESS, t.tid, mostUrgent)
-		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // else each nap takes 50 µs more
-		done <- result{t, fn(t)}
-	}()
-	r := <-done
-	if r.t != nil && r.t.abandoned {
+	l.work <- fn
+	r := <-l.done
+	if r.t.abandoned {
+		l.Close()
 		awaitThreadEnd(r.t.tid)
 	}
 	return r.err
+}
+
+// Close ends the thread.
+func (l *Loans) Close() {
+	if l.work != nil {
+		close(l.work)
+		l.work = nil
+	}
+}
+
+func serve(work <-chan func(*Tracer) error, done chan<- result, started chan<- struct{}) {
+	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+	t := &Tracer{tid: unix.Gettid()}
+	if t.tid == os.Getpid() {
+		// The runtime never ends the main thread, so it must not trace. While we
+		// hold it locked, another goroutine gets another thread.
+		inner := make(chan struct{})
+		go serve(work, done, inner)
+		<-inner
+		runtime.UnlockOSThread()
+		close(started)
+		return
+	}
+	// Others wait while we work. Only those may who have the privilege; the
+	// thread ends with us, and its priority with it.
+	_ = unix.Setpriority(unix.PRIO_PROCESS, t.tid, mostUrgent)
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // else each nap takes 50 µs more
+	close(started)
+	for fn := range work {
+		done <- result{t, fn(t)}
+	}
 }
 
 // awaitThreadEnd waits until the kernel has let go of what a tracer thread

@@ -297,7 +297,7 @@ func (r *run) lendOne(tid int, room uint64, call ptrace.Call, ready func() error
 		}
 		return ready()
 	}
-	err = ptrace.Run(func(tr *ptrace.Tracer) error {
+	err = r.loans.Run(func(tr *ptrace.Tracer) error {
 		var err error
 		got, err = tr.Inject(r.mem, ptrace.Injection{
 			TID: tid, Room: room, Calls: []ptrace.Call{call}, Held: &held, Step: step,

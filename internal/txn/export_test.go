@@ -34,6 +34,7 @@ func MapRegion(pid int, addr, rx, rw uint64) error {
 		return err
 	}
 	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
+	defer r.loans.Close()
 	return r.mapRegion(region{Addr: addr, RX: rx, RW: rw})
 }
 
@@ -49,6 +50,7 @@ func TakeSpare(pid int) error {
 		return err
 	}
 	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
+	defer r.loans.Close()
 	at := t.journals[len(t.journals)-1].Regions[0].spare()
 	_, err = r.inject([]ptrace.Call{{NR: unix.SYS_MMAP, Args: [6]uint64{at, pageSize, unix.PROT_NONE, mapFlags, noFD, 0}}})
 	return err
@@ -66,6 +68,7 @@ func TakePage(pid int) error {
 		return err
 	}
 	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
+	defer r.loans.Close()
 	page := t.journals[len(t.journals)-1].Sites[0].Addr &^ (pageSize - 1)
 	room, err := r.roomOff(page)
 	if err != nil {

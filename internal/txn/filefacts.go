@@ -1,7 +1,9 @@
 package txn
 
 import (
+	"bytes"
 	"debug/elf"
+	"errors"
 	"fmt"
 
 	"hotpatch/internal/proc"
@@ -40,14 +42,48 @@ func (t *target) readFileFacts(m proc.Module) (fileFacts, error) {
 	if known.switches, err = importsName(f, switchFunction); err != nil {
 		return fileFacts{}, fmt.Errorf("read symbols of %s: %w", m.Path, err)
 	}
-	l := &known.library
-	l.needed, err = f.ImportedLibraries()
+	known.library, err = readLibrary(f)
 	known.unreadable = err != nil
-	if flags, err := f.DynValue(elf.DT_FLAGS_1); err == nil && len(flags) == 1 {
-		l.forever = elf.DynFlag1(flags[0])&elf.DF_1_NODELETE != 0
-	}
-	if names, err := f.DynString(elf.DT_SONAME); err == nil && len(names) > 0 {
-		l.name = names[0]
-	}
 	return known, nil
+}
+
+func readLibrary(f *elf.File) (l library, err error) {
+	needed, err := f.DynValue(elf.DT_NEEDED)
+	if err != nil {
+		return l, err
+	}
+	flags, err := f.DynValue(elf.DT_FLAGS_1)
+	if err != nil {
+		return l, err
+	}
+	soname, err := f.DynValue(elf.DT_SONAME)
+	if err != nil {
+		return l, err
+	}
+	l.forever = len(flags) == 1 && elf.DynFlag1(flags[0])&elf.DF_1_NODELETE != 0
+	if len(needed)+len(soname) == 0 {
+		return l, nil
+	}
+	strs := f.Section(".dynstr")
+	if strs == nil {
+		return l, errors.New("no .dynstr")
+	}
+	names, err := strs.Data() // once, not for each of them
+	if err != nil {
+		return l, err
+	}
+	name := func(at uint64) string {
+		if at >= uint64(len(names)) {
+			return ""
+		}
+		n, _, _ := bytes.Cut(names[at:], []byte{0})
+		return string(n)
+	}
+	for _, at := range needed {
+		l.needed = append(l.needed, name(at))
+	}
+	if len(soname) > 0 {
+		l.name = name(soname[0])
+	}
+	return l, nil
 }

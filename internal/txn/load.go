@@ -237,7 +237,7 @@ func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 		}
 		var got []uint64
 		for _, th := range threads {
-			err = ptrace.Run(func(tr *ptrace.Tracer) error {
+			err = r.loans.Run(func(tr *ptrace.Tracer) error {
 				var err error
 				got, err = tr.Inject(r.mem, ptrace.Injection{
 					TID: th.tid, Room: room, Calls: calls, Step: r.o.step,

@@ -152,6 +152,7 @@ type run struct {
 	ctx      context.Context
 	o        Options
 	deadline time.Time
+	loans    ptrace.Loans
 	attempts int
 	paused   time.Duration
 	stopped  int
@@ -215,6 +216,7 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 	defer t.close()
 	res.Comm = t.info.Comm
 	r := &run{target: t, ctx: ctx, o: o, deadline: deadline}
+	defer r.loans.Close()
 	unlock, err := r.lock()
 	if err != nil {
 		return false, err
