@@ -36,20 +36,21 @@ type bench struct {
 func main() {
 	b := bench{out: os.Stdout}
 	threads := flag.String("threads", "2,16,64", "thread `COUNTS` to measure applying with")
-	only := flag.String("only", "", "measure only `WHAT`: build or apply")
+	crowds := flag.String("processes", "300,1000", "process `COUNTS` to measure applying and status with")
+	only := flag.String("only", "", "measure only `WHAT`: build, apply or processes")
 	flag.StringVar(&b.hotpatch, "hotpatch", "bin/hotpatch", "the `BINARY` to measure")
 	flag.StringVar(&b.cache, "cache", ".cache/debs", "`DIR` for downloaded packages")
 	flag.IntVar(&b.repeat, "repeat", 30, "`TIMES` to apply")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := b.run(ctx, *only, *threads); err != nil {
+	if err := b.run(ctx, *only, *threads, *crowds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(ctx context.Context, only, threads string) error {
+func (b *bench) run(ctx context.Context, only, threads, crowds string) error {
 	var err error
 	if b.hotpatch, err = filepath.Abs(b.hotpatch); err != nil {
 		return err
@@ -62,13 +63,20 @@ func (b *bench) run(ctx context.Context, only, threads string) error {
 	}
 	defer os.RemoveAll(b.dir)
 	b.machine()
-	if only != "apply" {
-		if err := b.builds(ctx); err != nil {
-			return err
+	for _, part := range []struct {
+		name    string
+		measure func() error
+	}{
+		{"build", func() error { return b.builds(ctx) }},
+		{"processes", func() error { return b.processes(ctx, crowds) }},
+		{"apply", func() error { return b.applies(ctx, threads) }}, // last: it raises priorities
+	} {
+		if only != "" && only != part.name {
+			continue
 		}
-	}
-	if only != "build" {
-		return b.applies(ctx, threads)
+		if err := part.measure(); err != nil {
+			return fmt.Errorf("measure %s: %w", part.name, err)
+		}
 	}
 	return nil
 }

@@ -246,6 +246,14 @@ func TestThreadsListsAll(t *testing.T) {
 			t.Errorf("thread %d: %c, %v", tid, s, err)
 		}
 	}
+	tasks, err := proc.OpenTasks(c.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tasks.Close()
+	if n, err := tasks.Count(); err != nil || n != len(tids) {
+		t.Errorf("%d threads, %v, and not %d as listed", n, err, len(tids))
+	}
 	if !root() {
 		return // reading what a thread waits for may want privilege
 	}

@@ -125,6 +125,37 @@ func borrowing(fn func(*ptrace.Tracer) error) (err error) {
 	return err
 }
 
+// TestStopAllBelievesOnlyACountThatAgrees with what it has seized and stopped:
+// everything else leads to a listing.
+func TestStopAllBelievesOnlyACountThatAgrees(t *testing.T) {
+	pid := sleeper(t)
+	for name, tc := range map[string]struct {
+		counts []int // what the counter says, one after the other
+		listed int   // how often StopAll has to list the threads
+	}{
+		"agrees":          {[]int{1, 1}, 0},
+		"never agreed":    {[]int{0, 1}, 1},
+		"does not now":    {[]int{1, 2}, 1},
+		"fewer than seen": {[]int{1, 0}, 1},
+	} {
+		listed, counted := 0, 0
+		err := ptrace.Run(func(tr *ptrace.Tracer) error {
+			g, err := tr.Seize(func() ([]int, error) { listed++; return []int{pid}, nil })
+			defer g.Release()
+			if err != nil {
+				return err
+			}
+			g.CountWith(func() (int, error) { counted++; return tc.counts[counted-1], nil })
+			listed = 0
+			_, err = g.StopAll(time.Now().Add(time.Second))
+			return err
+		})
+		if err != nil || listed != tc.listed {
+			t.Errorf("%s: %d listings, not %d; %v", name, listed, tc.listed, err)
+		}
+	}
+}
+
 func TestInjectMakesCallsAndGivesTheThreadBack(t *testing.T) {
 	pid := sleeper(t)
 	mem, err := ptrace.OpenMem(pid)
