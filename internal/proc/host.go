@@ -273,3 +273,20 @@ func kilobytes(b []byte, name string) (uint64, error) {
 	}
 	return 0, fmt.Errorf("no line %s", name)
 }
+
+// Runnable is how many threads of the host run or wait for a processor now, the
+// one that asks included: the fourth field of /proc/loadavg, "1/80".
+func Runnable() (int, error) {
+	var arr [128]byte
+	b, err := slurp(unix.AT_FDCWD, "/proc/loadavg", arr[:0])
+	if err != nil {
+		return 0, fmt.Errorf("read load: %w", err)
+	}
+	if f := bytes.Fields(b); len(f) > 3 {
+		running, _, _ := bytes.Cut(f[3], []byte("/"))
+		if n, err := strconv.Atoi(string(running)); err == nil {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("read load: %q tells of no running threads", b)
+}

@@ -148,3 +148,9 @@ func TestHostAndOwnRightsCanBeRead(t *testing.T) {
 		t.Errorf("%+v, %v", l, err)
 	}
 }
+
+func TestRunnableCountsUs(t *testing.T) {
+	if n, err := proc.Runnable(); err != nil || n < 1 {
+		t.Errorf("%d threads run, %v", n, err)
+	}
+}

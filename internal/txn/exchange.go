@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -342,10 +343,11 @@ const (
 // looked into: it is waited for.
 func (r *run) settle(guards []guard) (lingers string) {
 	tids, err := r.threads()
-	used := map[int]time.Duration{}
+	begin, used := time.Now(), map[int]time.Duration{}
 	for _, tid := range tids {
 		used[tid] = r.processorTime(tid)
 	}
+	alone := nobodyWaits()
 	trampolines, terr := r.trampolines()
 	if err != nil || terr != nil {
 		return guards[0].name + ", if it is on a stack, which could not be seen"
@@ -362,7 +364,11 @@ func (r *run) settle(guards []guard) (lingers string) {
 				continue
 			}
 			left = append(left, tid)
-			hopeful = hopeful || sleeps || r.processorTime(tid)-used[tid] < settlingAwake
+			// The kernel tells what a thread has used at the next clock tick. Where
+			// nobody waits for a processor, a clock tells sooner.
+			alone = alone && nobodyWaits()
+			awake := r.processorTime(tid)-used[tid] >= settlingAwake || alone && time.Since(begin) >= settlingAwake
+			hopeful = hopeful || sleeps || !awake
 			if sleeps || lingers == "" {
 				lingers = where
 			}
@@ -378,6 +384,12 @@ func (r *run) settle(guards []guard) (lingers string) {
 			return lingers
 		}
 	}
+}
+
+// nobodyWaits says whether all threads of the host that could run do so now.
+func nobodyWaits() bool {
+	n, err := proc.Runnable()
+	return err == nil && n <= runtime.NumCPU()
 }
 
 // relativeMayBeIn says which child that shares the memory may be in replaced

@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Turns lets several processes be changed by one caller without one that is
@@ -34,6 +36,11 @@ func (t Turns) Give() {
 func (t Turns) rest(ctx context.Context, d time.Duration) error {
 	t.Give()
 	defer t.Take()
+	if d < time.Millisecond { // of which the runtime's timers would make one
+		ts := unix.NsecToTimespec(int64(d))
+		_ = unix.Nanosleep(&ts, nil)
+		return ctx.Err()
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
