@@ -37,6 +37,9 @@ e2e: setup build ; test/e2e/run.sh
 # Daemons under load, with a transition every second.
 soak: setup build ; MINUTES=$(MINUTES) test/e2e/soak.sh
 
+# The live tests 50 times, four at a time.
+repeat: setup ; test/repeat.sh
+
 torture-identity: setup build ; test/e2e/torture.sh
 
 # The tool killed 1,000 times at random while it works on a process.
@@ -52,4 +55,4 @@ man: build ; $(BIN) man docs/man
 
 setup: ; @scripts/setup.sh
 
-.PHONY: build demo test lint fuzz bench coverage truth e2e soak torture-identity torture deb e2e-host man setup
+.PHONY: build demo test lint fuzz bench coverage truth e2e soak repeat torture-identity torture deb e2e-host man setup
