@@ -51,6 +51,7 @@ type dataMap struct {
 	// relocations refer to, sorted.
 	baseRefs  []image.Addr
 	addressed []image.Addr // see addressedPlaces
+	usage     [2]*usage    // of base and fixed, made when needed
 }
 
 // point is a place whose counterpart is clear.

@@ -1,6 +1,11 @@
 package diff
 
-import "hotpatch/internal/image"
+import (
+	"cmp"
+	"slices"
+
+	"hotpatch/internal/image"
+)
 
 // succeeds says that what is at v in the fixed image may be another variable
 // that took the place of the one at a in the base image, which went: of all the
@@ -10,9 +15,12 @@ import "hotpatch/internal/image"
 // Where a pointer in data leads to either, or neither the users of one nor
 // those of the other have counterparts, nothing can be said.
 func (m *dataMap) succeeds(a, v image.Addr) bool {
-	was, known := m.d.Base.users(a)
-	is, too := m.d.Fixed.users(v)
-	if !known || !too || len(was) == 0 || len(is) == 0 {
+	if m.usage[0] == nil {
+		m.usage = [2]*usage{m.d.Base.usage(), m.d.Fixed.usage()}
+	}
+	was, known := m.usage[0].of(a)
+	is, too := m.usage[1].of(v)
+	if !known || !too {
 		return false
 	}
 	gone, fresh := false, false
@@ -33,23 +41,52 @@ func (m *dataMap) succeeds(a, v image.Addr) bool {
 	return !gone || !fresh
 }
 
-// users are the functions that refer to the variable at a; not known: a pointer
-// in data leads there.
-func (c *Code) users(a image.Addr) (out map[*Func]bool, known bool) {
-	for i := range c.Relocs {
-		if t, ok := Pointee(&c.Relocs[i]); ok && t == a {
-			return nil, false
-		}
-	}
-	out = map[*Func]bool{}
+// usage is who refers to the variables of an image.
+type usage struct {
+	users  []user       // by address
+	stored []image.Addr // where pointers in data lead to, sorted
+}
+
+type user struct {
+	to image.Addr
+	f  *Func
+}
+
+func (c *Code) usage() *usage {
+	var u usage
 	for _, f := range c.Funcs {
+		if !f.described() {
+			continue
+		}
 		for k := range f.Refs {
-			if f.Refs[k].Target == a && f.described() {
-				out[f] = true
+			if r := &f.Refs[k]; r.Class.Writable() {
+				u.users = append(u.users, user{r.Target, f})
 			}
 		}
 	}
-	return out, true
+	slices.SortFunc(u.users, func(a, b user) int { return cmp.Or(compareAddr(a.to, b.to), a.f.Index-b.f.Index) })
+	u.users = slices.Compact(u.users)
+	for i := range c.Relocs {
+		if t, ok := Pointee(&c.Relocs[i]); ok {
+			u.stored = append(u.stored, t)
+		}
+	}
+	slices.Sort(u.stored)
+	return &u
+}
+
+// of are the functions that refer to the variable at a; not known: nobody does,
+// or a pointer in data leads there.
+func (u *usage) of(a image.Addr) (out map[*Func]bool, known bool) {
+	if _, stored := slices.BinarySearch(u.stored, a); stored {
+		return nil, false
+	}
+	i, ok := slices.BinarySearchFunc(u.users, a, func(x user, a image.Addr) int { return compareAddr(x.to, a) })
+	out = map[*Func]bool{}
+	for ; ok && i < len(u.users) && u.users[i].to == a; i++ {
+		out[u.users[i].f] = true
+	}
+	return out, len(out) > 0
 }
 
 // leadsTo says that f is one of to or calls one, directly or through few others.
