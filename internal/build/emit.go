@@ -28,7 +28,8 @@ type emitter struct {
 
 	chunks  []patch.Chunk
 	symbols []patch.Symbol
-	base    map[image.Addr]int // Base symbols by value
+	base    map[image.Addr]int        // Base symbols by value
+	bound   map[image.Addr]image.Addr // variables that are accessed, by where they are in the base image
 	imports map[image.Import]int
 	relocs  []patch.Reloc
 
@@ -81,6 +82,7 @@ func newEmitter(d *diff.Diff, c *carrier, r *reasons) *emitter {
 		d: d, c: c, reasons: r,
 		failed:  map[*diff.Func]bool{},
 		base:    map[image.Addr]int{},
+		bound:   map[image.Addr]image.Addr{},
 		imports: map[image.Import]int{},
 		stored:  map[image.Addr]bool{},
 		varEnd:  varSpace,

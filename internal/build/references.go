@@ -286,6 +286,11 @@ func (e *emitter) data(f *diff.Func, k int) {
 		if b.How == diff.Aligned || b.How == diff.Interpolated {
 			e.note(dataInferred, "the variable at %s is taken to be that at %s of the base image: %s", hexAddr(r.Target), hexAddr(b.Base), b.Why)
 		}
+		if other, ok := e.bound[b.Base]; ok && other != r.Target && r.Kind == diff.Access {
+			e.refuse(dataUnmapped, "the variables %s and %s are both taken to be that at %s of the base image", e.variableName(other), e.variableName(r.Target), hexAddr(b.Base))
+		} else if r.Kind == diff.Access {
+			e.bound[b.Base] = r.Target
+		}
 		e.leave(f, r, b.Base, e.d.BaseVariableName(b.Base))
 	case b.How == diff.NewVariable:
 		e.redirect(f, r, e.variable(r.Target))

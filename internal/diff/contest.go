@@ -111,6 +111,25 @@ func (m *dataMap) votedElsewhere(base, v image.Addr) bool {
 	return slices.ContainsFunc(m.claimedBy(base), func(c claimed) bool { return c.fixed != v && c.firm })
 }
 
+// rivalled: aligned instructions take another place than v, too, for what was at
+// w.base; they are not clearly fewer, and nothing better is known of that place.
+func (m *dataMap) rivalled(w *vote, v image.Addr) bool {
+	return slices.ContainsFunc(m.claimedBy(w.base), func(c claimed) bool {
+		if c.fixed == v {
+			return false
+		}
+		if _, clear := slices.BinarySearchFunc(m.points, c.fixed, func(p point, a image.Addr) int { return compareAddr(p.fixed, a) }); clear {
+			return false
+		}
+		p, ok := m.placeAt(c.fixed)
+		if !ok {
+			return false
+		}
+		best, _ := p.best(weakly)
+		return best != nil && best.base == w.base && 2*best.weak > w.weak
+	})
+}
+
 // inOrder keeps the points that are in the same order in both images, as many
 // and as well founded as can be, and marks the others.
 func (m *dataMap) inOrder(in []*point) []*point {

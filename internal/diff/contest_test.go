@@ -242,3 +242,50 @@ func TestVariableIsFollowedThroughFunctionsThatComeAndGo(t *testing.T) {
 		}
 	}
 }
+
+func TestVariableThatTwoPlacesAreTakenForIsNeither(t *testing.T) {
+	const source = `
+static int va = 1, vb = 2, vc = 3, vd = 4;
+NEW
+static long last = 7;
+static long end[3] = {5, 6, 7};
+KEEP long the_end(long n) { end[0] += n; printf("%ld\n", end[0] * 43 - n); return end[0] * 3; }
+KEEP long put(long n) { printf("%ld\n", n * 61); FIRST = n; return n * 37 MORE; }
+KEEP long get(long n) { last += n * 67; printf("%ld\n", n MORE); return last / 3; }
+`
+	c := contest(t, with(strings.NewReplacer("NEW", "", "FIRST", "last", "MORE", "").Replace(source)),
+		with(strings.NewReplacer("NEW", "static long first = 7;", "FIRST", "first", "MORE", "+ 1").Replace(source)))
+	c.state(t, "put", diff.Changed)
+	c.state(t, "get", diff.Changed)
+	bound := map[string]string{}
+	for _, n := range []string{"first", "last"} {
+		b := c.d.Map(symbolOf(t, c.paths[1], n))
+		if b.OK() {
+			bound[n], _, _ = strings.Cut(place(open(t, c.paths[0]), b.Base), "+0")
+		}
+		t.Logf("%s: %s %s", n, b.How, b.Why)
+	}
+	if bound["first"] != "" || bound["last"] != "" && bound["last"] != "last" {
+		t.Errorf("bound are %v", bound)
+	}
+}
+
+func TestPointerToDataIsNotThePointerToCodeInItsPlace(t *testing.T) {
+	const source = `
+static int va = 1, vb = 2, vc = 3, vd = 4;
+typedef int (*fn)(int);
+KEEP int use_d(int n);
+static int target = 8;
+static long before = 9;
+static POINTER;
+static long behind = 10;
+KEEP long use_before(long n) { before += n * 71; printf("%ld\n", before); return before; }
+KEEP long use_behind(long n) { behind -= n * 73; printf("%ld\n", behind); return behind * 5; }
+KEEP int call(int n) { CALL; }
+`
+	c := contest(t, with(strings.NewReplacer("POINTER", "fn pointer = use_d", "CALL", "return pointer ? pointer(n) : 7").Replace(source)),
+		with(strings.NewReplacer("POINTER", "int *other = &target", "CALL", "other += n; return n").Replace(source)))
+	if b := c.d.Map(symbolOf(t, c.paths[1], "other")); b.OK() {
+		t.Errorf("other is bound to %s by %s: %s", place(open(t, c.paths[0]), b.Base), b.How, b.Why)
+	}
+}

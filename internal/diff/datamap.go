@@ -360,6 +360,8 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 				return unmapped("the neighbours put it at %#x, which others find elsewhere", uint64(a))
 			case weak != nil && weak.base == a && m.startsDifferently(a, v):
 				return unmapped("aligned instructions and both neighbours say %#x, which starts with another value", uint64(a))
+			case weak != nil && weak.base == a && m.rivalled(weak, v):
+				return unmapped("aligned instructions say %#x, which they find elsewhere, too", uint64(a))
 			case weak != nil && weak.base == a:
 				return Binding{Base: a, How: Witnessed, Why: "aligned instructions and both neighbours agree"}
 			case weak != nil:
@@ -379,6 +381,9 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 	}
 	if weak != nil && m.startsDifferently(weak.base, v) {
 		return unmapped("aligned instructions say %#x, which starts with another value", uint64(weak.base))
+	}
+	if weak != nil && m.rivalled(weak, v) {
+		return unmapped("aligned instructions say %#x, which they find elsewhere, too", uint64(weak.base))
 	}
 	if weak != nil {
 		return Binding{Base: weak.base, How: Aligned, Why: count(int(weak.weak), "changed function") + " aligned"}

@@ -183,19 +183,35 @@ func (m *dataMap) alikeInitially(a, v, n image.Addr) bool {
 
 // startsDifferently says that the first word at a and at v, as far as both
 // belong to it, has another initial value: then it may be another variable that
-// has taken the place of one that went. Pointers are not looked at: what they
-// lead to asks for this map in turn.
+// has taken the place of one that went. Of pointers only the kind is looked at:
+// what they lead to asks for this map in turn.
 func (m *dataMap) startsDifferently(a, v image.Addr) bool {
 	const word = 8
 	c, d := m.d.Base, m.d.Fixed
 	n := min(c.End(a)-a, d.End(v)-v, word)
-	p, q := len(c.RelocsIn(a, a+n)), len(d.RelocsIn(v, v+n))
-	if p > 0 || q > 0 {
-		return p != q
+	p, q := c.RelocsIn(a, a+n), d.RelocsIn(v, v+n)
+	if len(p) > 0 && len(q) > 0 {
+		s, okS := Pointee(&p[0])
+		t, okT := Pointee(&q[0])
+		return okS && okT && kindOf(c.ClassAt(s)) != kindOf(d.ClassAt(t))
+	}
+	if len(p) > 0 || len(q) > 0 {
+		return true
 	}
 	// .bss has no bytes: zeros
 	x, y := make([]byte, n), make([]byte, n)
 	copy(x, c.Bytes(a, int(n)))
 	copy(y, d.Bytes(v, int(n)))
 	return !bytes.Equal(x, y)
+}
+
+// kindOf tells apart what pointers lead to: code, constants and variables.
+func kindOf(c image.Class) image.Class {
+	switch {
+	case c == image.RelRO:
+		return image.ROData
+	case c.Writable():
+		return image.Data
+	}
+	return c
 }
