@@ -3,6 +3,7 @@ package property_test
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 )
 
 func (c *trial) chooseFlags() {
@@ -28,11 +29,16 @@ func (c *trial) chooseFlags() {
 	if !c.early {
 		c.chooseLaterFlags()
 	}
+	if strings.Contains(c.cc, "clang") {
+		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return slices.Contains(gccOnly, f) })
+	}
 	if c.bare {
 		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return f == "-g" })
 		c.debug, c.stripped = false, true
 	}
 }
+
+var gccOnly = []string{"-fno-toplevel-reorder", "-ftrivial-auto-var-init=zero", "-fzero-call-used-regs=used", "-fno-ipa-icf", "-fno-ipa-sra", "-mtls-dialect=gnu2", "-fuse-ld=gold"}
 
 // chooseLaterFlags adds what older seeds did not have, with dice of its own.
 func (c *trial) chooseLaterFlags() {

@@ -342,7 +342,7 @@ func (p *Program) addDispatch() {
 	}
 	p.Entries = min(len(general), 8)
 	entries := general[len(general)-p.Entries:]
-	f := &function{name: "dispatch", attrs: "__attribute__((noipa)) ", sig: "uint32_t %s(uint32_t k, uint32_t a, uint32_t b)", rank: 1 << 20}
+	f := &function{name: "dispatch", attrs: "__attribute__((noipa, noinline)) ", sig: "uint32_t %s(uint32_t k, uint32_t a, uint32_t b)", rank: 1 << 20}
 	if p.chance(30) {
 		text := fmt.Sprintf("static const fn_t entries[%d] = {", p.Entries)
 		for _, e := range entries {

@@ -36,10 +36,10 @@ const (
 	// One kind of edit alone ("variable"; "early": all but those that came
 	// later, as in older seeds), and always without symbols: for looking where
 	// few of the other cases go.
-	editVariable  = "HOTPATCH_PROPERTY_EDIT"
-	stripVariable = "HOTPATCH_PROPERTY_STRIP"
-	// Libraries alone.
-	libraryVariable = "HOTPATCH_PROPERTY_LIBRARY"
+	editVariable     = "HOTPATCH_PROPERTY_EDIT"
+	stripVariable    = "HOTPATCH_PROPERTY_STRIP"
+	libraryVariable  = "HOTPATCH_PROPERTY_LIBRARY" // libraries alone
+	compilerVariable = "HOTPATCH_PROPERTY_CC"      // another than gcc: clang
 )
 
 // How a hotpatch was made, and what the process was asked.
@@ -54,6 +54,7 @@ type trial struct {
 	only     string // kind of edit; "" for all kinds
 	bare     bool   // stripped in any case
 	library  bool   // the program is a library
+	cc       string // compiler
 	early    bool   // as older seeds mean it: without fixes and later flags
 	edits    []string
 	sources  [2]string
@@ -90,7 +91,7 @@ func TestHotpatchedProgramsBehaveAsTheFixedOnes(t *testing.T) {
 			t.Parallel()
 			c := newTrial(s, t.TempDir())
 			c.only, c.bare = os.Getenv(editVariable), os.Getenv(stripVariable) != ""
-			c.library = os.Getenv(libraryVariable) != ""
+			c.library, c.cc = os.Getenv(libraryVariable) != "", cmp.Or(os.Getenv(compilerVariable), c.cc)
 			if c.early = c.only == "early"; c.early {
 				c.only = ""
 			}
@@ -212,7 +213,7 @@ func cases(t *testing.T) (n int, seed uint64) {
 }
 
 func newTrial(seed uint64, dir string) *trial {
-	return &trial{seed: seed, rand: rand.New(rand.NewPCG(seed, 2)), dir: dir, program: property.Generate(seed)}
+	return &trial{cc: "gcc", seed: seed, rand: rand.New(rand.NewPCG(seed, 2)), dir: dir, program: property.Generate(seed)}
 }
 
 func (c *trial) chance(percent int) bool { return c.rand.IntN(100) < percent }
@@ -242,7 +243,7 @@ func (c *trial) build(ctx context.Context) error {
 	}
 	for i, side := range []string{"base", "fixed"} {
 		var err error
-		if c.paths[i], err = compile(filepath.Join(c.dir, side), c.sources[i], c.flags); err != nil {
+		if c.paths[i], err = compile(filepath.Join(c.dir, side), c.sources[i], c.cc, c.flags); err != nil {
 			return err
 		}
 		if c.symbols[i], err = readProgram(c.paths[i]); err != nil {
@@ -479,7 +480,7 @@ func (m *memory) close() {
 }
 
 func (c *trial) describe() string {
-	s := fmt.Sprintf("seed %d, gcc %s, stripped %v\nedits: %s\n", c.seed, strings.Join(c.flags, " "), c.stripped, strings.Join(c.edits, "\n       "))
+	s := fmt.Sprintf("seed %d, %s %s, stripped %v\nedits: %s\n", c.seed, c.cc, strings.Join(c.flags, " "), c.stripped, strings.Join(c.edits, "\n       "))
 	if c.report != nil {
 		s += fmt.Sprintf("verdict %s %v\n", c.report.Verdict, c.codes())
 	}

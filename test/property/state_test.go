@@ -26,7 +26,29 @@ type program struct {
 	end   uint64       // of the image
 }
 
-var cloneNumber = regexp.MustCompile(`\.[0-9]+$`)
+// variableName is the name in the source: compilers add a number (gcc) or the
+// function (clang) to static variables of functions. What clang makes of the
+// members of a struct, when it takes that to pieces, keeps its number.
+func variableName(symbol string) string {
+	if m := localStatic.FindStringSubmatch(symbol); m != nil {
+		return m[1]
+	}
+	return symbol
+}
+
+var localStatic = regexp.MustCompile(`^(?:\w+\.)?(` + property.StatePrefix + `(?:local|fresh)[0-9]+)(?:\.[0-9]+)?$`)
+
+// pieces says that the program has the variable whole or in pieces of its own,
+// and not as name says.
+func (p *program) pieces(name string) bool {
+	stem, _, _ := strings.Cut(name, ".")
+	for n := range p.vars {
+		if s, _, _ := strings.Cut(n, "."); s == stem {
+			return true
+		}
+	}
+	return false
+}
 
 func readProgram(path string) (*program, error) {
 	f, err := elf.Open(path)
@@ -53,7 +75,7 @@ func readProgram(path string) (*program, error) {
 			continue
 		}
 		if t != elf.STT_FUNC {
-			s.Name = cloneNumber.ReplaceAllString(s.Name, "") // a function-local static
+			s.Name = variableName(s.Name)
 		}
 		// What the program never writes, the compiler makes a constant.
 		if strings.HasPrefix(s.Name, property.StatePrefix) && t != elf.STT_FUNC && writable(f, s) {
@@ -296,6 +318,9 @@ func (e *errForeign) Error() string { return e.what }
 func (m *memory) write(st state) error {
 	for name, cells := range st {
 		s, ok := m.vars[name]
+		if !ok && m.pieces(name) {
+			return &errForeign{"another piece of a variable: " + name}
+		}
 		if !ok {
 			continue
 		}

@@ -99,7 +99,7 @@ func (v *victim) ask(q string) string {
 
 // compileLibrary makes a library of a source text, and the program beside it
 // that uses it.
-func compileLibrary(dir, source string, flags []string) (string, error) {
+func compileLibrary(dir, source, cc string, flags []string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -113,10 +113,10 @@ func compileLibrary(dir, source string, flags []string) (string, error) {
 		append(slices.Clone(flags), "-w", "-shared", "-Wl,-soname,"+library, "-o", library, "library.c"),
 		{"-O1", "-w", "-o", host, "host.c", library, "-Wl,-rpath,$ORIGIN"},
 	} {
-		cmd := exec.Command("gcc", args...)
+		cmd := exec.Command(cc, args...)
 		cmd.Dir = dir
 		if b, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("gcc %v: %w\n%s", args, err, b)
+			return "", fmt.Errorf("%s %v: %w\n%s", cc, args, err, b)
 		}
 	}
 	return filepath.Join(dir, library), nil
@@ -128,17 +128,17 @@ const (
 )
 
 // compile makes an executable of a source text.
-func compile(dir, source string, flags []string) (string, error) {
+func compile(dir, source, cc string, flags []string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "program.c"), []byte(source), 0o644); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("gcc", append(flags, "-w", "-o", "program", "program.c")...)
+	cmd := exec.Command(cc, append(flags, "-w", "-o", "program", "program.c")...)
 	cmd.Dir = dir
 	if b, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("gcc %v: %w\n%s", flags, err, b)
+		return "", fmt.Errorf("%s %v: %w\n%s", cc, flags, err, b)
 	}
 	return filepath.Join(dir, "program"), nil
 }
