@@ -89,9 +89,13 @@ func (u *usage) of(a image.Addr) (out map[*Func]bool, known bool) {
 	return out, len(out) > 0
 }
 
-// leadsTo says that f is one of to or calls one, directly or through few others.
+// leadsTo says that f is one of to or calls one, directly or through few others;
+// also where it calls too many to look at.
 func (c *Code) leadsTo(f *Func, to map[*Func]bool) bool {
-	const depth = 3
+	const (
+		depth = 3
+		most  = 2000
+	)
 	seen := map[*Func]bool{f: true}
 	level := []*Func{f}
 	for range depth + 1 {
@@ -104,6 +108,9 @@ func (c *Code) leadsTo(f *Func, to map[*Func]bool) bool {
 				r := &g.Refs[k]
 				if r.Class != image.Text {
 					continue
+				}
+				if len(seen) > most {
+					return true
 				}
 				if h := c.At(r.Target); h != nil && !seen[h] {
 					seen[h] = true
