@@ -12,7 +12,7 @@ import (
 // its counterpart in the base image, or to something new.
 func (e *emitter) reference(f *diff.Func, k int) {
 	r := &f.Refs[k]
-	if e.copied(f, r) {
+	if e.copied(f, r) || e.set(f, k) {
 		return
 	}
 	switch r.Class {
@@ -67,11 +67,10 @@ func (e *emitter) sectionStart(t image.Addr) (image.Addr, bool) {
 	if s == nil || s.Addr != t {
 		return 0, false
 	}
-	i := slices.IndexFunc(e.d.Base.Sections, func(b *image.Section) bool { return b.Name == s.Name })
-	if i < 0 {
-		return 0, false
+	if b := sectionNamed(e.d.Base, s.Name); b != nil {
+		return b.Addr, true
 	}
-	return e.d.Base.Sections[i].Addr, true
+	return 0, false
 }
 
 // code: calls and jumps between carried functions go direct; addresses taken
