@@ -76,6 +76,7 @@ func (g *Group) complete() bool {
 
 // seizeNew seizes the threads that it has not seen, until a listing shows none.
 func (g *Group) seizeNew() error {
+	defer g.t.buryMeanwhile()()
 	for {
 		tids, err := g.list()
 		if err != nil {
@@ -90,6 +91,7 @@ func (g *Group) seizeNew() error {
 			switch {
 			case err == nil:
 				g.state[tid] = running
+				g.t.have(tid)
 				added = true
 			case errors.Is(err, ErrGone):
 			case errors.Is(err, ErrDenied):
@@ -98,6 +100,7 @@ func (g *Group) seizeNew() error {
 				mine, dead := g.t.tracedByUs(tid)
 				if mine {
 					g.state[tid] = running
+					g.t.have(tid)
 					added = true
 				} else if dead {
 					g.state[tid] = gone
@@ -307,6 +310,7 @@ func (g *Group) Release() {
 	for i := len(g.Threads) - 1; i >= 0; i-- {
 		g.t.letGo(g.Threads[i].TID, g.Threads[i].Stop)
 	}
+	defer g.t.buryMeanwhile()()
 	for tid, s := range g.state {
 		if s == running {
 			g.t.letGoLate(tid)
@@ -355,9 +359,24 @@ func (t *Tracer) letGo(tid int, s Stop) {
 	if s.Kind == Delivery {
 		sig = s.Signal
 	}
-	if err := t.detach(tid, sig); err != nil && !errors.Is(err, ErrGone) {
+	switch err := t.detach(tid, sig); {
+	case errors.Is(err, ErrGone):
+		t.bury(tid)
+	case err != nil:
 		t.abandoned = true
 	}
+}
+
+// bury takes note of the end of a thread that has been killed in our hands. Until
+// its tracer has done so or is gone, the kernel lets its process neither end nor
+// start another program (de_thread). One that is still on its way is left to the
+// end of our own thread.
+func (t *Tracer) bury(tid int) {
+	if !hasEnded(tid) {
+		t.abandoned = true
+		return
+	}
+	_, _, _ = t.poll(tid)
 }
 
 // lateStop is how long a thread that missed its deadline is waited for, while

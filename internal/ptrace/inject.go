@@ -90,6 +90,7 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	}
 	switch {
 	case errors.Is(err, ErrGone):
+		t.bury(in.TID)
 	case errors.Is(err, ErrTimeout):
 		t.abandoned = true // still inside a call: the stub finishes alone
 	default:

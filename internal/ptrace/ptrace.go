@@ -19,6 +19,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -53,6 +56,9 @@ const mostUrgent = -20
 type Tracer struct {
 	tid       int
 	abandoned bool // a tracee could not be detached: the thread's end must do it
+
+	mu   sync.Mutex
+	mine []int // threads of a Group, for buryMeanwhile
 }
 
 // Run calls fn on an OS thread of its own and ends that thread afterwards. The
@@ -140,9 +146,13 @@ func awaitThreadEnd(tid int) {
 }
 
 // request is the raw system call. It is not announced to the Go scheduler:
-// every request here returns at once.
+// every request but seize returns at once.
 func request(req, tid int, addr, data uintptr) error {
 	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
+	return requestError(e)
+}
+
+func requestError(e unix.Errno) error {
 	switch e {
 	case 0:
 		return nil
@@ -154,9 +164,40 @@ func request(req, tid int, addr, data uintptr) error {
 	return e
 }
 
-// seize begins to trace a thread without stopping it.
+// seize begins to trace a thread without stopping it. While its process starts
+// another program the kernel lets us wait for that, so this one request is
+// announced to the Go scheduler.
 func (t *Tracer) seize(tid int, opts uintptr) error {
-	return request(unix.PTRACE_SEIZE, tid, 0, opts)
+	_, _, e := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(tid), 0, opts, 0, 0)
+	return requestError(e)
+}
+
+// buryMeanwhile takes note of the end of threads that we trace, in the background,
+// when what we do until stop is called takes suspiciously long. When one thread of
+// a process starts another program, it waits for the end of all others, those
+// included that we have already, and keeps us waiting for itself where we ask to
+// seize one more (cred_guard_mutex): for ever, were it not that any thread of ours
+// can take note.
+func (t *Tracer) buryMeanwhile() (stop func()) {
+	const suspicious, again = 2 * time.Millisecond, time.Millisecond
+	var over atomic.Bool
+	timer := time.AfterFunc(suspicious, func() {
+		for !over.Load() {
+			t.mu.Lock()
+			mine := slices.Clone(t.mine)
+			t.mu.Unlock()
+			for _, tid := range mine {
+				if hasEnded(tid) {
+					_, _, _ = t.poll(tid)
+				}
+			}
+			time.Sleep(again)
+		}
+	})
+	return func() {
+		over.Store(true)
+		timer.Stop()
+	}
 }
 
 // interrupt asks a seized thread to stop; wait for it with wait.
@@ -173,6 +214,23 @@ func (t *Tracer) resumeToSyscall(tid int, sig unix.Signal) error {
 // was interrupted in a system call, the kernel now restarts it.
 func (t *Tracer) detach(tid int, sig unix.Signal) error {
 	return request(unix.PTRACE_DETACH, tid, 0, uintptr(sig))
+}
+
+// have notes a thread that we trace.
+func (t *Tracer) have(tid int) {
+	t.mu.Lock()
+	t.mine = append(t.mine, tid)
+	t.mu.Unlock()
+}
+
+// hasEnded says whether a thread that we trace has ended. It only looks: of a
+// tracee waitid tells stops, too, whatever it is asked for.
+func hasEnded(tid int) bool {
+	var info unix.Siginfo
+	const options = unix.WEXITED | unix.WNOHANG | unix.WNOWAIT | unix.WALL
+	_, _, e := unix.RawSyscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid), uintptr(unsafe.Pointer(&info)), options, 0, 0)
+	const exited, killed, dumped = 1, 2, 3 // CLD_EXITED and so on
+	return e == 0 && info.Signo != 0 && (info.Code == exited || info.Code == killed || info.Code == dumped)
 }
 
 const wordSize = 8

@@ -258,6 +258,8 @@ func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 			return got, err
 		case r.changed():
 			return nil, proc.ErrGone
+		case r.replaced():
+			return nil, ptrace.ErrReplaced
 		case time.Now().After(until):
 			return nil, &busy{reason: fmt.Sprintf("no thread could be borrowed to map the new code (uninterruptible sleep, vfork, a flood of signals?): %v", err)}
 		}

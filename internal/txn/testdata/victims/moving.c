@@ -82,6 +82,11 @@ static void *vforker(void *a) {
 	}
 }
 
+// sleeper sleeps while its process starts another program.
+static atomic_int leave;
+static void on_usr2(int sig) { (void)sig; leave = 1; }
+static void *sleeper(void *a) { (void)a; for (;;) pause(); }
+
 int main(int argc, char **argv) {
 	const char *how = argc > 1 ? argv[1] : "";
 	pthread_t t;
@@ -101,6 +106,29 @@ int main(int argc, char **argv) {
 	if (!strcmp(how, "jit")) pthread_create(&t, NULL, jit, NULL);
 	if (!strcmp(how, "vfork")) pthread_create(&t, NULL, vforker, NULL);
 	if (!strcmp(how, "split")) { pthread_create(&t, NULL, split, NULL); while (!inside) usleep(1000); }
+	if (!strcmp(how, "leaves") || !strcmp(how, "leaves-often")) { // its first thread runs, the others sleep
+		struct sigaction act = {.sa_handler = on_usr2};
+		int often = !strcmp(how, "leaves-often"), left = argc > 2 ? atoi(argv[2]) : 0;
+		sigset_t usr2;
+		sigemptyset(&usr2);
+		sigaddset(&usr2, SIGUSR2);
+		sigaction(SIGUSR2, &act, NULL);
+		sigprocmask(SIG_BLOCK, &usr2, NULL);
+		for (int i = 0; i < (often ? 60 : 2); i++) pthread_create(&t, NULL, sleeper, NULL);
+		sigprocmask(SIG_UNBLOCK, &usr2, NULL);
+		if (!often) {
+			usleep(20000); // the others sleep by then
+			answer("ready %d", getpid());
+			while (!leave) ;
+			execl("/proc/self/exe", argv[0], "again", NULL);
+		} else if (left > 0) {
+			char less[16];
+			if (left == 100) answer("ready %d", getpid());
+			usleep(2000 + left * 37 % 3000);
+			snprintf(less, sizeof less, "%d", left - 1);
+			execl("/proc/self/exe", argv[0], how, less, NULL);
+		}
+	}
 	if (!strcmp(how, "exec") && argc > 2 && atoi(argv[2]) > 0) { // start itself again and again
 		char left[16];
 		usleep(2000);
@@ -109,7 +137,7 @@ int main(int argc, char **argv) {
 		execl("/proc/self/exe", argv[0], "exec", left, NULL);
 		return 1;
 	}
-	if (strcmp(how, "exec")) answer("ready %d", getpid());
+	if (strcmp(how, "exec") && strcmp(how, "leaves-often")) answer("ready %d", getpid());
 	else answer("settled");
 	usleep(50000);
 	const char *q;

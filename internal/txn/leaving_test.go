@@ -1,0 +1,147 @@
+package txn_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
+	"hotpatch/internal/txn"
+)
+
+// TestBorrowedThreadIsLetGoWhenItsProcessStartsAnotherProgram: the kernel lets a
+// process start another program only when its other threads are gone, and one
+// that is traced is not until its tracer has taken note.
+func TestBorrowedThreadIsLetGoWhenItsProcessStartsAnotherProgram(t *testing.T) {
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	for _, point := range []string{"borrowed", "stub-written", "registers-set", "signals-held", "syscall-stop", "calls-made", "given-back"} {
+		t.Run(point, func(t *testing.T) {
+			v := start(t, base, "leaves")
+			done := false
+			o := txn.WithStep(txn.Options{}, func(p string) {
+				if p == point && !done {
+					done = true
+					if err := v.leave(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			began := time.Now()
+			got := make(chan txn.Result, 1)
+			go func() { got <- txn.Apply(context.Background(), v.pid, b, o) }()
+			if l := v.line(); l != "ready "+itoa(v.pid) {
+				t.Fatalf("victim says %q", l)
+			}
+			t.Logf("the next program after %v", time.Since(began))
+			select {
+			case r := <-got:
+				t.Logf("%+v", r)
+			case <-time.After(5 * time.Second):
+				t.Fatal("apply does not return")
+			}
+			v.running()
+		})
+	}
+}
+
+// TestProcessThatStartsAnotherProgramWhileItsThreadsAreSeized: it waits for the
+// end of those that we have, and we for it when we ask for another one.
+func TestProcessThatStartsAnotherProgramWhileItsThreadsAreSeized(t *testing.T) {
+	base, _ := compile(t, "moving")
+	v := start(t, base, "leaves")
+	tids, err := proc.Threads(v.pid)
+	if err != nil || len(tids) != 3 {
+		t.Fatalf("threads %v, %v", tids, err)
+	}
+	left := false
+	err = ptrace.Run(func(tr *ptrace.Tracer) error {
+		g, err := tr.Seize(func() ([]int, error) {
+			switch {
+			case left:
+				return proc.Threads(v.pid)
+			case alive(v.pid) == 3 && traced(tids[1]):
+				left = true
+				return tids[:1], v.leave()
+			}
+			return tids[1:2], nil
+		})
+		defer g.Release()
+		return err
+	})
+	if !left {
+		t.Errorf("not tried: %v", err)
+	}
+	if l := v.line(); l != "ready "+itoa(v.pid) {
+		t.Fatalf("victim says %q", l)
+	}
+	v.running()
+	v.want("q", "2")
+}
+
+// traced says whether a thread has a tracer.
+func traced(tid int) bool {
+	b, _ := os.ReadFile("/proc/" + itoa(tid) + "/status")
+	return !bytes.Contains(b, []byte("TracerPid:\t0\n"))
+}
+
+// leave has a victim start another program, and waits until its other threads
+// have been killed for that.
+func (v *victim) leave() error {
+	if err := unix.Kill(v.pid, unix.SIGUSR2); err != nil {
+		return err
+	}
+	for range 1000 {
+		if alive(v.pid) == 1 {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("it does not start another program")
+}
+
+// alive is how many threads a process has that are no zombies.
+func alive(pid int) (n int) {
+	tasks, _ := filepath.Glob("/proc/" + itoa(pid) + "/task/*/stat")
+	for _, path := range tasks {
+		b, err := os.ReadFile(path)
+		if err == nil && b[bytes.LastIndexByte(b, ')')+2] != 'Z' {
+			n++
+		}
+	}
+	return n
+}
+
+// TestProcessWithThreadsThatStartsAnotherProgramMeanwhile again and again, at any
+// moment of a transaction.
+func TestProcessWithThreadsThatStartsAnotherProgramMeanwhile(t *testing.T) {
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base, "leaves-often", "100")
+	settled := make(chan string, 1)
+	go func() { settled <- v.line() }()
+	for {
+		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 500 * time.Millisecond})
+		switch r.Outcome {
+		case txn.Applied, txn.Already, txn.Failed, txn.Skipped, txn.Busy:
+		default:
+			t.Fatalf("%+v", r)
+		}
+		select {
+		case l := <-settled:
+			if l != "settled" {
+				t.Fatalf("victim says %q", l)
+			}
+			v.running()
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
