@@ -59,7 +59,7 @@ func (e *emitter) place(t image.Addr) (image.Addr, bool) {
 		return e.d.SameConstant(t)
 	case image.RelRO:
 		b := e.d.Map(t)
-		return b.Base, b.OK() && e.d.SameTable(b.Base, t)
+		return b.Base, b.OK() && e.sameTable(b.Base, t)
 	default:
 		b := e.d.Map(t)
 		return b.Base, b.OK()
@@ -177,7 +177,7 @@ func (e *emitter) start(w diff.Taken) (at image.Addr, inBase, ok bool) {
 		}
 		return to, inBase, true
 	case image.RelRO:
-		if b := e.d.Bind(w.F, w.K); b.OK() && e.d.SameTable(b.Base, t) {
+		if b := e.d.Bind(w.F, w.K); b.OK() && e.sameTable(b.Base, t) {
 			return b.Base, true, true
 		}
 		return t, false, true
@@ -302,7 +302,7 @@ func (e *emitter) pointer(at, t image.Addr) {
 		e.addressed(t)
 		inside(t)
 	case image.RelRO:
-		if b := e.d.Map(t); b.OK() && e.d.SameTable(b.Base, t) {
+		if b := e.d.Map(t); b.OK() && e.sameTable(b.Base, t) {
 			toBase(b.Base, e.d.BaseVariableName(b.Base))
 			return
 		}
@@ -315,6 +315,8 @@ func (e *emitter) pointer(at, t image.Addr) {
 	case image.Data, image.BSS:
 		b := e.d.Map(t)
 		switch {
+		case b.OK() && e.labels(t):
+			e.refuse(referenceUnbound, "the variable %s holds places inside of code that is replaced", e.variableName(t))
 		case b.OK():
 			toBase(b.Base, e.d.BaseVariableName(b.Base))
 		case b.How == diff.NewVariable:

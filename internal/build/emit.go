@@ -42,6 +42,7 @@ type emitter struct {
 	vars   []variable     // new variables
 	varEnd image.Addr     // end of the last one
 	h      handlers
+	places []image.Addr              // see labels, made when needed
 	ifuncs map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
 	walker *diff.Walker              // made when needed
 	loops  bool                      // see siter

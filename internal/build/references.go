@@ -281,6 +281,8 @@ func (e *emitter) data(f *diff.Func, k int) {
 	}
 	b := e.d.Bind(f, k)
 	switch {
+	case b.OK() && e.labels(r.Target):
+		e.refuse(referenceUnbound, "the variable %s holds places inside of code that is replaced", e.variableName(r.Target))
 	case b.OK():
 		if b.How == diff.Aligned || b.How == diff.Interpolated {
 			e.note(dataInferred, "the variable at %s is taken to be that at %s of the base image: %s", hexAddr(r.Target), hexAddr(b.Base), b.Why)
@@ -321,7 +323,7 @@ func (e *emitter) table(f *diff.Func, k int) {
 		}
 		return // else it stays where the copy of the table ends
 	}
-	if b := e.d.Bind(f, k); b.OK() && e.d.SameTable(b.Base, r.Target) {
+	if b := e.d.Bind(f, k); b.OK() && e.sameTable(b.Base, r.Target) {
 		e.leave(f, r, b.Base, e.d.BaseVariableName(b.Base))
 		return
 	}
