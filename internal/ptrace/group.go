@@ -30,6 +30,7 @@ type Group struct {
 	state   map[int]threadState
 	count   Counter   // nil: threads are listed
 	patient time.Time // how long threads that wait for a processor may keep us waiting
+	born    []int     // what threads of it have started since: threads, and processes
 	Threads []Thread  // the stopped ones, in the order they stopped
 }
 
@@ -41,9 +42,10 @@ const (
 	gone
 )
 
-// Seize begins to trace every thread. Nothing stops yet. Threads that are
-// created meanwhile by a seized thread are traced from their first
-// instruction on. On an error the caller still calls Release.
+// Seize begins to trace every thread. Nothing stops yet. What a seized thread
+// starts from then on, threads and processes, is traced from its first
+// instruction on, and both stand until Release. On an error the caller still
+// calls Release.
 func (t *Tracer) Seize(list Lister) (*Group, error) {
 	g := &Group{t: t, list: list, state: map[int]threadState{}}
 	err := g.seizeNew()
@@ -87,7 +89,7 @@ func (g *Group) seizeNew() error {
 			if _, known := g.state[tid]; known {
 				continue
 			}
-			err := g.t.seize(tid, unix.PTRACE_O_TRACECLONE)
+			err := g.t.seize(tid, unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACEFORK)
 			switch {
 			case err == nil:
 				g.state[tid] = running
@@ -279,6 +281,11 @@ func (g *Group) late(tids []int) (coming []int, err error) {
 // this holds even if we are killed in the next moment.
 func (g *Group) arrived(tid int, s Stop) error {
 	g.state[tid] = stopped
+	if s.Kind == Event {
+		if id, err := g.t.eventMessage(tid); err == nil { // else killed in its stop
+			g.born = append(g.born, id)
+		}
+	}
 	regs, err := g.t.regs(tid)
 	if errors.Is(err, ErrGone) { // killed in its stop
 		g.state[tid] = gone
@@ -291,6 +298,18 @@ func (g *Group) arrived(tid int, s Stop) error {
 	g.Threads = append(g.Threads, Thread{TID: tid, Regs: regs, Stop: s})
 	g.t.hide(tid, regs, s)
 	return nil
+}
+
+// Born lists the processes that stopped threads have started since Seize, but
+// for vfork, during which the parent cannot stop. Which may be threads that ended
+// at once.
+func (g *Group) Born() (pids []int) {
+	for _, id := range g.born {
+		if _, thread := g.state[id]; !thread {
+			pids = append(pids, id)
+		}
+	}
+	return pids
 }
 
 // RunsIn says whether the stopped threads run in memory that begins with text at
@@ -321,7 +340,7 @@ func (g *Group) Release() {
 }
 
 // letGoUnlisted releases what the kernel attached to us behind our back: a
-// thread cloned by a traced one that no listing of ours has shown.
+// thread or process that a traced one has started and no listing of ours shows.
 func (t *Tracer) letGoUnlisted() {
 	for {
 		tid := firstStopped()

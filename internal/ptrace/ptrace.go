@@ -242,6 +242,14 @@ func (t *Tracer) word(tid int, at uint64) (b [wordSize]byte, err error) {
 	return b, err
 }
 
+// eventMessage is what a thread that stands in Event has started: the id of a
+// thread or a process.
+func (t *Tracer) eventMessage(tid int) (int, error) {
+	var id uint64
+	err := request(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&id)))
+	return int(id), err
+}
+
 // Regs are the general registers of a stopped thread.
 type Regs = unix.PtraceRegs
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"hotpatch/internal/proc"
+	"hotpatch/internal/ptrace"
 	"hotpatch/internal/txn"
 )
 
@@ -93,4 +95,61 @@ func TestAnotherProgramInTheMiddle(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestRelativeBornInTheMiddleOfTheStop shares the memory and would run on, while
+// entries are written and in the functions that are replaced.
+func TestRelativeBornInTheMiddleOfTheStop(t *testing.T) {
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	for _, how := range []string{"late-heir", "late-heir-silent"} {
+		t.Run(how, func(t *testing.T) {
+			v := start(t, base, how)
+			done := false
+			o := txn.WithStep(txn.Options{Wait: 100 * time.Millisecond}, func(p string) {
+				if p == "sleepers-stopped" && !done {
+					done = true
+					v.set(base, "leave", 1)
+					for began := time.Now(); ; time.Sleep(time.Millisecond) {
+						children, err := proc.Children(v.pid)
+						if err != nil || time.Since(began) > 5*time.Second {
+							t.Errorf("no child is born: %v", err)
+							return
+						}
+						if len(children) > 0 {
+							return
+						}
+					}
+				}
+			})
+			r := txn.Apply(context.Background(), v.pid, b, o)
+			if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "shares its memory with process") || !done {
+				t.Errorf("%+v", r)
+			}
+			v.want("q", "2")
+		})
+	}
+}
+
+// set writes a variable of the victim's program.
+func (v *victim) set(file, name string, value byte) {
+	v.t.Helper()
+	modules, err := proc.Modules(v.pid)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	mem, err := ptrace.OpenMem(v.pid)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer mem.Close()
+	for _, s := range openImage(v.t, file).Symbols {
+		if s.Name == name {
+			if _, err := mem.WriteAt([]byte{value}, int64(modules[0].Bias)+int64(s.Addr)); err != nil {
+				v.t.Fatal(err)
+			}
+			return
+		}
+	}
+	v.t.Fatalf("%s has no variable %s", file, name)
 }

@@ -239,7 +239,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err := k.check(rest); err != nil {
 		return err
 	}
-	if err := sharesMemory(r.info.PID, relatives); err != nil {
+	if err := sharesMemory(r.info.PID, append(relatives, g.Born()...)); err != nil {
 		return err
 	}
 	// It may have started another program and left this memory to others, such as

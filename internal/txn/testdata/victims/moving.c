@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 static atomic_int hold, inside;
+atomic_int leave;
 NOINLINE void wait_here(void) { inside = 1; while (hold) usleep(1000); }
 NOINLINE int fixed_function(int n) { ROOM; return OLD_NEW(n + 1, n + 1000); }
 
@@ -83,7 +84,6 @@ static void *vforker(void *a) {
 }
 
 // sleeper sleeps while its process starts another program.
-static atomic_int leave;
 static void on_usr2(int sig) { (void)sig; leave = 1; }
 static void *sleeper(void *a) { (void)a; for (;;) pause(); }
 
@@ -103,6 +103,12 @@ int main(int argc, char **argv) {
 		execl("/proc/self/exe", argv[0], how, NULL);
 	}
 	if (!strncmp(how, "heir", 4)) clone(heir, heir_stack + sizeof heir_stack, CLONE_VM | SIGCHLD, NULL);
+	// Its first thread runs, and starts an heir when it is told to.
+	if (!strncmp(how, "late-heir", 9)) {
+		answer("ready %d", getpid());
+		while (!leave) ;
+		if (clone(heir, heir_stack + sizeof heir_stack, CLONE_VM | (!strcmp(how, "late-heir-silent") ? 0 : SIGCHLD), NULL) < 0) exit(9);
+	}
 	if (!strcmp(how, "jit")) pthread_create(&t, NULL, jit, NULL);
 	if (!strcmp(how, "vfork")) pthread_create(&t, NULL, vforker, NULL);
 	if (!strcmp(how, "split")) { pthread_create(&t, NULL, split, NULL); while (!inside) usleep(1000); }
@@ -137,7 +143,8 @@ int main(int argc, char **argv) {
 		execl("/proc/self/exe", argv[0], "exec", left, NULL);
 		return 1;
 	}
-	if (strcmp(how, "exec") && strcmp(how, "leaves-often")) answer("ready %d", getpid());
+	if (!strncmp(how, "late-heir", 9)) ;
+	else if (strcmp(how, "exec") && strcmp(how, "leaves-often")) answer("ready %d", getpid());
 	else answer("settled");
 	usleep(50000);
 	const char *q;
