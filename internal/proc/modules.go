@@ -87,11 +87,12 @@ func modulesIn(ms []Map, mem io.ReaderAt, wanted func(Map) bool) ([]Module, erro
 		}
 	}
 	var out []Module
+	page := make([]byte, pageSize)
 	for i := 0; i < len(ms); {
 		m := ms[i]
 		n := 1
 		if m.Off == 0 && (m.Read || m.Exec) && (m.Inode != 0 || m.Path == "[vdso]") && code[m.file()] && wanted(m) {
-			mod, err := moduleAt(ms[i:], at)
+			mod, err := moduleAt(ms[i:], page, at)
 			if err != nil {
 				return nil, fmt.Errorf("%s at %#x: %w", m.Path, m.Start, err)
 			}
@@ -110,9 +111,10 @@ func modulesIn(ms []Map, mem io.ReaderAt, wanted func(Map) bool) ([]Module, erro
 }
 
 // moduleAt is the module whose first page is at ms[0], nil when there is none.
-func moduleAt(ms []Map, at func([]byte, uint64) error) (*Module, error) {
+// The page is read into the buffer.
+func moduleAt(ms []Map, page []byte, at func([]byte, uint64) error) (*Module, error) {
 	m := ms[0]
-	first := make([]byte, min(m.Size(), pageSize))
+	first := page[:min(m.Size(), pageSize)]
 	if err := at(first, m.Start); err != nil {
 		return nil, err
 	}

@@ -18,7 +18,9 @@ func mayHoldJournal(m proc.Map) bool {
 // findJournals reads the journals of all transactions that left a mapping in
 // the process, oldest first. They are found by their magic at the start of
 // anonymous read-execute mappings, of which an ordinary process has none.
-func findJournals(maps []proc.Map, mem io.ReaderAt) ([]*journal, error) {
+//
+// modules are those of the process, nil when they have not been read.
+func findJournals(maps []proc.Map, modules []proc.Module, mem io.ReaderAt) ([]*journal, error) {
 	var js []*journal
 	for _, m := range maps {
 		if !mayHoldJournal(m) {
@@ -52,9 +54,11 @@ func findJournals(maps []proc.Map, mem io.ReaderAt) ([]*journal, error) {
 	if len(js) == 0 {
 		return nil, nil
 	}
-	modules, err := proc.ModulesIn(maps, mem)
-	if err != nil {
-		return nil, fmt.Errorf("read loaded images: %w", err)
+	if modules == nil {
+		var err error
+		if modules, err = proc.ModulesIn(maps, mem); err != nil {
+			return nil, fmt.Errorf("read loaded images: %w", err)
+		}
 	}
 	taken := map[uint64]bool{} // entries that a later transaction redirects
 	for i := len(js) - 1; i >= 0; i-- {

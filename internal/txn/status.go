@@ -123,7 +123,7 @@ func statesOf(info proc.Info) ([]State, error) {
 }
 
 func states(maps []proc.Map, mem io.ReaderAt) ([]State, error) {
-	js, err := findJournals(maps, mem)
+	js, err := findJournals(maps, nil, mem)
 	if err != nil {
 		return nil, err
 	}

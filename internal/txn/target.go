@@ -112,7 +112,7 @@ func (t *target) look() error {
 	if err != nil {
 		return fmt.Errorf("read loaded images: %w", err)
 	}
-	journals, err := findJournals(maps, t.mem)
+	journals, err := findJournals(maps, modules, t.mem)
 	if err != nil {
 		return err
 	}
