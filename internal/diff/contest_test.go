@@ -289,3 +289,22 @@ KEEP int call(int n) { CALL; }
 		t.Errorf("other is bound to %s by %s: %s", place(open(t, c.paths[0]), b.Base), b.How, b.Why)
 	}
 }
+
+func TestVariableThatGrewIsNotBoundWithoutSymbols(t *testing.T) {
+	const source = `
+static int va = 1, vb = 2, vc = 3, vd = 4;
+static char text[SIZE];
+KEEP int copy(const char *s) { snprintf(text, sizeof text, "%s+%d", s, va); return (int)strlen(text) MORE; }
+`
+	for _, x := range []struct {
+		size  string
+		bound bool
+	}{{"16", true}, {"64", false}} {
+		c := contest(t, with(strings.NewReplacer("SIZE", "16", "MORE", "").Replace(source)),
+			with(strings.NewReplacer("SIZE", x.size, "MORE", "* 3 - 1").Replace(source)))
+		b := c.d.Map(symbolOf(t, c.paths[1], "text"))
+		if b.OK() != x.bound {
+			t.Errorf("%s bytes: bound to %#x (%s: %s)", x.size, uint64(b.Base), b.How, b.Why)
+		}
+	}
+}

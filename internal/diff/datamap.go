@@ -385,6 +385,9 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 	if weak != nil && m.rivalled(weak, v) {
 		return unmapped("aligned instructions say %#x, which they find elsewhere, too", uint64(weak.base))
 	}
+	if weak != nil && m.grown(weak.base, v, hi) {
+		return unmapped("aligned instructions say %#x, but it is longer now, and nothing else begins behind it", uint64(weak.base))
+	}
 	if weak != nil {
 		return Binding{Base: weak.base, How: Aligned, Why: count(int(weak.weak), "changed function") + " aligned"}
 	}

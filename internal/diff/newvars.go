@@ -155,6 +155,14 @@ func (m *dataMap) settled(v image.Addr, lo, hi *point) (image.Addr, bool) {
 	return a, named
 }
 
+// grown: from v to hi nothing else begins, nor from a to what hi was, and there
+// is more room now. Where a variable was inserted, something would begin there.
+func (m *dataMap) grown(a, v image.Addr, hi *point) bool {
+	const word = 8 // less may be padding
+	c, d := m.d.Base, m.d.Fixed
+	return hi != nil && hi.base > a && hi.fixed > v && d.End(v) >= hi.fixed && c.End(a) >= hi.base && hi.fixed-v >= hi.base-a+word
+}
+
 // alikeInitially compares the initial n bytes of two variables: plain bytes,
 // where pointers are, and the strings that these lead to. Nothing but zeros
 // says nothing.

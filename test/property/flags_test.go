@@ -57,8 +57,8 @@ func (c *trial) chooseLaterFlags() {
 			c.flags = append(c.flags, x.flag)
 		}
 	}
-	if slices.Contains(c.flags, "-fuse-ld=gold") { // which does not know it
-		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return f == "-Wl,-z,pack-relative-relocs" })
+	if slices.Contains(c.flags, "-fuse-ld=gold") { // which does not know these
+		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return f == "-Wl,-z,pack-relative-relocs" || f == "-static-pie" })
 	}
 	if c.library = c.library || dice.IntN(100) < 25; !c.library {
 		return
