@@ -15,7 +15,7 @@ func (p *Program) Enrich() {
 		chunks: []chunk{{text: "va_list l;\n\tva_start(l, format);\n\tvsnprintf(v_text, sizeof v_text, format, l);\n\tva_end(l);\n\tv_reported++;"}},
 	})
 	p.moveLast()
-	for _, add := range []func(*Program) *function{(*Program).addLoader, (*Program).addLookup, (*Program).addLocked, (*Program).addWalk, (*Program).addMutual} {
+	for _, add := range []func(*Program) *function{(*Program).addLoader, (*Program).addLookup, (*Program).addLocked, (*Program).addWalk, (*Program).addMutual, (*Program).addInterpreter, (*Program).addSet} {
 		if !p.chance(60) {
 			continue
 		}
@@ -112,4 +112,44 @@ func (p *Program) addMutual() *function {
 	p.addFunction(&function{name: odd, attrs: "static ", sig: "uint32_t %s(uint32_t a, uint32_t b)", cost: 40,
 		chunks: []chunk{{text: fmt.Sprintf("return a %% 64 == 0 ? %s : %s(a %% 64 - 1, b) + 1;", p.small(), even.name)}}})
 	return even
+}
+
+// addInterpreter: code that jumps through a table of places in itself.
+func (p *Program) addInterpreter() *function {
+	const next = "goto *places[++n > 12 ? 3 : a % 4];"
+	return p.leaf("interpret",
+		"uint32_t r = b, n = 0;",
+		fmt.Sprintf(`static const void *const places[] = {&&plus, &&times, &&minus, &&stop};
+	goto *places[a %% 4];
+plus:	r += %s; a >>= 2; %s
+times:	r *= %s; a >>= 1; %s
+minus:	r = ~r ^ %s; a = a * 5 + 1; %s
+stop:	r ^= n;`, p.constant(), next, p.small(), next, p.wide(), next),
+		"return r;")
+}
+
+// addSet: constants that the linker gathers, gone over from start to end.
+func (p *Program) addSet() *function {
+	s := set{name: p.name("set"), text: p.chance(50)}
+	p.more += fmt.Sprintf("extern const struct limit __start_%s[], __stop_%s[];\n", s.name, s.name)
+	for range 2 + p.rand.IntN(3) {
+		p.addElement(s)
+	}
+	p.sets = append(p.sets, s)
+	return p.leaf("gather",
+		"uint32_t r = b;",
+		fmt.Sprintf("for (const struct limit *l = __start_%s; l < __stop_%s; l++)\n\t\tif (a %% 64 >= l->from) r = r * 3 + l->to + (l->what ? l->what[0] : 0);", s.name, s.name),
+		"return r;")
+}
+
+// addElement adds one to a linker set.
+func (p *Program) addElement(s set) string {
+	name, what := p.name("element"), "0"
+	if s.text {
+		what = p.word()
+	}
+	decl := fmt.Sprintf("static const struct limit %s __attribute__((section(\"%s\"), used, aligned(16)))", name, s.name)
+	p.define(name, fmt.Sprintf("%s = {%s, %s, %s};\n", decl, slot(entry, p.rand.IntN(60)), slot(entry, p.rand.IntN(90)), what), "")
+	p.moveLast()
+	return name
 }

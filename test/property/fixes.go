@@ -47,6 +47,7 @@ var fixes = []func(p *Program) string{
 	(*Program).addSwitch,
 	(*Program).useThreadLocal,
 	(*Program).removeLock,
+	(*Program).growSet,
 }
 
 // any is a function whose parameters are a and b.
@@ -495,4 +496,12 @@ func (p *Program) useThreadLocal() string {
 	t := fmt.Sprintf("%s += a;\n\tr ^= %s;", p.scalars[i], p.scalars[i])
 	p.put(f, t)
 	return fmt.Sprintf("%s gets: %s", f.name, t)
+}
+
+func (p *Program) growSet() string {
+	if len(p.sets) == 0 {
+		return ""
+	}
+	s := pick(p, p.sets)
+	return fmt.Sprintf("new %s in %s", p.addElement(s), s.name)
 }

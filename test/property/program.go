@@ -57,6 +57,13 @@ type Program struct {
 	loaders []*function
 	lookups []*function
 	locks   []string
+	sets    []set
+}
+
+// set is a linker set; with text its elements have relocations.
+type set struct {
+	name string
+	text bool
 }
 
 type array struct {
