@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
 	"hotpatch/internal/ptrace"
@@ -261,8 +263,14 @@ func TestChildForkedInTheMiddleOfAnExchange(t *testing.T) {
 		child := &victim{t: t}
 		o := txn.WithStep(txn.Options{Wait: patience}, func(p string) {
 			if p == point && child.pid == 0 {
-				child.pid, _ = strconv.Atoi(v.ask("F"))
-				t.Cleanup(child.kill)
+				var err error
+				if child.pid, err = strconv.Atoi(v.ask("F")); err == nil {
+					child.fd, err = unix.PidfdOpen(child.pid, 0)
+				}
+				if err != nil {
+					t.Errorf("no child: %v", err)
+				}
+				t.Cleanup(func() { child.kill(); unix.Close(child.fd) })
 			}
 		})
 		if r := txn.Apply(context.Background(), v.pid, b, o); r.How != txn.Exchanged || child.pid == 0 {

@@ -12,9 +12,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
@@ -156,6 +157,7 @@ func function(t testing.TB, m *image.Image, name string) *image.Func {
 type victim struct {
 	t   testing.TB
 	pid int
+	fd  int // stands for the process, whatever becomes of its number; 0: none
 	in  io.Writer
 	out *bufio.Reader
 }
@@ -188,18 +190,25 @@ func start(t testing.TB, path string, args ...string) *victim {
 	if _, err := fmt.Sscanf(ready, "ready %d", &v.pid); err != nil {
 		t.Fatalf("victim says %q", ready)
 	}
-	t.Cleanup(v.kill)
+	if v.fd, err = unix.PidfdOpen(v.pid, 0); err != nil {
+		t.Fatalf("victim %d: %v", v.pid, err)
+	}
+	t.Cleanup(func() { v.kill(); unix.Close(v.fd) })
 	return v
 }
 
-// kill ends the victim and waits until it is gone or a zombie.
+// kill ends the victim and waits until it has ended. One that has already may
+// have left its number to somebody else: on a busy host the numbers go round in
+// minutes.
 func (v *victim) kill() {
-	_ = syscall.Kill(v.pid, syscall.SIGKILL)
-	for range 500 {
-		if s := v.state(); s == 0 || s == 'Z' {
+	if err := unix.PidfdSendSignal(v.fd, unix.SIGKILL, nil, 0); err != nil {
+		return // it has ended
+	}
+	for begin := time.Now(); time.Since(begin) < time.Minute; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(v.fd), Events: unix.POLLIN}}, 1000)
+		if n > 0 || err != nil && err != unix.EINTR {
 			return
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 	v.t.Errorf("victim %d does not end", v.pid)
 }
