@@ -27,8 +27,11 @@ func victim(t testing.TB, flags ...string) string {
 	return compile(t, "victim.c", filepath.Join(t.TempDir(), "victim"), append(flags, "-pthread", "-ldl")...)
 }
 
+// library is a library that no other run of these tests has, so that its users
+// are ours alone.
 func library(t testing.TB, flags ...string) string {
 	t.Helper()
+	flags = append(flags, testkit.OwnBuildID())
 	return compile(t, "lib.c", filepath.Join(t.TempDir(), "libvictim.so"), append(flags, "-shared", "-fPIC")...)
 }
 

@@ -5,6 +5,7 @@ package testkit
 
 import (
 	"bufio"
+	"crypto/rand"
 	"debug/elf"
 	"encoding/hex"
 	"io"
@@ -67,6 +68,14 @@ func Compile(t testing.TB, out string, args ...string) string {
 	t.Helper()
 	Run(t, "gcc", append([]string{"-Wl,--build-id=sha1", "-o", out}, args...)...)
 	return out
+}
+
+// OwnBuildID is a flag for Compile: a build-id that no other file has, so that
+// who uses the file is known to have got it from this test.
+func OwnBuildID() string {
+	var id [20]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return "-Wl,--build-id=0x" + hex.EncodeToString(id[:])
 }
 
 // Start starts a program that is killed with the end of the test at the latest.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"hotpatch/internal/txn"
 )
@@ -47,38 +46,26 @@ func rooted(t testing.TB, program string) (root, inside string) {
 }
 
 // startElsewhere starts a victim that does not know its pid as we do; it is
-// found by its name.
+// found by its name, and by the pipe that it writes to.
 func startElsewhere(t testing.TB, name string, command ...string) *victim {
 	t.Helper()
-	before := called(t, name)
-	v := start(t, command[0], command[1:]...)
-	for range 100 {
-		for pid := range called(t, name) {
-			if !before[pid] {
-				v.pid = pid
-				return v
-			}
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatalf("no process %s was found", name)
-	return nil
-}
-
-// called are the processes of that name.
-func called(t testing.TB, name string) map[int]bool {
-	t.Helper()
+	v, _ := launch(t, command[0], command[1:]...)
 	files, err := filepath.Glob("/proc/[0-9]*/comm")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pids := map[int]bool{}
 	for _, f := range files {
-		if b, err := os.ReadFile(f); err == nil && string(bytes.TrimSpace(b)) == name {
-			pids[number(t, strings.Split(f, "/")[2])] = true
+		b, err := os.ReadFile(f)
+		if err != nil || string(bytes.TrimSpace(b)) != name {
+			continue
+		}
+		if out, err := os.Stat(filepath.Join(filepath.Dir(f), "fd/1")); err == nil && os.SameFile(out, v.pipe) {
+			v.is(number(t, strings.Split(f, "/")[2]))
+			return v
 		}
 	}
-	return pids
+	t.Fatalf("no process %s was found", name)
+	return nil
 }
 
 func TestProcessInAnotherRootAndNamespaces(t *testing.T) {

@@ -157,13 +157,24 @@ func function(t testing.TB, m *image.Image, name string) *image.Func {
 type victim struct {
 	t   testing.TB
 	pid int
-	fd  int // stands for the process, whatever becomes of its number; 0: none
+	fd  int // stands for the process, whatever becomes of its number
 	in  io.Writer
 	out *bufio.Reader
+
+	pipe os.FileInfo // behind out
 }
 
 // start starts a victim and waits until it is ready.
 func start(t testing.TB, path string, args ...string) *victim {
+	t.Helper()
+	v, pid := launch(t, path, args...)
+	v.is(pid)
+	return v
+}
+
+// launch starts a victim and waits until it is ready. pid is what it believes to
+// be its own.
+func launch(t testing.TB, path string, args ...string) (v *victim, pid int) {
 	t.Helper()
 	cmd := exec.Command("setsid", append([]string{"--fork", path}, args...)...)
 	stdin, in, err := os.Pipe()
@@ -174,6 +185,10 @@ func start(t testing.TB, path string, args ...string) *victim {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pipe, err := out.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, os.Stderr
 	err = cmd.Run() // setsid forks and ends
 	stdin.Close()
@@ -181,20 +196,27 @@ func start(t testing.TB, path string, args ...string) *victim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &victim{t: t, in: in, out: bufio.NewReader(out)}
+	v = &victim{t: t, in: in, out: bufio.NewReader(out), pipe: pipe}
 	t.Cleanup(func() { in.Close(); out.Close() })
 	ready := v.line()
 	if ready == "unsupported" {
 		skip(t, "the kernel does not know what this victim needs")
 	}
-	if _, err := fmt.Sscanf(ready, "ready %d", &v.pid); err != nil {
+	if _, err := fmt.Sscanf(ready, "ready %d", &pid); err != nil {
 		t.Fatalf("victim says %q", ready)
 	}
-	if v.fd, err = unix.PidfdOpen(v.pid, 0); err != nil {
-		t.Fatalf("victim %d: %v", v.pid, err)
+	return v, pid
+}
+
+// is says which process the victim is. It ends with the test.
+func (v *victim) is(pid int) {
+	v.t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		v.t.Fatalf("victim %d: %v", pid, err)
 	}
-	t.Cleanup(func() { v.kill(); unix.Close(v.fd) })
-	return v
+	v.pid, v.fd = pid, fd
+	v.t.Cleanup(func() { v.kill(); unix.Close(fd) })
 }
 
 // kill ends the victim and waits until it has ended. One that has already may

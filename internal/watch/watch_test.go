@@ -18,7 +18,7 @@ import (
 // library is libanswer with its build-id.
 func library(t testing.TB) (file, id string) {
 	t.Helper()
-	file = testkit.Compile(t, filepath.Join(t.TempDir(), "libanswer.so"), "testdata/lib.c", "-shared", "-fPIC")
+	file = testkit.Compile(t, filepath.Join(t.TempDir(), "libanswer.so"), "testdata/lib.c", "-shared", "-fPIC", testkit.OwnBuildID())
 	return file, testkit.BuildID(t, file)
 }
 
