@@ -191,12 +191,19 @@ func TestBuildRefusesFixedAddresses(t *testing.T) {
 	}
 }
 
+// Names tell which function is which; without them there must be other evidence.
 func TestBuildRefusesAnotherCompiler(t *testing.T) {
-	base, _ := compile(t, "many.c", plain)
-	_, fixed := compile(t, "many.c", style{flags: []string{"-O1"}})
-	r, _ := run(t, base, fixed, build.Options{})
-	if r.Verdict != patch.Refused || !slices.Contains(codes(r), "rebuilt-compiler") {
-		t.Errorf("verdict %s: %v", r.Verdict, codes(r))
+	for _, strip := range []bool{false, true} {
+		base, _ := compile(t, "many.c", style{strip: strip})
+		_, fixed := compile(t, "many.c", style{flags: []string{"-O1"}, strip: strip})
+		want, code := patch.Review, "other-compiler"
+		if strip {
+			want, code = patch.Refused, "rebuilt-compiler"
+		}
+		r, _ := run(t, base, fixed, build.Options{})
+		if r.Verdict != want || !slices.Contains(codes(r), code) {
+			t.Errorf("stripped %v: verdict %s: %v", strip, r.Verdict, r.Reasons)
+		}
 	}
 }
 

@@ -46,6 +46,7 @@ type emitter struct {
 	ifuncs map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
 	walker *diff.Walker              // made when needed
 	loops  bool                      // see siter
+	bound  []binding                 // variables that carried code uses
 }
 
 // What has no place in the fixed image's read-execute span is numbered in
@@ -76,6 +77,13 @@ type slot struct {
 type variable struct {
 	lo, hi image.Addr
 	at     image.Addr // in varSpace
+}
+
+// binding is a variable of the fixed image and what it was bound to.
+type binding struct {
+	f  *diff.Func
+	to image.Addr
+	diff.Binding
 }
 
 func newEmitter(d *diff.Diff, c *carrier, r *reasons) *emitter {

@@ -1,11 +1,10 @@
 package build
 
 import (
-	"slices"
+	"fmt"
 
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
-	"hotpatch/internal/patch"
 )
 
 // judge finds what speaks against a pair of images apart from single
@@ -13,8 +12,11 @@ import (
 type judge struct {
 	d     *diff.Diff
 	c     *carrier
+	e     *emitter
 	r     *reasons
 	types evidence
+
+	versions [2]string // base, fixed
 }
 
 func (j *judge) all() {
@@ -70,8 +72,8 @@ func (j *judge) compiler() {
 			differ, all, equal, long, longFunction)
 		return
 	}
-	j.r.add(rebuiltCompiler, "", "%d of %d functions differ, and only %d of the %d functions of %d instructions and more came out equal: another compiler, other options or a new upstream version made it",
-		differ, all, equal, long, longFunction)
+	j.recompiled(fmt.Sprintf("%d of %d functions differ, and only %d of the %d functions of %d instructions and more came out equal: another compiler or other options made it",
+		differ, all, equal, long, longFunction))
 }
 
 // A function of so many instructions does not come out the same by accident;
@@ -114,9 +116,8 @@ func (j *judge) startCode() map[*diff.Func]bool {
 
 // startFiles names another compiler where it shows only in what it brings.
 func (j *judge) startFiles() {
-	named := slices.ContainsFunc(j.r.list, func(x patch.Reason) bool { return x.Code == rebuiltCompiler })
-	if n := len(j.startCode()); n > 0 && !named {
-		j.r.add(rebuiltCompiler, "", "the start-up code that the compiler itself brings differs (%d functions): it was built by another compiler", n)
+	if n := len(j.startCode()); n > 0 && !j.r.has(rebuiltCompiler) && !j.r.has(otherCompiler) {
+		j.recompiled(fmt.Sprintf("the start-up code that the compiler itself brings differs (%d functions): it was built by another compiler", n))
 	}
 }
 

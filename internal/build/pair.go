@@ -48,14 +48,14 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 		return res, nil
 	}
 	o.step("pairing")
-	d := diff.Compare(base, fixed, diff.Options{BaseVersion: o.versions[0], FixedVersion: o.versions[1]})
+	d := diff.Compare(base, fixed, diff.Options{BaseVersion: o.versions[0], FixedVersion: o.versions[1], GiveUp: !sameUpstream(o.versions)})
 	res.report.Counts, res.report.Functions = describe(d)
 	if name := cmp.Or(runtimeOf(base), runtimeOf(fixed)); name != "" && res.report.Counts.Changed+res.report.Counts.New > 0 {
 		r.add(unsupportedImage, "", "it is compiled from %s, whose runtime knows the code on its stacks by tables that new code is not in", name)
 		res.reasons, res.differs = r.list, true
 		return res, nil
 	}
-	if n := d.Foreign(); n != nil && !o.all {
+	if n := d.Foreign(); n != nil {
 		r.add(rebuiltCompiler, "", "at least %d of %d functions differ, and at most %d of the %d functions of %d instructions and more came out equal: another compiler, other options or a new upstream version made it",
 			n.Differ, n.Functions, n.Equal, n.Long, diff.LongFunction)
 		res.report.Functions = []patch.Function{} // all of them: nobody wants to read that
@@ -74,7 +74,7 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 		r.add(referenceUnbound, "", "it brings a variable of its own, and the program's garbage collector (libgc) looks for pointers in the variables of files only")
 	}
 	if !o.all {
-		j := &judge{d, c, r, o.types}
+		j := &judge{d, c, e, r, o.types, o.versions}
 		j.all()
 	}
 	res.differs = len(c.list) > 0 || slices.ContainsFunc(r.list, func(x patch.Reason) bool {
@@ -89,6 +89,9 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	res.reasons = r.list
 	if r.refused() {
 		return res, nil
+	}
+	if r.has(otherCompiler) && len(s) > 0 {
+		guard(d, s)
 	}
 	o.step("emitting")
 	obj, err := e.layout()

@@ -28,6 +28,7 @@ const (
 	functionSplit    = "function-split"
 	symbolBounds     = "symbol-bounds"
 	muchChanged      = "much-changed"
+	otherCompiler    = "other-compiler"
 	imageLeftOut     = "image-left-out"
 	goesWith         = "goes-with"
 
@@ -62,7 +63,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, newCallback, functionSplit, symbolBounds, muchChanged, imageLeftOut, goesWith:
+		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith:
 		return true
 	}
 	return false
@@ -76,6 +77,10 @@ type reasons struct {
 
 func (r *reasons) add(code, function, format string, args ...any) {
 	r.list = append(r.list, patch.Reason{Code: code, Image: r.image, Function: function, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (r *reasons) has(code string) bool {
+	return slices.ContainsFunc(r.list, func(x patch.Reason) bool { return x.Code == code })
 }
 
 func (r *reasons) refused() bool {

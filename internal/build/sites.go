@@ -124,17 +124,22 @@ func (s *siter) site(f *diff.Func) (patch.Site, string, string) {
 		}
 		return 1
 	})
-	h := sha256.New()
-	for _, r := range ranges {
-		h.Write(s.d.Base.Bytes(image.Addr(r[0]), int(r[1]-r[0])))
-	}
 	return patch.Site{
 		Name:     label(s.d, f),
 		Base:     uint64(a.Lo),
 		Jump:     uint64(jump),
 		To:       uint64(f.Lo),
 		Ranges:   ranges,
-		PreImage: hex.EncodeToString(h.Sum(nil)),
+		PreImage: preImage(s.d, ranges),
 		Old:      hex.EncodeToString(s.d.Base.Bytes(a.Lo+jump, arch.JumpSize)),
 	}, "", ""
+}
+
+// preImage is the digest of what the ranges of a site hold in the base image.
+func preImage(d *diff.Diff, ranges [][2]uint64) string {
+	h := sha256.New()
+	for _, r := range ranges {
+		h.Write(d.Base.Bytes(image.Addr(r[0]), int(r[1]-r[0])))
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }

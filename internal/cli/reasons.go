@@ -54,6 +54,10 @@ func meanings() map[string]meaning {
 			"more than a quarter of the functions differ: a large fix, by the same compiler",
 			"read the distribution's changelog: a fix of this size needs somebody who knows the program; then accept or restart",
 		},
+		"other-compiler": {
+			"another compiler, or other options, made the fixed program, so that nearly all of it is replaced; entries and variables were found by evidence of two kinds each",
+			"read the distribution's patch, since the fix cannot be told from the rebuild here; see that no struct changes, then accept or restart",
+		},
 		"symbol-bounds": {
 			"changed code has no unwind data; a symbol tells its bounds, and every word of every stack is looked at instead",
 			"accept; if apply stays busy, restart the program instead",

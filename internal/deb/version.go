@@ -119,3 +119,12 @@ func number(s string) (digits, rest string) {
 
 func digit(c byte) bool  { return '0' <= c && c <= '9' }
 func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+// Upstream is the part of a version that upstream gave it, with the epoch: what
+// is before the last hyphen.
+func Upstream(s string) string {
+	if i := strings.LastIndexByte(s, '-'); i >= 0 {
+		return s[:i]
+	}
+	return s
+}

@@ -203,12 +203,13 @@ func (d *Diff) alignedClaims(of func(*Func) bool) []claim {
 		if a == nil || a.Hash == b.Hash || !a.described() || !of(b) {
 			continue
 		}
+		told := d.factPairs(a, b)
 		for _, r := range d.alignedRefs(a, b) {
 			if r.class != image.Text {
 				continue
 			}
 			x, y := d.Base.Entry(r.base), d.Fixed.Entry(r.fixed)
-			if x != nil && y != nil {
+			if x != nil && y != nil && !contradicts(told, x.Index, y.Index) {
 				claims = append(claims, claim{x.Index, y.Index, !d.how[i].firm()})
 			}
 		}
@@ -222,6 +223,9 @@ func (d *Diff) dissolve() int {
 	claims := d.referenceClaims()
 	for _, c := range d.slotClaims() {
 		claims = append(claims, c, c) // a table slot names its function for good
+	}
+	for _, c := range d.factClaims() {
+		claims = append(claims, c, c)
 	}
 	claims = append(claims, d.alignedClaims(func(b *Func) bool { return d.how[b.Index].firm() })...)
 	votes := make([]int, len(d.Fixed.Funcs)) // for minus against
@@ -250,6 +254,11 @@ func (d *Diff) dissolve() int {
 		n++
 	}
 	return n
+}
+
+// contradicts says that one of the two belongs to another function, as told.
+func contradicts(told []claim, base, fixed int) bool {
+	return slices.ContainsFunc(told, func(c claim) bool { return (c.base == base) != (c.fixed == fixed) })
 }
 
 func (d *Diff) callsUnpaired(b *Func) bool {

@@ -499,6 +499,9 @@ func (d *Diff) slotOf(at image.Addr) (image.Addr, bool) {
 	}
 	k := sort.Search(len(m.points), func(i int) bool { return m.points[i].fixed > at })
 	lo, hi := m.neighbour(k-1, -1, s), m.neighbour(k, +1, s)
+	if to, ok := m.inObject(at); ok {
+		return to, true
+	}
 	if lo == nil {
 		return 0, false
 	}
@@ -506,6 +509,23 @@ func (d *Diff) slotOf(at image.Addr) (image.Addr, bool) {
 		return at - image.Addr(lo.delta()), true
 	}
 	return 0, false
+}
+
+// inObject maps a place inside an object whose start is mapped, when that has
+// the same size in both images.
+func (m *dataMap) inObject(at image.Addr) (image.Addr, bool) {
+	c := m.d.Fixed
+	i, there := slices.BinarySearch(c.heads, at)
+	if there || i == 0 {
+		return 0, false
+	}
+	head := c.heads[i-1]
+	b := m.find(head)
+	if !b.OK() || c.SectionAt(head) != c.SectionAt(at) {
+		return 0, false
+	}
+	end, was := c.ObjectEnd(head), m.d.Base.ObjectEnd(b.Base)
+	return b.Base + (at - head), at < end && end-head == was-b.Base
 }
 
 // Step is a place inside a data section where the distance to the base image

@@ -90,6 +90,9 @@ type Options struct {
 	// Versions of the packages, base and fixed; "" when unknown. A string that
 	// differs only by them is noise.
 	BaseVersion, FixedVersion string
+	// GiveUp, when the images are not of one compiler: the caller knows already
+	// that nothing can come of it.
+	GiveUp bool
 }
 
 // Diff is the result of Compare. It is not changed afterwards and safe to share.
@@ -106,7 +109,8 @@ type Diff struct {
 	options    Options
 	tokens     map[*Func][]token
 	alignments map[*Func]alignment // by fixed function
-	banned     map[anchor]bool     // pairs that were dissolved, by indices
+	facts      map[*Func][]fact
+	banned     map[anchor]bool // pairs that were dissolved, by indices
 	data       dataMap
 	constants  map[image.Addr]image.Addr // fixed to base: see findIdentities
 	objects    map[objectPair]*objectNode
@@ -114,6 +118,7 @@ type Diff struct {
 	baseParts  map[*Func][]*Func
 	drift      drift
 	splits     []Split
+	entrances  []Entrance
 	handovers  []Handover
 	foreign    *Foreign
 }
@@ -124,6 +129,7 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 		options:    o,
 		tokens:     map[*Func][]token{},
 		alignments: map[*Func]alignment{},
+		facts:      map[*Func][]fact{},
 		banned:     map[anchor]bool{},
 		objects:    map[objectPair]*objectNode{},
 	}
@@ -150,7 +156,8 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 	d.findNoise()
 	d.findIdentities()
 	d.handovers = d.findHandovers()
-	d.tokens, d.alignments, d.banned = nil, nil, nil
+	d.entrances = d.findEntrances()
+	d.tokens, d.alignments, d.banned, d.facts = nil, nil, nil, nil
 	return d
 }
 

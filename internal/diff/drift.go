@@ -24,6 +24,8 @@ func (s shift) delta() int64 { return s.to - s.from }
 type drift struct {
 	fields []shift // displacements from a register
 	sizes  []shift // sizes passed to an allocator
+
+	pairs, aligned int // changed functions of some length, and those that could be compared
 }
 
 // fewFields is how many places have to agree on a distance.
@@ -39,8 +41,15 @@ func (d *Diff) findDrift() {
 		}
 		x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, b)
 		pairs := d.align(a, b)
+		long := b.Insts >= 20
+		if long {
+			d.drift.pairs++
+		}
 		if 2*len(pairs) < min(len(x), len(y)) {
 			continue
+		}
+		if long {
+			d.drift.aligned++
 		}
 		var fields, sizes []shift
 		for _, p := range pairs {

@@ -4,9 +4,9 @@ import "hotpatch/internal/image"
 
 // Foreign says that the images are not builds of one program by one compiler,
 // as far as code goes: most functions differ, and of those of some length, too,
-// hardly one of the fixed image occurs in the base image. Then nothing beyond
-// names and unique code was compared, for nothing could come of it and it would
-// take long.
+// hardly one of the fixed image occurs in the base image. Where they are large,
+// or of two upstream versions (Options.GiveUp), nothing beyond names and unique
+// code was compared then, for nothing could come of it and it would take long.
 type Foreign struct {
 	Functions, Differ int // of the fixed image; Differ: at least so many
 	Long, Equal       int // those of LongFunction instructions; Equal: at most so many
@@ -18,6 +18,10 @@ const LongFunction = 60
 
 // Foreign is nil for images that were compared in full.
 func (d *Diff) Foreign() *Foreign { return d.foreign }
+
+// tooMany functions are not compared in full where the compiler is another one:
+// it takes long, and among so many there is always one that is not certain.
+const tooMany = 4000
 
 // findForeign looks only at hashes, which two functions must share to be the
 // same: what it counts as different is different.
@@ -42,6 +46,9 @@ func (d *Diff) findForeign() *Foreign {
 				n.Equal++
 			}
 		}
+	}
+	if !d.options.GiveUp && len(d.Base.Funcs) <= tooMany && len(d.Fixed.Funcs) <= tooMany {
+		return nil
 	}
 	if n.Functions < few || n.Long < fewLong || n.Differ*share <= n.Functions || n.Equal*share >= n.Long {
 		return nil

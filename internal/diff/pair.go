@@ -17,6 +17,7 @@ const (
 	byOrder         // order between anchors and equal code
 	bySoftRef       // referred to by a pair found by order
 	byAligned       // referred to at aligned places of a pair whose code differs
+	byFact          // its address is stored, or handed over, where that of its counterpart is
 	byTableRef      // slots of a table that are mapped onto each other
 	byRef           // referred to by a firm pair with equal code
 	byHash          // the only function with this code on either side
@@ -24,11 +25,11 @@ const (
 )
 
 // firm pairs may speak about data without a second witness.
-func (l link) firm() bool { return l >= byTableRef }
+func (l link) firm() bool { return l >= byFact }
 
 func (l link) String() string {
 	return [...]string{"nothing", "order and similarity", "order", "references of functions paired by order",
-		"aligned references", "table slots", "references", "unique code", "name"}[l]
+		"aligned references", "what is done with its address", "table slots", "references", "unique code", "name"}[l]
 }
 
 // tiny functions (fewer instructions than this) have too little code of their
@@ -92,6 +93,7 @@ func (d *Diff) pairEvidence() int {
 	total := 0
 	for range 8 {
 		n := d.pairSlots()
+		n += d.pairFacts()
 		n += d.pairAligned()
 		n += d.pairReferences()
 		total += n

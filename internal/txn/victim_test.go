@@ -34,12 +34,18 @@ func compileAs(t testing.TB, name, out string, flags ...string) string {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		skip(t, "gcc is missing")
 	}
-	kept := filepath.Join(victims.dir(t), strings.Join(append([]string{name, out}, flags...), " "))
+	return compileWith(t, "gcc", name, out, flags...)
+}
+
+// compileWith is compileAs with another compiler.
+func compileWith(t testing.TB, cc, name, out string, flags ...string) string {
+	t.Helper()
+	kept := filepath.Join(victims.dir(t), strings.Join(append([]string{filepath.Base(cc), name, out}, flags...), " "))
 	victims.Lock()
 	defer victims.Unlock()
 	if _, err := os.Stat(kept); err != nil {
 		args := append([]string{"-O2", "-Wall", "-Wno-return-type", "-pthread", "-o", kept, filepath.Join("testdata", "victims", name+".c")}, flags...)
-		if b, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		if b, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
 			t.Fatalf("compile %s: %v\n%s", name, err, b)
 		}
 	}

@@ -136,18 +136,80 @@ func check(ctx context.Context, oldFile, newFile string) (*tally, error) {
 	named, blind := diff.Compare(with[0], with[1], diff.Options{}), diff.Compare(without[0], without[1], diff.Options{})
 	if named.Foreign() == nil && blind.Foreign() == nil {
 		t.functions(named, blind)
+		t.pairings(blind)
+		t.entrances(blind)
 		t.variables(blind)
 	}
 	for _, all := range []bool{false, true} {
-		_, bundle, err := build.Build(ctx, bare[0], bare[1], build.Options{All: all, Accept: "to look at what it binds", By: "test"})
+		rep, bundle, err := build.Build(ctx, bare[0], bare[1], build.Options{All: all, Accept: "to look at what it binds", By: "test"})
 		if err != nil {
 			return nil, err
 		}
+		if bundle == nil && !all {
+			t.notes = append(t.notes, fmt.Sprintf("REFUSED %v", codes(rep)))
+		} else if !all {
+			t.notes = append(t.notes, fmt.Sprintf("BUILT %v", codes(rep)))
+		}
 		if bundle != nil {
+			t.sites(bundle)
 			t.bundle(bundle, without[1], all)
 		}
 	}
 	return t, nil
+}
+
+func codes(r *build.Report) []string {
+	var out []string
+	for _, x := range r.Reasons {
+		out = append(out, x.Code+" "+x.Function+" "+x.Detail[:min(len(x.Detail), 140)])
+	}
+	return out
+}
+
+// pairings holds pairs of functions against their names.
+func (t *tally) pairings(d *diff.Diff) {
+	for _, f := range d.Fixed.Funcs {
+		a := d.BaseOf(f)
+		if a == nil || f.Fragment || f.Source == image.FromGap {
+			continue
+		}
+		o := t.sameFunction(a.Lo, f.Lo)
+		t.paired.count(o)
+		state, _ := d.State(f)
+		if o == wrong || o == resized {
+			certain, how := d.Paired(f)
+			t.note("PAIR %s %s with %s (%s, %v) by %s", map[outcome]string{wrong: "wrong", resized: "clone"}[o], t.fixed.starts[f.Lo], t.base.starts[a.Lo], state, certain, how)
+		}
+	}
+}
+
+// entrances holds those functions against their names that a process may enter
+// by itself, and of which the counterpart is said to be certain.
+func (t *tally) entrances(d *diff.Diff) {
+	for _, e := range d.Entrances() {
+		if e.Why != "" {
+			t.entered.unbound++
+			continue
+		}
+		o := t.sameFunction(e.Base.Lo, e.Fixed.Lo)
+		t.entered.count(o)
+		if o == wrong || o == resized {
+			t.note("ENTRANCE %s is certainly %s", t.base.starts[e.Base.Lo], t.fixed.starts[e.Fixed.Lo])
+		}
+	}
+}
+
+// sites holds the entries that a hotpatch redirects against names.
+func (t *tally) sites(b *patch.Bundle) {
+	for _, img := range b.Manifest.Images {
+		for _, s := range img.Sites {
+			o := t.sameFunction(image.Addr(s.Base), image.Addr(s.To))
+			t.redirected.count(o)
+			if o == wrong || o == resized {
+				t.note("SITE %s redirected to %s", t.base.starts[image.Addr(s.Base)], t.fixed.starts[image.Addr(s.To)])
+			}
+		}
+	}
 }
 
 // functions holds the functions that differ without symbols against those that
@@ -312,6 +374,7 @@ type tally struct {
 	pairs, changed, missed, otherNames int
 	carried, others                    countOf // references of functions that differ, of the others
 	bound, boundAll                    countOf // fields of hotpatches, of those that carry all
+	paired, redirected, entered        countOf // pairs of functions, entries redirected; resized: by a clone
 	notes                              []string
 }
 
@@ -324,6 +387,9 @@ func (t *tally) add(u *tally) {
 	t.carried.add(u.carried)
 	t.others.add(u.others)
 	t.bound.add(u.bound)
+	t.paired.add(u.paired)
+	t.entered.add(u.entered)
+	t.redirected.add(u.redirected)
 	t.boundAll.add(u.boundAll)
 }
 
@@ -335,6 +401,9 @@ func (t *tally) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d pairs of images\n", t.pairs)
 	fmt.Fprintf(&b, "functions changed with symbols: %d; the same without: %d, and %d that differ in names alone\n", t.changed, t.missed, t.otherNames)
+	fmt.Fprintf(&b, "pairs of functions                  %s\n", t.paired)
+	fmt.Fprintf(&b, "entrances that are certain          %s\n", t.entered)
+	fmt.Fprintf(&b, "entries redirected                  %s\n", t.redirected)
 	fmt.Fprintf(&b, "variables of functions that differ  %s\n", t.carried)
 	fmt.Fprintf(&b, "variables of all other functions    %s\n", t.others)
 	fmt.Fprintf(&b, "fields of the hotpatches            %s\n", t.bound)

@@ -13,9 +13,10 @@ import (
 // side is one image with what its symbols say.
 type side struct {
 	*image.Image
-	vars   []variable // by address
-	stems  map[string][]int
-	starts map[image.Addr]string // functions
+	vars    []variable // by address
+	stems   map[string][]int
+	starts  map[image.Addr]string // functions
+	aliases map[image.Addr][]string
 }
 
 type variable struct {
@@ -25,7 +26,7 @@ type variable struct {
 }
 
 func newSide(m *image.Image) *side {
-	s := &side{Image: m, stems: map[string][]int{}, starts: map[image.Addr]string{}}
+	s := &side{Image: m, stems: map[string][]int{}, starts: map[image.Addr]string{}, aliases: map[image.Addr][]string{}}
 	for i := range m.Symbols {
 		y := &m.Symbols[i]
 		switch {
@@ -33,6 +34,7 @@ func newSide(m *image.Image) *side {
 			s.vars = append(s.vars, variable{y.Name, y.Addr, image.Addr(y.Size)})
 		case y.Type == elf.STT_FUNC:
 			s.starts[y.Addr] = y.Name
+			s.aliases[y.Addr] = append(s.aliases[y.Addr], y.Name)
 		}
 	}
 	slices.SortFunc(s.vars, func(a, b variable) int {
@@ -115,6 +117,43 @@ func (t *truth) counterpart(v *variable) (w *variable, known bool) {
 		}
 	}
 	return w, w != nil
+}
+
+// sameFunction holds "the function at b is that at v" against the names:
+// resized, when one is a clone of the other's source.
+func (t *truth) sameFunction(b, v image.Addr) outcome {
+	x, y := t.base.aliases[b], t.fixed.aliases[v]
+	if len(x) == 0 || len(y) == 0 {
+		return unnamed
+	}
+	o := wrong
+	for _, m := range x {
+		for _, n := range y {
+			switch {
+			case clone(m) == clone(n):
+				return right
+			case root(m) == root(n):
+				o = resized
+			}
+		}
+	}
+	return o
+}
+
+// clone is the name with the kinds of its clones, without numbers.
+func clone(name string) string {
+	var out []string
+	for _, part := range strings.Split(name, ".") {
+		if strings.Trim(part, "0123456789") != "" && part != "cold" {
+			out = append(out, part)
+		}
+	}
+	return strings.Join(out, ".")
+}
+
+func root(name string) string {
+	name, _, _ = strings.Cut(name, ".")
+	return name
 }
 
 // judge holds "the place b of the base image is the place v of the fixed one"

@@ -1,0 +1,123 @@
+package build
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"hotpatch/internal/deb"
+	"hotpatch/internal/diff"
+	"hotpatch/internal/image"
+	"hotpatch/internal/patch"
+)
+
+// Another compiler writes nearly every function anew, so that nearly the whole
+// program is replaced, and what tells a fix from a rebuild is lost. What has to
+// be right then is less than it seems:
+//
+//   - Which function is which matters only where a process enters one without
+//     the help of replaced code: by a name, or by an address that it keeps.
+//   - Functions that stay have the same code in both images and lead to
+//     counterparts. So what they agree on with those they call, also what the
+//     compiler made up (clones with other arguments, registers that a callee is
+//     known to leave alone), is what they agree on in the fixed image.
+//   - Everybody else is replaced at once, while nobody is inside.
+//
+// The entrances and the variables are what remains, and for these more is asked
+// for than where the compiler is the same: the order in which things lie says
+// little now.
+
+// comparable is the least share, in percent, of functions of some length that
+// correspond well enough for a changed structure to show.
+const comparable = 75
+
+// recompiled says what keeps a pair of images by two compilers from being a
+// hotpatch; when there is nothing, that it needs review.
+func (j *judge) recompiled(what string) {
+	n := len(j.r.list)
+	refuse := func(function, format string, args ...any) { j.r.add(rebuiltCompiler, function, format, args...) }
+	if !sameUpstream(j.versions) {
+		refuse("", "%s, and the fixed package is of another upstream version", what)
+	}
+	if l := language(j.d); l != "" {
+		refuse("", "%s, and it is not plain C: %s", what, l)
+	}
+	if j.d.Base.TLSSize > 0 || j.d.Fixed.TLSSize > 0 {
+		refuse("", "%s, and it has thread-local variables, whose places are not known", what)
+	}
+	for _, e := range j.d.Entrances() {
+		if e.Why != "" {
+			refuse(e.Base.Name(), "%s, and its address is in use, but %s", what, e.Why)
+		}
+	}
+	for _, b := range j.e.bound {
+		switch {
+		case b.How == diff.NewVariable:
+			refuse(label(j.d, b.f), "%s, so that a variable of its own (%s) may be one that lay elsewhere", what, hexAddr(b.to))
+		case b.How == diff.Aligned, b.How == diff.Interpolated, b.How == diff.Voted && j.d.Support(b.to) < 2:
+			refuse(label(j.d, b.f), "%s, and only one thing says where its variable %s was: %s", what, hexAddr(b.to), b.Why)
+		}
+	}
+	if steps := j.d.Steps(); len(steps) > 0 {
+		refuse("", "%s, and variables behind %#x moved otherwise than those before it", what, uint64(steps[0].Fixed))
+	}
+	if c := j.d.Comparable(); c < comparable {
+		refuse("", "%s, and of only %d %% of its functions can be told whether they know the same structures", what, c)
+	}
+	if len(j.r.list) == n {
+		j.r.add(otherCompiler, "", "%s; every entry and every variable was found by two things that agree", what)
+	}
+}
+
+// sameUpstream: nothing but the distribution's own changes is between them, as
+// far as versions are known.
+func sameUpstream(versions [2]string) bool {
+	if versions[0] == "" || versions[1] == "" {
+		return true
+	}
+	return deb.Upstream(versions[0]) == deb.Upstream(versions[1])
+}
+
+// language is why the image is not plain C, "" when it is.
+func language(d *diff.Diff) string {
+	for _, c := range []*diff.Code{d.Base, d.Fixed} {
+		for _, lib := range c.Needed {
+			if strings.HasPrefix(lib, "libstdc++.so") || strings.HasPrefix(lib, "libc++.so") {
+				return "it needs " + lib
+			}
+		}
+		if slices.ContainsFunc(c.Funcs, func(f *diff.Func) bool { return f.LSDA != 0 && f.Source != image.FromGap }) {
+			return "its functions handle exceptions"
+		}
+	}
+	return ""
+}
+
+// guard makes a process wait for the functions that have no counterpart, too.
+// One of them may be on a stack though none of its callers is: they can have
+// jumped to it. What it would call then are new functions, by the conventions of
+// the old ones.
+func guard(d *diff.Diff, sites []patch.Site) {
+	known := map[uint64]bool{}
+	for _, s := range sites {
+		for _, r := range s.Ranges {
+			known[r[0]] = true
+		}
+	}
+	k := 0
+	for _, g := range d.Gone() {
+		if g.Source != image.FromFDE || known[uint64(g.Lo)] {
+			continue
+		}
+		for k < len(sites)-1 && len(sites[k].Ranges) >= patch.MaxRanges {
+			k++
+		}
+		s := &sites[k]
+		s.Ranges = append(s.Ranges, [2]uint64{uint64(g.Lo), uint64(g.Hi)})
+	}
+	for i := range sites[:min(k+1, len(sites))] {
+		s := &sites[i]
+		slices.SortFunc(s.Ranges, func(x, y [2]uint64) int { return cmp.Compare(x[0], y[0]) })
+		s.PreImage = preImage(d, s.Ranges)
+	}
+}
