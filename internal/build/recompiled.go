@@ -54,12 +54,16 @@ func (j *judge) recompiled(what string) {
 		switch {
 		case b.How == diff.NewVariable:
 			refuse(label(j.d, b.f), "%s, so that a variable of its own (%s) may be one that lay elsewhere", what, hexAddr(b.to))
-		case b.How == diff.Aligned, b.How == diff.Interpolated, b.How == diff.Voted && j.d.Support(b.to) < 2:
+		case b.How != diff.Aligned && b.How != diff.Interpolated && (b.How != diff.Voted || j.d.Support(b.to) >= 2):
+		case !j.d.SameContent(b.Base, b.to):
 			refuse(label(j.d, b.f), "%s, and only one thing says where its variable %s was: %s", what, hexAddr(b.to), b.Why)
 		}
 	}
 	if steps := j.d.Steps(); len(steps) > 0 {
 		refuse("", "%s, and variables behind %#x moved otherwise than those before it", what, uint64(steps[0].Fixed))
+	}
+	if s := j.d.SizeDrift(); s != "" {
+		j.r.add(layoutChanged, "", "%s", s)
 	}
 	if c := j.d.Comparable(); c < comparable {
 		refuse("", "%s, and of only %d %% of its functions can be told whether they know the same structures", what, c)

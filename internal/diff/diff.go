@@ -156,7 +156,10 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 	d.findNoise()
 	d.findIdentities()
 	d.handovers = d.findHandovers()
-	d.entrances = d.findEntrances()
+	if d.rewritten() {
+		d.entrances = d.findEntrances()
+		d.findSetDrift()
+	}
 	d.tokens, d.alignments, d.banned, d.facts = nil, nil, nil, nil
 	return d
 }

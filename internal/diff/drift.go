@@ -25,6 +25,8 @@ type drift struct {
 	fields []shift // displacements from a register
 	sizes  []shift // sizes passed to an allocator
 
+	sets string // see SizeDrift
+
 	pairs, aligned int // changed functions of some length, and those that could be compared
 }
 
@@ -166,22 +168,26 @@ func allocates(c *Code, f *Func, y []token, at int) bool {
 		if !n.in.IsCall() || n.ref < 0 {
 			continue
 		}
-		r := &f.Refs[n.ref]
-		name := ""
-		switch r.Class {
-		case image.PLT:
-			i, _ := c.PLTName(r.Target)
-			name = i.Name
-		case image.GOT:
-			name = gotKey(c, r.Target).sym
-		case image.Text:
-			if g := c.Entry(r.Target); g != nil && len(g.Names) > 0 {
-				name = g.Names[0]
-			}
-		}
-		return strings.Contains(name, "alloc") || name == "memset" || name == "_Znwm" || name == "_ZdlPvm"
+		return allocator(c, &f.Refs[n.ref])
 	}
 	return false
+}
+
+// allocator: what is called allocates or clears memory.
+func allocator(c *Code, r *Ref) bool {
+	name := ""
+	switch r.Class {
+	case image.PLT:
+		i, _ := c.PLTName(r.Target)
+		name = i.Name
+	case image.GOT:
+		name = gotKey(c, r.Target).sym
+	case image.Text:
+		if g := c.Entry(r.Target); g != nil && len(g.Names) > 0 {
+			name = g.Names[0]
+		}
+	}
+	return strings.Contains(name, "alloc") || name == "memset" || name == "_Znwm" || name == "_ZdlPvm"
 }
 
 // Drift describes the evidence that the layout of a structure changed, ""

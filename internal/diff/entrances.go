@@ -18,7 +18,8 @@ type Entrance struct {
 	Why   string // it is not certain that this is its counterpart; "": it is
 }
 
-// Entrances are all of them, by address. Where nearly all of a program is
+// Entrances are all of them, by address; none where less than a quarter of the
+// functions differs and the start-up files are the same. Where nearly all of a program is
 // replaced, their counterparts matter and no others: what only other functions
 // call is called by their new versions, or by functions with equal code, which
 // call its counterpart in the fixed image, too.
@@ -27,6 +28,22 @@ type Entrance struct {
 // becomes of their addresses, when nothing else says otherwise; alignment and
 // order are not enough.
 func (d *Diff) Entrances() []Entrance { return d.entrances }
+
+// rewritten says that another compiler may have made the fixed image.
+func (d *Diff) rewritten() bool {
+	const share = 4
+	all, differ := 0, 0
+	for i, b := range d.Fixed.Funcs {
+		if b.Fragment || b.Source == image.FromGap {
+			continue
+		}
+		all++
+		if d.state[i] == Changed || d.state[i] == New {
+			differ++
+		}
+	}
+	return differ*share > all || slices.ContainsFunc(d.Startup(), func(f *Func) bool { return f.Source == image.FromGap })
+}
 
 func (d *Diff) findEntrances() []Entrance {
 	was, is := entered(d.Base), entered(d.Fixed)
@@ -404,6 +421,14 @@ func (d *Diff) Support(v image.Addr) int {
 		}
 	}
 	return n
+}
+
+// SameContent says that the variables at base and at fixed have the same size
+// and start with the same content, pointers and the strings behind them
+// included; and that it is not all zeros.
+func (d *Diff) SameContent(base, fixed image.Addr) bool {
+	n := d.Fixed.ObjectEnd(fixed) - fixed
+	return n == d.Base.ObjectEnd(base)-base && d.data.alikeInitially(base, fixed, n)
 }
 
 // beside is the nearest reliable point before (dir -1) or behind v.
