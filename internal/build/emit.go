@@ -46,7 +46,7 @@ type emitter struct {
 	ifuncs map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
 	walker *diff.Walker              // made when needed
 	loops  bool                      // see siter
-	bound  []binding                 // variables that carried code uses
+	uses   []binding                 // variables that carried code uses
 }
 
 // What has no place in the fixed image's read-execute span is numbered in

@@ -50,7 +50,7 @@ func (j *judge) recompiled(what string) {
 			refuse(e.Base.Name(), "%s, and its address is in use, but %s", what, e.Why)
 		}
 	}
-	for _, b := range j.e.bound {
+	for _, b := range j.e.uses {
 		switch {
 		case b.How == diff.NewVariable:
 			refuse(label(j.d, b.f), "%s, so that a variable of its own (%s) may be one that lay elsewhere", what, hexAddr(b.to))

@@ -280,7 +280,7 @@ func (e *emitter) data(f *diff.Func, k int) {
 		return
 	}
 	b := e.d.Bind(f, k)
-	e.bound = append(e.bound, binding{f, r.Target, b})
+	e.uses = append(e.uses, binding{f, r.Target, b})
 	switch {
 	case b.OK() && e.labels(r.Target):
 		e.refuse(referenceUnbound, "the variable %s holds places inside of code that is replaced", e.variableName(r.Target))
