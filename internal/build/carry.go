@@ -70,7 +70,7 @@ func (c *carrier) follow() {
 			if g == nil {
 				continue
 			}
-			if r.Size != 4 && g.Source == image.FromFDE {
+			if r.Size != 4 && r.Form == diff.Relative && g.Source == image.FromFDE {
 				c.add(g)
 			}
 			c.need(g)

@@ -24,17 +24,18 @@ func (e *emitter) constant(f *diff.Func, k int) {
 	r := &f.Refs[k]
 	if r.Kind != diff.Lea {
 		e.consts.add(e.around(r.Target, r.Target+image.Addr(max(r.Width, 8))+stringContext))
+		e.pointersIn(r.Target, r.Target+image.Addr(max(r.Width, 8)))
 		return
 	}
 	if to := e.d.JumpTargets(f, r.Target); len(to) > 0 {
-		e.addressed(r.Target)
-		for _, x := range to { // distances: what they lead to must come along
+		for _, x := range to { // what they lead to must come along
 			e.c.add(e.d.Fixed.At(x))
 		}
 		e.c.follow()
+		e.addressed(r.Target)
 		return
 	}
-	if e.walks(f, k) {
+	if r.Off == 0 && e.walks(f, k) {
 		return
 	}
 	if to, ok := e.place(r.Target); ok {
@@ -56,7 +57,8 @@ func (e *emitter) place(t image.Addr) (image.Addr, bool) {
 	}
 	switch e.d.Fixed.ClassAt(t) {
 	case image.ROData:
-		return e.d.SameConstant(t)
+		to, ok := e.d.SameConstant(t)
+		return to, ok && !e.labels(t)
 	case image.RelRO:
 		b := e.d.Map(t)
 		return b.Base, b.OK() && e.sameTable(b.Base, t)
@@ -194,11 +196,38 @@ func (e *emitter) start(w diff.Taken) (at image.Addr, inBase, ok bool) {
 func (e *emitter) addressed(t image.Addr) {
 	lo, hi := e.d.TableAt(t)
 	hi = max(hi, e.d.Fixed.End(t))
+	e.pointersIn(min(lo, t), hi)
 	if n := e.d.Fixed.CString(t); n > 1 && e.startsString(t) {
 		e.consts.add(e.around(min(lo, t), max(hi, t+image.Addr(n)+stringContext)))
 		return
 	}
 	e.consts.add(e.around(min(lo, t), max(hi, t+objectContext)))
+}
+
+// pointersIn stores the pointers among carried constants [lo, hi), which switch
+// tables have in programs at a fixed address. Those into functions that stay
+// where they are belong to something else.
+func (e *emitter) pointersIn(lo, hi image.Addr) {
+	for _, r := range e.d.Fixed.RelocsIn(lo, hi) {
+		if g := e.inside(&r); e.stored[r.At] || g != nil && !e.c.in[g] {
+			continue
+		}
+		e.stored[r.At] = true
+		e.store(r.At, &r)
+	}
+}
+
+// inside is the function into the middle of which a relocation points, nil for
+// other pointers.
+func (e *emitter) inside(r *image.Reloc) *diff.Func {
+	t, ok := diff.Pointee(r)
+	if !ok || e.d.Fixed.ClassAt(t) != image.Text {
+		return nil
+	}
+	if g := e.d.Fixed.At(t); g != nil && g.Lo != t {
+		return g
+	}
+	return nil
 }
 
 // startsString: only what follows a NUL (or starts the section) is a whole
@@ -218,6 +247,11 @@ func (e *emitter) around(lo, hi image.Addr) (image.Addr, image.Addr) {
 // carryTable carries a copy of the pointers at t, up to the next known object.
 func (e *emitter) carryTable(t image.Addr) {
 	lo, hi := e.d.TableAt(t)
+	if _, _, named := e.d.Named(t); !named && len(e.d.Fixed.Kept) > 0 {
+		// What is indexed from t may be longer than anybody knows.
+		s := e.d.Fixed.SectionAt(t)
+		hi = max(hi, min(s.Addr+s.Size, t+objectContext))
+	}
 	fresh := len(e.d.Fixed.RelocsIn(lo, hi)) == 0
 	e.tables.add(lo, hi)
 	for _, r := range e.d.Fixed.RelocsIn(lo, hi) {
@@ -326,6 +360,18 @@ func (e *emitter) pointer(at, t image.Addr) {
 		default:
 			e.refuse(dataUnmapped, "the variable %s, which a pointer leads to, has no certain counterpart: %s", e.variableName(t), b.Why)
 		}
+	case image.PLT:
+		i, ok := e.d.Fixed.PLTName(t)
+		if !ok {
+			if to, ok := e.indirect(t); ok {
+				toBase(to, "ifunc "+hexAddr(to))
+				return
+			}
+		} else if to, ok := e.canonical(i); ok {
+			toBase(to, i.Name)
+			return
+		}
+		e.refuse(referenceUnbound, "a pointer at %#x leads to the PLT entry at %#x, which has no counterpart", uint64(at), uint64(t))
 	default:
 		e.refuse(referenceUnbound, "a pointer at %#x leads to %#x, which is neither code nor data", uint64(at), uint64(t))
 	}

@@ -44,7 +44,7 @@ func (e *emitter) copied(f *diff.Func, r *diff.Ref) bool {
 		return false
 	}
 	opcode := f.Lo + image.Addr(r.Field) - 2
-	if b := e.d.Fixed.Bytes(opcode-1, 3); r.Kind != diff.Lea || r.Size != 4 || len(b) != 3 || b[0]&0xf8 != 0x48 || b[1] != 0x8d || b[2]&0xc7 != 5 {
+	if b := e.d.Fixed.Bytes(opcode-1, 3); r.Kind != diff.Lea || r.Form != diff.Relative || r.Off != 0 || r.Size != 4 || len(b) != 3 || b[0]&0xf8 != 0x48 || b[1] != 0x8d || b[2]&0xc7 != 5 {
 		e.refuse(referenceUnbound, "it uses %s of a library, of which the running program has no copy", q.Sym)
 		return true
 	}

@@ -33,20 +33,21 @@ type emitter struct {
 	imports map[image.Import]int
 	relocs  []patch.Reloc
 
-	consts span                // rodata to carry
-	tables span                // .data.rel.ro to carry
-	stored map[image.Addr]bool // slots of tables already written
-	fixups []fixup
-	stubs  []image.Import // imports to call that the base image lacks
-	slots  []slot         // GOT slots for the read-write part
-	vars   []variable     // new variables
-	varEnd image.Addr     // end of the last one
-	h      handlers
-	places []image.Addr              // see labels, made when needed
-	ifuncs map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
-	walker *diff.Walker              // made when needed
-	loops  bool                      // see siter
-	uses   []binding                 // variables that carried code uses
+	consts  span                // rodata to carry
+	tables  span                // .data.rel.ro to carry
+	stored  map[image.Addr]bool // slots of tables already written
+	fixups  []fixup
+	settled map[image.Addr]bool // absolute fields
+	stubs   []image.Import      // imports to call that the base image lacks
+	slots   []slot              // GOT slots for the read-write part
+	vars    []variable          // new variables
+	varEnd  image.Addr          // end of the last one
+	h       handlers
+	places  []image.Addr              // see labels, made when needed
+	ifuncs  map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
+	walker  *diff.Walker              // made when needed
+	loops   bool                      // see siter
+	uses    []binding                 // variables that carried code uses
 }
 
 // What has no place in the fixed image's read-execute span is numbered in
@@ -63,6 +64,8 @@ type fixup struct {
 	at   image.Addr // of the field
 	tail image.Addr // from the field to the end of the instruction
 	to   image.Addr // an address of the object, or in one of the spaces
+	off  image.Addr // from there
+	form diff.Form
 }
 
 // slot is a GOT slot that the base image lacks: of an import, or, for a local
@@ -94,6 +97,7 @@ func newEmitter(d *diff.Diff, c *carrier, r *reasons) *emitter {
 		bound:   map[image.Addr]image.Addr{},
 		imports: map[image.Import]int{},
 		stored:  map[image.Addr]bool{},
+		settled: map[image.Addr]bool{},
 		varEnd:  varSpace,
 	}
 }
@@ -167,6 +171,9 @@ func (e *emitter) carry(f *diff.Func) {
 	}
 	for k := range f.Refs {
 		e.reference(f, k)
+		if r := &f.Refs[k]; r.Form != diff.Relative && !e.settled[f.Lo+image.Addr(r.Field)] {
+			e.redirect(f, r, r.Target) // it stays where it is, but the object goes elsewhere
+		}
 	}
 	e.handle(f)
 	e.chunks = append(e.chunks, patch.Chunk{Kind: patch.Code, Addr: uint64(f.Lo), Data: slices.Clone(e.d.Fixed.Text(f))})
@@ -186,12 +193,20 @@ func sameTLS(d *diff.Diff) bool {
 // leave makes the field of r lead to an address of the base image.
 func (e *emitter) leave(f *diff.Func, r *diff.Ref, to image.Addr, name string) {
 	at := f.Lo + image.Addr(r.Field)
+	if r.Form != diff.Relative {
+		e.settled[at] = true
+		e.relocs = append(e.relocs, patch.Reloc{At: uint64(at), Type: absolute[r.Form], Sym: e.baseSymbol(to, name), Add: int64(r.Off)})
+		return
+	}
 	if r.Size != 4 {
 		e.refuse(referenceUnbound, "the short branch at %#x leaves what is carried", uint64(f.Lo)+uint64(r.At))
 		return
 	}
-	e.relocs = append(e.relocs, patch.Reloc{At: uint64(at), Type: patch.PC32, Sym: e.baseSymbol(to, name), Add: -int64(r.Tail)})
+	e.relocs = append(e.relocs, patch.Reloc{At: uint64(at), Type: patch.PC32, Sym: e.baseSymbol(to, name), Add: int64(r.Off) - int64(r.Tail)})
 }
+
+// absolute are the relocations of fields that hold addresses.
+var absolute = [...]patch.RelocType{diff.Abs32: patch.Abs32, diff.Abs32S: patch.Abs32S, diff.Abs64: patch.Abs64}
 
 func (e *emitter) baseSymbol(a image.Addr, name string) int {
 	if i, ok := e.base[a]; ok {
@@ -213,11 +228,13 @@ func (e *emitter) importSymbol(i image.Import) int {
 
 // redirect makes the field of r lead to what the object brings.
 func (e *emitter) redirect(f *diff.Func, r *diff.Ref, to image.Addr) {
-	if r.Size != 4 {
+	at := f.Lo + image.Addr(r.Field)
+	if r.Size != 4 && r.Form == diff.Relative {
 		e.refuse(referenceUnbound, "the short branch at %#x leaves what is carried", uint64(f.Lo)+uint64(r.At))
 		return
 	}
-	e.fixups = append(e.fixups, fixup{f.Lo + image.Addr(r.Field), image.Addr(r.Tail), to})
+	e.settled[at] = r.Form != diff.Relative
+	e.fixups = append(e.fixups, fixup{at, image.Addr(r.Tail), to, image.Addr(int64(r.Off)), r.Form})
 }
 
 // stub is the address of the stub that calls an import the base image lacks.
@@ -320,7 +337,9 @@ func (e *emitter) layout() (*patch.Object, error) {
 	o.Symbols = e.symbols
 	slices.SortFunc(e.chunks, func(a, b patch.Chunk) int { return cmp.Compare(a.Addr, b.Addr) })
 	o.Chunks = e.chunks
-	e.fix(p)
+	if err := e.fix(p, image.Addr(o.Lo), image.Addr(o.RWEnd)); err != nil {
+		return nil, err
+	}
 	o.Relocs = e.relocs
 	return o.Canonical(), nil
 }
@@ -377,11 +396,21 @@ func (e *emitter) addVariables(p places) {
 	}
 }
 
-// fix gives the fields and relocations their final addresses.
-func (e *emitter) fix(p places) {
+// fix gives the fields and relocations their final addresses. The object is
+// [lo, hi).
+func (e *emitter) fix(p places, lo, hi image.Addr) error {
+	var fields []patch.Reloc
 	for _, x := range e.fixups {
+		to := p.of(x.to) + x.off
+		if x.form != diff.Relative {
+			if to < lo || to > hi {
+				return fmt.Errorf("the field at %#x leads to %#x, outside of the object", uint64(x.at), uint64(to))
+			}
+			fields = append(fields, patch.Reloc{At: uint64(x.at), Type: absolute[x.form], Sym: -1, Add: int64(to)})
+			continue
+		}
 		c := e.chunkAt(x.at)
-		binary.LittleEndian.PutUint32(c.Data[uint64(x.at)-c.Addr:], uint32(p.of(x.to)-(x.at+x.tail)))
+		binary.LittleEndian.PutUint32(c.Data[uint64(x.at)-c.Addr:], uint32(to-(x.at+x.tail)))
 	}
 	for _, at := range e.h.loads {
 		c := e.chunkAt(at)
@@ -394,7 +423,9 @@ func (e *emitter) fix(p places) {
 			r.Add = int64(p.of(image.Addr(r.Add)))
 		}
 	}
+	e.relocs = append(e.relocs, fields...)
 	slices.SortFunc(e.relocs, func(a, b patch.Reloc) int { return cmp.Compare(a.At, b.At) })
+	return nil
 }
 
 // chunkAt is the chunk that holds an address.
@@ -430,9 +461,16 @@ func (s span) merged() []image.Range {
 func (e *emitter) addConstants() {
 	add := func(s span, kind patch.ChunkKind) {
 		for _, r := range s.merged() {
-			if b := e.d.Fixed.Bytes(r.Lo, int(r.Hi-r.Lo)); len(b) > 0 {
-				e.chunks = append(e.chunks, patch.Chunk{Kind: kind, Addr: uint64(r.Lo), Data: slices.Clone(b)})
+			b := slices.Clone(e.d.Fixed.Bytes(r.Lo, int(r.Hi-r.Lo)))
+			if len(b) == 0 {
+				continue
 			}
+			for _, q := range e.d.Fixed.RelocsIn(r.Lo, r.Hi) {
+				if !e.stored[q.At] { // a pointer of something else: it must not be used
+					clear(b[q.At-r.Lo : min(q.At-r.Lo+8, image.Addr(len(b)))])
+				}
+			}
+			e.chunks = append(e.chunks, patch.Chunk{Kind: kind, Addr: uint64(r.Lo), Data: b})
 		}
 	}
 	add(e.consts, patch.Const)

@@ -38,7 +38,7 @@ func (e *emitter) labels(t image.Addr) bool {
 				if g := e.d.Fixed.At(p); g != nil && p != g.Lo && e.c.in[g] {
 					return true
 				}
-			case image.RelRO, image.Data:
+			case image.ROData, image.RelRO, image.Data:
 				if !seen[p] {
 					seen[p] = true
 					todo = append(todo, p)

@@ -3,6 +3,7 @@ package build
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -42,13 +43,18 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 		Path: path, BuildIDBase: string(base.BuildID), BuildIDFixed: string(fixed.BuildID), Functions: []patch.Function{}, Types: o.types.String(),
 		TypesBase: typesSource(base), TypesFixed: typesSource(fixed),
 	}, links: linkageOf(base, fixed)}
-	if !base.PIE || !fixed.PIE {
-		r.add(nonPIE, "", "it is not position independent: its code holds absolute addresses")
+	if err := fixedAddress(base, fixed); err != nil {
+		r.add(nonPIE, "", "it is not position independent: %v", err)
 		res.reasons, res.differs = r.list, true
 		return res, nil
 	}
 	o.step("pairing")
 	d := diff.Compare(base, fixed, diff.Options{BaseVersion: o.versions[0], FixedVersion: o.versions[1], GiveUp: !sameUpstream(o.versions)})
+	if err := checkKept(d); err != nil {
+		r.add(nonPIE, "", "it is not position independent, and the relocations that it keeps do not fit: %v", err)
+		res.reasons, res.differs = r.list, true
+		return res, nil
+	}
 	res.report.Counts, res.report.Functions = describe(d)
 	if name := cmp.Or(runtimeOf(base), runtimeOf(fixed)); name != "" && res.report.Counts.Changed+res.report.Counts.New > 0 {
 		r.add(unsupportedImage, "", "it is compiled from %s, whose runtime knows the code on its stacks by tables that new code is not in", name)
@@ -215,10 +221,42 @@ func describe(d *diff.Diff) (patch.Counts, []patch.Function) {
 	return n, out
 }
 
+// fixedAddress says why a pair cannot be compared of which an image is linked to
+// a fixed address: both have to be, and to keep the relocations that tell what
+// in them are addresses. One alone would not do: what the numbers of the other
+// mean could only be guessed from it.
+func fixedAddress(base, fixed *image.Image) error {
+	switch {
+	case base.PIE && fixed.PIE:
+		return nil
+	case base.PIE != fixed.PIE:
+		return errors.New("only one of the two files is linked to a fixed address")
+	case base.Unkept() != nil:
+		return base.Unkept()
+	}
+	return fixed.Unkept()
+}
+
+func checkKept(d *diff.Diff) error {
+	if d.Base.PIE {
+		return nil
+	}
+	if err := d.Base.CheckKept(); err != nil {
+		return fmt.Errorf("base: %w", err)
+	}
+	if err := d.Fixed.CheckKept(); err != nil {
+		return fmt.Errorf("fixed: %w", err)
+	}
+	return nil
+}
+
 // trial links the object at a made-up place to prove that every field can be
 // filled and every entry be reached.
 func trial(base *image.Image, img *patch.Image, o *patch.Object) error {
-	const bias = 0x5555_5555_4000
+	bias := uint64(0x5555_5555_4000)
+	if !base.PIE {
+		bias = 0
+	}
 	end := uint64(0)
 	for _, l := range base.Loads {
 		end = max(end, uint64(l.Addr)+l.Mem)

@@ -6,13 +6,14 @@ import (
 
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
+	"hotpatch/internal/patch"
 )
 
 // reference binds reference k of f: it stays inside the object, or leads to
 // its counterpart in the base image, or to something new.
 func (e *emitter) reference(f *diff.Func, k int) {
 	r := &f.Refs[k]
-	if e.copied(f, r) || e.set(f, k) {
+	if e.copied(f, r) || e.set(f, k) || r.Indexed && e.apart(f, k) {
 		return
 	}
 	switch r.Class {
@@ -121,6 +122,21 @@ func (e *emitter) plt(f *diff.Func, r *diff.Ref) {
 		return
 	}
 	e.asks(f, i)
+	if r.Kind == diff.Lea {
+		at, ok := e.canonical(i)
+		if !ok && r.Form == diff.Abs64 {
+			field := f.Lo + image.Addr(r.Field)
+			e.settled[field] = true
+			e.relocs = append(e.relocs, patch.Reloc{At: uint64(field), Type: patch.Abs64, Sym: e.importSymbol(i), Add: int64(r.Off)})
+			return
+		}
+		if !ok {
+			e.refuse(referenceUnbound, "it takes the address of %s of a library, which is another one in the running program and may not fit into 32 bits", i.Name)
+			return
+		}
+		e.leave(f, r, at, i.Name)
+		return
+	}
 	if at, ok := e.d.Base.PLTOf(i.Name, i.Version); ok {
 		e.leave(f, r, at, i.Name)
 		return
@@ -130,6 +146,15 @@ func (e *emitter) plt(f *diff.Func, r *diff.Ref) {
 		return
 	}
 	e.redirect(f, r, e.stub(i))
+}
+
+// canonical is the PLT entry of the base image that is the address of an imported
+// function for everybody in the process, as one of the fixed image is.
+func (e *emitter) canonical(i image.Import) (image.Addr, bool) {
+	if _, ok := e.d.Fixed.Canonical(i.Name, i.Version); !ok {
+		return 0, false
+	}
+	return e.d.Base.Canonical(i.Name, i.Version)
 }
 
 // indirect maps a PLT entry without a name by the resolver behind it, if both
@@ -270,13 +295,13 @@ func (e *emitter) threadSlot(f *diff.Func, r *diff.Ref, q *image.Reloc) {
 // data binds a variable.
 func (e *emitter) data(f *diff.Func, k int) {
 	r := &f.Refs[k]
-	if start, ok := e.d.EndOf(r.Target); ok && r.Kind == diff.Lea {
+	if start, ok := e.d.EndOf(r.Target); ok && r.Kind == diff.Lea && r.Off == 0 {
 		if to, ok := e.place(start); ok {
 			e.leave(f, r, to+(r.Target-start), e.d.BaseVariableName(to)+" end")
 			return
 		}
 	}
-	if e.walks(f, k) {
+	if r.Off == 0 && e.walks(f, k) {
 		return
 	}
 	b := e.d.Bind(f, k)
@@ -315,7 +340,7 @@ func (e *emitter) variableName(a image.Addr) string {
 // else a copy is carried.
 func (e *emitter) table(f *diff.Func, k int) {
 	r := &f.Refs[k]
-	if e.walks(f, k) {
+	if r.Off == 0 && e.walks(f, k) {
 		return
 	}
 	if _, end := e.d.EndOf(r.Target); end && r.Kind == diff.Lea {

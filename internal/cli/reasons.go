@@ -156,8 +156,8 @@ func meanings() map[string]meaning {
 			useRestart,
 		},
 		"non-pie": {
-			"the program is linked to a fixed address, so that it does not show which of its numbers are addresses",
-			useRestart,
+			"the program is linked to a fixed address, and nothing in both files shows which of its numbers are addresses: the relocations that ld --emit-relocs keeps are missing, or do not fit",
+			"restart; whoever builds the program can link it with -Wl,--emit-relocs (and not strip them), or as a PIE",
 		},
 		"no-unwind-data": {
 			"changed code has no unwind data, so nobody could tell whether it is on a stack",

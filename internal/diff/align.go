@@ -3,6 +3,7 @@ package diff
 import (
 	"bytes"
 	"cmp"
+	"iter"
 	"slices"
 
 	"hotpatch/internal/arch"
@@ -14,6 +15,7 @@ type token struct {
 	shape uint64 // opcode and operands without displacement, immediate and target
 	at    uint32
 	ref   int32 // index into Func.Refs, -1 for none
+	refs  int32 // how many from there
 	disp  int32 // displacement when there is no reference
 	imm   int64
 	in    arch.Inst
@@ -33,16 +35,16 @@ func (d *Diff) tokensOf(c *Code, f *Func) []token {
 	code := c.Text(f)
 	out := make([]token, 0, f.Insts)
 	next := 0
-	c.scan(f, code, func(at int, in *arch.Inst, r *Ref) {
-		t := token{at: uint32(at), ref: -1, in: *in}
+	c.scan(f, code, func(at int, in *arch.Inst, refs []Ref) {
+		t := token{at: uint32(at), ref: -1, in: *in, refs: int32(len(refs))}
 		class := image.None
-		if r != nil {
-			t.ref, class = int32(next), r.Class
-			next++
+		if len(refs) > 0 {
+			t.ref, class = int32(next), refs[0].Class
+			next += len(refs)
 		}
 		b := code[at:]
 		t.shape = shape(in, b, class)
-		if r == nil && in.Len > 0 {
+		if len(refs) == 0 && in.Len > 0 {
 			t.disp = int32(in.Disp(b))
 			if !in.Rel {
 				t.imm = in.Imm(b)
@@ -120,11 +122,22 @@ func (d *Diff) alignedRefs(a, b *Func) []alignedRef {
 	x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, b)
 	var out []alignedRef
 	for _, p := range d.align(a, b) {
-		if s, t := x[p[0]].ref, y[p[1]].ref; s >= 0 && t >= 0 {
+		for s, t := range pairedRefs(&x[p[0]], &y[p[1]]) {
 			out = append(out, alignedRef{a.Refs[s].Target, b.Refs[t].Target, b.Refs[t].Class})
 		}
 	}
 	return out
+}
+
+// pairedRefs are the references of two corresponding instructions, one by one.
+func pairedRefs(s, t *token) iter.Seq2[int32, int32] {
+	return func(yield func(int32, int32) bool) {
+		for i := range min(s.refs, t.refs) {
+			if !yield(s.ref+i, t.ref+i) {
+				return
+			}
+		}
+	}
 }
 
 // aligner holds one alignment.

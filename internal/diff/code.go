@@ -65,18 +65,36 @@ const (
 	Access             // reads or writes memory there, or calls or jumps through it
 )
 
-// Ref is one PC-relative field that leads out of its function (or takes the
-// address of a place in it).
+// Form is how a field says where it leads.
+type Form uint8
+
+const (
+	Relative Form = iota // a distance from the end of the instruction
+	Abs32                // the address, extended by zeros
+	Abs32S               // the address, extended by its sign
+	Abs64                // the address
+)
+
+// Ref is one field that leads out of its function (or takes the address of a
+// place in it): PC-relative, or in a program at a fixed address absolute. An
+// instruction may have two then, displacement and immediate.
 type Ref struct {
-	At     uint32 // offset of the instruction in the function
-	Field  uint32 // offset of the field
-	Size   uint8  // of the field: 1 or 4 bytes
-	Tail   uint8  // bytes from the field to the end of the instruction
-	Kind   Kind
-	Width  uint8       // Access: at most so many bytes are read or written
-	Class  image.Class // of Target
-	Target image.Addr
+	At      uint32 // offset of the instruction in the function
+	Field   uint32 // offset of the field
+	Size    uint8  // of the field: 1, 4 or 8 bytes
+	Tail    uint8  // bytes from the field to the end of the instruction
+	Kind    Kind
+	Width   uint8       // Access: at most so many bytes are read or written
+	Class   image.Class // of Target
+	Form    Form
+	Indexed bool  // a register is added to the address, which need not be in the object then
+	Known   bool  // the object at Target is the one that is meant: the relocation names it
+	Off     int32 // the field leads so far from Target, which is the object that is meant
+	Target  image.Addr
 }
+
+// Leads is where the field leads.
+func (r *Ref) Leads() image.Addr { return r.Target + image.Addr(int64(r.Off)) }
 
 // At is the function that holds a, nil when none does.
 func (c *Code) At(a image.Addr) *Func {
@@ -127,8 +145,12 @@ func (c *Code) startsString(a image.Addr) bool {
 	return len(b) == 1 && b[0] == 0 && c.CString(a) > 1
 }
 
-// startsSwitch: the first two distances at a lead into code.
+// startsSwitch: the first two distances at a lead into code, or the first two
+// pointers into functions.
 func (c *Code) startsSwitch(a image.Addr) bool {
+	if c.label(a) && c.label(a+8) {
+		return true
+	}
 	b := c.Bytes(a, 8)
 	if a%4 != 0 || len(b) < 8 {
 		return false
@@ -224,11 +246,11 @@ func (c *Code) cut(g image.Range) []*Func {
 	return out
 }
 
-// scan calls fn for every instruction of f with its offset; ref is nil when it
-// refers to nothing outside. A byte that is no instruction has Len 0. What in
-// and ref point to is good for the call only.
-func (c *Code) scan(f *Func, code []byte, fn func(at int, in *arch.Inst, ref *Ref)) {
-	var ref Ref
+// scan calls fn for every instruction of f with its offset and what it refers
+// to outside, in order of fields. A byte that is no instruction has Len 0. What
+// in and refs point to is good for the call only.
+func (c *Code) scan(f *Func, code []byte, fn func(at int, in *arch.Inst, refs []Ref)) {
+	var refs [maxRefs]Ref
 	var in arch.Inst
 	var err error
 	for at := 0; at < len(code); {
@@ -238,11 +260,14 @@ func (c *Code) scan(f *Func, code []byte, fn func(at int, in *arch.Inst, ref *Re
 			at++
 			continue
 		}
-		var r *Ref
-		if c.refer(f, code[at:], at, &in, &ref) {
-			r = &ref
+		n := 0
+		if c.refer(f, code[at:], at, &in, &refs[0]) {
+			n = 1
 		}
-		fn(at, &in, r)
+		if len(c.Kept) > 0 {
+			n = c.referAbsolute(f, code[at:], at, &in, refs[:], n)
+		}
+		fn(at, &in, refs[:n])
 		at += int(in.Len)
 	}
 }
@@ -341,7 +366,7 @@ func (c *Code) normalise(f *Func, w *workspace) {
 	code := c.Text(f)
 	w.code = append(w.code[:0], code...)
 	w.refs = w.refs[:0]
-	c.scan(f, code, func(at int, in *arch.Inst, r *Ref) {
+	c.scan(f, code, func(at int, in *arch.Inst, refs []Ref) {
 		if in.Len == 0 {
 			f.Bad++
 			return
@@ -353,14 +378,30 @@ func (c *Code) normalise(f *Func, w *workspace) {
 		if in.FS && !(in.DispLen == 4 && in.Base == arch.NoReg && in.Disp(code[at:]) == 0x28) {
 			f.TLS = true
 		}
-		if r == nil {
-			return
+		for i := range refs {
+			r := &refs[i]
+			if r.Class == image.None && !f.described() && c.behindData(r.Target) {
+				r.Class = image.Data
+			}
+			mask(w.code[r.Field:r.Field+uint32(r.Size)], r.Class)
+			w.refs = append(w.refs, *r)
 		}
-		mask(w.code[r.Field:r.Field+uint32(r.Size)], r.Class)
-		w.refs = append(w.refs, *r)
 	})
 	f.Refs = slices.Clone(w.refs)
 	f.Hash = hash(w.code)
+}
+
+// behindData: a is in the filler behind a section of variables. Where .data ends,
+// and .bss has not begun, is __TMC_END__ of the C start-up files; whether there is
+// filler depends on the last variable.
+func (c *Code) behindData(a image.Addr) bool {
+	class := image.None
+	for _, s := range c.Sections {
+		if s.Addr <= a && s.Size > 0 {
+			class = s.Class
+		}
+	}
+	return class.Writable()
 }
 
 // mask overwrites a field with the class of its target.
@@ -402,7 +443,7 @@ func (d *Diff) sameCode(a, b *Func) bool {
 	at := uint32(0)
 	for k := range a.Refs {
 		p, q := &a.Refs[k], &b.Refs[k]
-		if p.Field != q.Field || p.Size != q.Size || !sameClass(p.Class, q.Class) {
+		if p.Field != q.Field || p.Size != q.Size || p.Form != q.Form || !sameClass(p.Class, q.Class) {
 			return false
 		}
 		if string(x[at:p.Field]) != string(y[at:p.Field]) {

@@ -63,13 +63,23 @@ func (d *Diff) sameField(a, b *Func, r *Ref) bool {
 }
 
 func (d *Diff) sameRef(p, q *Ref, owner *[2]*Func) (bool, string) {
+	if p.Off != q.Off {
+		return false, "refers to another place beside an object"
+	}
+	if d.Aside(p, q) {
+		return true, ""
+	}
 	width := q.Width
 	if q.Kind == Lea {
 		width = 0
 	} else if width == 0 {
 		width = 8
 	}
-	return d.sameTarget(p.Target, q.Target, width, owner, nil)
+	same, why := d.sameTarget(p.Target, q.Target, width, owner, nil)
+	if same && q.Indexed {
+		return d.sameBehind(p, q)
+	}
+	return same, why
 }
 
 // sameTarget says whether ta means in the base image what tb means in the

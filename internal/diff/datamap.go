@@ -456,12 +456,18 @@ func (m *dataMap) sameSection(a, b image.Addr) bool {
 // one variable for some and the end of another for others).
 func (d *Diff) Bind(f *Func, k int) Binding {
 	r := &f.Refs[k]
+	if o := d.data.objects.covering(r.Target); r.Known && o != nil && o.sure && o.base != nil && o.size == o.base.size {
+		return Binding{Base: o.base.addr + (r.Target - o.addr), How: Named, Why: "its relocation names " + o.name}
+	}
 	b := d.Map(r.Target)
 	a := d.baseOf[f.Index]
 	if a == nil || b.Grew || a.Hash != f.Hash || len(a.Refs) != len(f.Refs) || !votable(a.Refs[k].Class, r.Class) {
 		return b
 	}
 	own := a.Refs[k].Target
+	if d.Aside(&a.Refs[k], r) {
+		return Binding{Base: own, How: Voted, Why: "the same instruction of the base function, as far from the same object"}
+	}
 	if want, _, ok := d.data.objects.counterpart(r.Target); ok && b.OK() && b.Base == want {
 		return b // the names are sure: the fix uses another variable than before
 	}

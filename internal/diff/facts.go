@@ -53,14 +53,18 @@ func (c *Code) factsOf(f *Func) []fact {
 	}
 	code := c.Text(f)
 	meets := map[int]bool{}
-	c.scan(f, code, func(at int, in *arch.Inst, r *Ref) {
+	c.scan(f, code, func(at int, in *arch.Inst, _ []Ref) {
 		if in.Rel && !in.IsCall() {
 			meets[at+int(in.Len)+int(in.Imm(code[at:]))] = true
 		}
 	})
 	var v values
 	var out []fact
-	c.scan(f, code, func(at int, in *arch.Inst, r *Ref) {
+	c.scan(f, code, func(at int, in *arch.Inst, refs []Ref) {
+		var r *Ref // absolute ones are not followed
+		if len(refs) > 0 && refs[0].Form == Relative {
+			r = &refs[0]
+		}
 		if meets[at] || in.Len == 0 {
 			v = values{}
 		}

@@ -1,7 +1,6 @@
 package diff
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"hotpatch/internal/arch"
@@ -72,7 +71,7 @@ func (d *Diff) alignedIdentities(a, b *Func, all []vote) []vote {
 		return all
 	}
 	for _, p := range pairs {
-		if s, t := x[p[0]].ref, y[p[1]].ref; s >= 0 && t >= 0 {
+		for s, t := range pairedRefs(&x[p[0]], &y[p[1]]) {
 			all = addIdentity(all, &a.Refs[s], &b.Refs[t], vote{weak: 1})
 		}
 	}
@@ -145,9 +144,11 @@ func (d *Diff) JumpTargets(f *Func, t image.Addr) []image.Addr {
 	if len(out) == 0 {
 		return nil
 	}
-	b := c.Bytes(t, int(c.End(t)-t))
-	for o := 4 * len(out); o+4 <= len(b); o += 4 {
-		to := t + image.Addr(int64(int32(binary.LittleEndian.Uint32(b[o:]))))
+	n := 0
+	for to := range c.entries(t, c.End(t)) {
+		if n++; n <= len(out) {
+			continue
+		}
 		if c.ClassAt(to) != image.Text || c.At(to) == nil {
 			break
 		}
@@ -250,6 +251,25 @@ func (d *Diff) Compared(f *Func, k int) bool {
 		return true
 	}
 	reg, _, ok := registers(&in, code[o:])
+	if r := &f.Refs[k]; r.Form != Relative {
+		var rm int
+		switch reg, rm = gpr(&in, code[o:]); {
+		case r.Field-r.At == uint32(in.DispOff) && in.DispLen > 0 && !(in.Map == 0 && in.Op == 0x8d):
+			return false // an operand in memory
+		case in.Map != 0, in.Op == 0x3d, in.Op == 0x81 && in.Reg() == 7:
+			return true
+		case in.Op == 0xc7 || in.Op == 0x81:
+			reg = rm
+		case in.Op == 0x68:
+			return false // handed over
+		case in.Op&0xc7 == 0x05:
+			reg = rax
+		}
+		ok = reg >= 0
+		if in.Op == 0xc7 && !ok {
+			return false // stored
+		}
+	}
 	if !ok {
 		return true
 	}

@@ -34,7 +34,7 @@ type namedObjects struct {
 // their sizes agree.
 func nameObjects(base, fixed *image.Image) namedObjects {
 	x, y := objectsOf(base), objectsOf(fixed)
-	out := namedObjects{fixed: y, complete: !base.Stripped && !fixed.Stripped, stems: map[string]bool{}}
+	out := namedObjects{fixed: y, complete: hasLocals(base) && hasLocals(fixed), stems: map[string]bool{}}
 	for _, o := range x {
 		out.stems[stem(o.name)] = true
 	}
@@ -65,6 +65,14 @@ func nameObjects(base, fixed *image.Image) namedObjects {
 	}
 	slices.SortStableFunc(out.byBase, func(a, b *object) int { return compareAddr(a.base.addr, b.base.addr) })
 	return out
+}
+
+// hasLocals says whether the symbols of static variables are there: not only all
+// of .symtab may have gone, but also what nothing but people need (strip -x).
+func hasLocals(m *image.Image) bool {
+	return !m.Stripped && slices.ContainsFunc(m.Symbols, func(s image.Symbol) bool {
+		return s.Local && !s.Dynamic && s.Size > 0 && (s.Type == elf.STT_OBJECT || s.Type == elf.STT_FUNC)
+	})
 }
 
 // numbered names (count.3) are given in the order of translation and shift
@@ -238,4 +246,23 @@ func (d *Diff) SameTLSNames() bool {
 		}
 	}
 	return true
+}
+
+// Named bounds the variable or constant of the fixed image that holds a, if its
+// symbol tells.
+func (d *Diff) Named(a image.Addr) (lo, hi image.Addr, ok bool) {
+	o := d.data.objects.covering(a)
+	if o == nil {
+		return 0, 0, false
+	}
+	return o.addr, o.addr + o.size, true
+}
+
+// NextObject is the first address from a on where anything is known to start in
+// its section, or the section's end.
+func (d *Diff) NextObject(a image.Addr) image.Addr {
+	if a == 0 {
+		return 0
+	}
+	return d.Fixed.next(d.Fixed.starts, a-1)
 }

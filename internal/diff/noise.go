@@ -83,11 +83,16 @@ func (d *Diff) moved(f *Func) (by int64, ok bool) {
 		if s.shape != t.shape || s.disp != t.disp || s.in.Len != t.in.Len {
 			return 0, false
 		}
-		if s.ref >= 0 {
-			p, q := &a.Refs[s.ref], &f.Refs[t.ref]
+		if s.refs != t.refs || s.ref >= 0 && !sameForm(a, f, s, t, oldCode[s.at:], newCode[t.at:]) {
+			return 0, false
+		}
+		for i, j := range pairedRefs(s, t) {
+			p, q := &a.Refs[i], &f.Refs[j]
 			if same, _ := d.sameRef(p, q, &owner); !same && !d.noiseString(p.Target, q.Target) {
 				return 0, false
 			}
+		}
+		if s.ref >= 0 {
 			continue
 		}
 		if s.in.Rel && s.in.Imm(oldCode[s.at:]) != t.in.Imm(newCode[t.at:]) {

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 
 	"hotpatch/internal/image"
@@ -23,6 +24,7 @@ func (c *Code) findStarts() {
 		for k := range f.Refs {
 			r := &f.Refs[k]
 			switch {
+			case r.Indexed && !c.startsIndexed(r.Target):
 			case r.Kind == Lea:
 				add(r.Target, r.Class)
 			case r.Class == image.ROData, r.Class == image.RelRO, r.Class.Writable():
@@ -96,11 +98,9 @@ func (c *Code) JumpTable(f *Func, t image.Addr, inParts func(image.Addr) bool) [
 	if t%4 != 0 || c.ClassAt(t) != image.ROData {
 		return nil
 	}
-	b := c.Bytes(t, int(c.End(t)-t))
 	var out []image.Addr
 	own, end := 0, 0
-	for ; len(b) >= 4; b = b[4:] {
-		to := t + image.Addr(int64(int32(binary.LittleEndian.Uint32(b))))
+	for to := range c.entries(t, c.End(t)) {
 		mine := to >= f.Lo && to < f.Hi || inParts(to)
 		if !mine && (c.ClassAt(to) != image.Text || c.At(to) == nil) {
 			break
@@ -114,6 +114,37 @@ func (c *Code) JumpTable(f *Func, t image.Addr, inParts func(image.Addr) bool) [
 		return nil
 	}
 	return out[:end]
+}
+
+// entries are where the switch table at t leads to, up to hi: 32-bit distances
+// from the table, or pointers in programs at a fixed address.
+func (c *Code) entries(t, hi image.Addr) iter.Seq[image.Addr] {
+	return func(yield func(image.Addr) bool) {
+		if c.RelocAt(t) != nil {
+			for ; t+8 <= hi; t += 8 {
+				r := c.RelocAt(t)
+				if r == nil || r.Type != elf.R_X86_64_RELATIVE || !yield(image.Addr(r.Add)) {
+					return
+				}
+			}
+			return
+		}
+		for b := c.Bytes(t, int(hi-t)); len(b) >= 4; b = b[4:] {
+			if !yield(t + image.Addr(int64(int32(binary.LittleEndian.Uint32(b))))) {
+				return
+			}
+		}
+	}
+}
+
+// label: the 8 bytes at a point into a function.
+func (c *Code) label(a image.Addr) bool {
+	r := c.RelocAt(a)
+	if r == nil || r.Type != elf.R_X86_64_RELATIVE {
+		return false
+	}
+	f := c.At(image.Addr(r.Add))
+	return f != nil && f.Lo != image.Addr(r.Add)
 }
 
 // objectPair is a base address and the fixed address it is compared with.
@@ -240,7 +271,7 @@ func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
 		return d.namedDiffers(ta, tb, o, n)
 	}
 	la, lb := d.Base.ObjectEnd(ta)-ta, d.Fixed.ObjectEnd(tb)-tb
-	if sa.Class == image.RelRO {
+	if sa.Class == image.RelRO || len(d.Base.RelocsIn(ta, ta+la)) > 0 || len(d.Fixed.RelocsIn(tb, tb+lb)) > 0 {
 		return d.tableDiffers(ta, tb, d.extent(ta, tb, la, lb), n)
 	}
 	x, y := d.Base.Bytes(ta, int(ea-ta)), d.Fixed.Bytes(tb, int(eb-tb))

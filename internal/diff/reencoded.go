@@ -33,14 +33,16 @@ func (d *Diff) reencoded(b *Func) bool {
 		s, t := &x[i], &y[i]
 		p, q := oldCode[s.at:], newCode[t.at:]
 		switch {
-		case (s.ref >= 0) != (t.ref >= 0):
+		case s.refs != t.refs:
 			return false
 		case s.ref >= 0:
-			if !sameForm(s, t, p, q) {
+			if !sameForm(a, b, s, t, p, q) {
 				return false
 			}
-			if same, _ := d.sameRef(&a.Refs[s.ref], &b.Refs[t.ref], &owner); !same {
-				return false
+			for i, j := range pairedRefs(s, t) {
+				if same, _ := d.sameRef(&a.Refs[i], &b.Refs[j], &owner); !same {
+					return false
+				}
 			}
 		case s.in.Rel != t.in.Rel:
 			return false
@@ -86,17 +88,25 @@ func position(all []token, at uint32, in *arch.Inst, code []byte) int {
 	return -1
 }
 
-// sameForm: both instructions refer to something; all but the field of the
-// reference is the same. Only branches have two forms.
-func sameForm(s, t *token, p, q []byte) bool {
+// sameForm: the instructions s of a and t of b refer to as many things; all but
+// the fields of the references is the same. Only branches have two forms.
+func sameForm(a, b *Func, s, t *token, p, q []byte) bool {
 	if s.in.Rel || t.in.Rel {
 		return s.in.Rel == t.in.Rel && s.shape == t.shape
 	}
-	if s.in.Len != t.in.Len || s.in.DispOff != t.in.DispOff || s.in.DispLen != t.in.DispLen {
+	if s.in.Len != t.in.Len || s.refs != t.refs {
 		return false
 	}
-	behind := int(s.in.DispOff + s.in.DispLen)
-	return bytes.Equal(p[:s.in.DispOff], q[:s.in.DispOff]) && bytes.Equal(p[behind:s.in.Len], q[behind:s.in.Len])
+	at := uint32(0)
+	for i, j := range pairedRefs(s, t) {
+		x, y := &a.Refs[i], &b.Refs[j]
+		lo := x.Field - s.at
+		if y.Field-t.at != lo || x.Size != y.Size || x.Form != y.Form || !bytes.Equal(p[at:lo], q[at:lo]) {
+			return false
+		}
+		at = lo + uint32(x.Size)
+	}
+	return bytes.Equal(p[at:s.in.Len], q[at:s.in.Len])
 }
 
 // form is an instruction without its choice of encoding.

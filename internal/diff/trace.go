@@ -55,6 +55,8 @@ type step struct {
 	code []byte
 	in   arch.Inst
 	bit  provenance // of the tracked reference that it takes the address of
+	mem  provenance // of the one that it adds a register to, for an operand in memory or with lea
+	from image.Addr // and the address that this is; 0: none
 	next []int      // where control goes
 }
 
@@ -99,15 +101,22 @@ func traceOf(c *Code, f *Func, parts []*Func, bit func(*Func, int) int) *trace {
 func (w *trace) decode(g *Func, bit func(*Func, int) int) {
 	code := w.c.Text(g)
 	k := 0
-	w.c.scan(g, code, func(at int, in *arch.Inst, r *Ref) {
+	w.c.scan(g, code, func(at int, in *arch.Inst, refs []Ref) {
 		s := step{at: g.Lo + image.Addr(at), code: code[at:], in: *in}
 		if in.Len == 0 {
 			w.lost = true
 		}
-		if r != nil {
-			if r.Kind == Lea {
+		for i := range refs {
+			if refs[i].Indexed || refs[i].Form != Relative && refs[i].Kind == Lea && refs[i].Field == uint32(at)+uint32(in.DispOff) {
+				s.from = refs[i].Leads()
+			}
+			if refs[i].Kind == Lea {
 				if b := bit(g, k); b >= 0 && b < maxTracked {
-					s.bit = 1 << (firstTracked + b)
+					if s.from == 0 || in.ImmLen > 0 && refs[i].Field == uint32(at)+uint32(in.ImmOff) {
+						s.bit = 1 << (firstTracked + b)
+					} else {
+						s.mem = 1 << (firstTracked + b)
+					}
 				}
 			}
 			k++
@@ -153,6 +162,9 @@ func (w *trace) connect(all []*Func) {
 			}
 		case s.in.IsJump() && s.in.IsIndirect():
 			table, ok := w.switches(i)
+			if !ok && len(w.c.Kept) > 0 && len(cases) > 0 {
+				ok = true // any of them
+			}
 			switch {
 			case !ok: // a call, the last thing to do
 			case len(tables[table]) > 0:
@@ -169,9 +181,23 @@ func (w *trace) connect(all []*Func) {
 // and to which table, 0 when that is not clear:
 //
 //	movslq (table,case,4),to; add table,to; jmp *to
+//
+// At a fixed address there are pointers in the table:
+//
+//	jmp *table(,case,8)
+//	mov table(,case,8),to; jmp *to
 func (w *trace) switches(i int) (table image.Addr, ok bool) {
+	if t := w.steps[i].from; t != 0 {
+		return t, true
+	}
 	_, to := gpr(&w.steps[i].in, w.steps[i].code)
 	const near = 8
+	for j := i - 1; to >= 0 && j >= max(0, i-near); j-- {
+		s := &w.steps[j]
+		if reg, _ := gpr(&s.in, s.code); s.from != 0 && s.in.Map == 0 && s.in.Op == 0x8b && reg == to {
+			return s.from, true
+		}
+	}
 	add := i - 1
 	for ; ; add-- {
 		if to < 0 || add < max(0, i-near) {

@@ -90,15 +90,17 @@ func (w *trace) executePlain(p *step, s *state, reg, rm int) bool {
 			s.move(8)
 		}
 	case op == 0x68 || op == 0x6a || op == 0x9c || op == 0xff && in.Reg() == 6:
-		w.push(s, fromElsewhere)
+		w.push(s, p.taken())
 	case op == 0x81 || op == 0x83:
 		w.immediate(p, s, rm)
 	case op < 0x40 && op&7 < 6:
 		w.arithmetic(p, s, reg, rm)
-	case op >= 0xb8 && op <= 0xbf, op == 0x63, op == 0x69, op == 0x6b:
+	case op >= 0xb8 && op <= 0xbf:
+		s.set(reg, p.taken())
+	case op == 0x63, op == 0x69, op == 0x6b:
 		s.set(reg, fromElsewhere)
 	case op == 0xc7:
-		w.store(p, s, rm, fromElsewhere)
+		w.store(p, s, rm, p.taken())
 	case op >= 0xb0 && op <= 0xb7, op == 0x8a:
 		s.bytes(p, reg)
 	case op == 0x88, op == 0xc6, op == 0xfe, op == 0x80 && in.Reg() != 7:
@@ -138,6 +140,14 @@ func (w *trace) executePlain(p *step, s *state, reg, rm int) bool {
 		return false
 	}
 	return true
+}
+
+// taken is the provenance of an immediate.
+func (p *step) taken() provenance {
+	if p.bit != 0 {
+		return p.bit
+	}
+	return fromElsewhere
 }
 
 // bytes: an instruction writes the 8-bit register that a field names: without
@@ -253,8 +263,12 @@ func (w *trace) lea(p *step, s *state, reg int) {
 			o = fromElsewhere
 		}
 		s.set(reg, o)
-	case in.Base == arch.NoReg:
-		s.set(reg, fromElsewhere)
+	case in.Base == arch.NoReg || p.mem != 0:
+		o := p.mem | p.bit
+		if o == 0 {
+			o = fromElsewhere
+		}
+		s.set(reg, o)
 	case in.Base == rsp && reg == rsp:
 		s.move(int32(in.Disp(p.code)))
 	default:
@@ -285,6 +299,8 @@ func (w *trace) immediate(p *step, s *state, rm int) {
 				n = -n
 			}
 			s.move(n)
+		} else if p.bit != 0 && p.in.Reg() == 0 && rm >= 0 {
+			s.set(rm, sum(s.regs[rm], p.bit))
 		}
 	case 4:
 		if rm == rsp {
@@ -300,7 +316,10 @@ func (w *trace) immediate(p *step, s *state, rm int) {
 func (w *trace) arithmetic(p *step, s *state, reg, rm int) {
 	in := &p.in
 	if in.Op&7 >= 4 { // al, eax with a constant
-		if in.Op>>3 != 7 {
+		switch {
+		case in.Op>>3 == 0 && p.bit != 0:
+			s.set(rax, sum(s.regs[rax], p.bit))
+		case in.Op>>3 != 7:
 			s.also(rax, fromElsewhere)
 		}
 		return

@@ -87,7 +87,7 @@ func (d *Diff) vote() {
 		}
 		first := len(all)
 		for k := range a.Refs {
-			if !votable(a.Refs[k].Class, b.Refs[k].Class) {
+			if !votable(a.Refs[k].Class, b.Refs[k].Class) || !d.meantAsIs(d.Fixed, &b.Refs[k]) {
 				continue
 			}
 			v.base, v.fixed, v.reads = a.Refs[k].Target, b.Refs[k].Target, 0
@@ -123,11 +123,11 @@ func (d *Diff) weakVotes(a, b *Func, all []vote) []vote {
 	}
 	first := len(all)
 	for _, p := range pairs {
-		s, t := x[p[0]].ref, y[p[1]].ref
-		if s < 0 || t < 0 || !votable(a.Refs[s].Class, b.Refs[t].Class) {
-			continue
+		for s, t := range pairedRefs(&x[p[0]], &y[p[1]]) {
+			if votable(a.Refs[s].Class, b.Refs[t].Class) && d.meantAsIs(d.Fixed, &b.Refs[t]) {
+				all = append(all, vote{fixed: b.Refs[t].Target, base: a.Refs[s].Target, weak: 1, by: voter(b.Index)})
+			}
 		}
-		all = append(all, vote{fixed: b.Refs[t].Target, base: a.Refs[s].Target, weak: 1, by: voter(b.Index)})
 	}
 	return oneEach(all, first)
 }

@@ -106,6 +106,15 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 	if !ok {
 		from = r.Target
 	}
+	if len(w.d.Fixed.Kept) > 0 {
+		// Members that are indexed may be taken for objects.
+		const further = 8
+		for range further {
+			if a, ok := w.d.Before(from); ok {
+				from = a
+			}
+		}
+	}
 	near := w.look(f, k, func(q *Ref) bool {
 		return sameClass(q.Class, class) && q.Target >= from && (q.Target <= r.Target || len(w.all.taken) <= maxTracked/2)
 	})
@@ -128,11 +137,18 @@ func (d *Diff) walked(r *Ref) image.Class {
 func (l *look) walk(f *Func, r *Ref, returns func(*Func) bool) Walk {
 	var out Walk
 	at, ok := l.t.index[f.Lo+image.Addr(r.At)]
-	if !ok || l.t.steps[at].bit == 0 || l.t.lost {
+	if !ok || l.t.lost {
 		out.Elsewhere = true
 		return out
 	}
 	mine := l.t.steps[at].bit
+	if r.Indexed {
+		mine = l.t.steps[at].mem
+	}
+	if mine == 0 {
+		out.Elsewhere = true
+		return out
+	}
 	for i := range l.t.steps {
 		if !l.t.states[i].seen {
 			continue
@@ -174,6 +190,16 @@ func (l *look) meet(o *Walk, with provenance, t image.Addr) {
 // compares are the provenances of the two operands that step i compares.
 func (w *trace) compares(i int) (x, y provenance, ok bool) {
 	s := &w.steps[i]
+	if s.bit != 0 && s.in.Map == 0 && (s.in.Op == 0x3d || s.in.Op == 0x81 && s.in.Reg() == 7) {
+		rm := rax // with a constant
+		if s.in.Op == 0x81 {
+			_, rm = gpr(&s.in, s.code)
+		}
+		if rm < 0 {
+			return s.bit, fromElsewhere, true
+		}
+		return s.bit, w.before(i, rm), true
+	}
 	if s.in.Map != 0 || s.in.Op != 0x39 && s.in.Op != 0x3b || !s.in.Wide || !s.in.HasModRM {
 		return 0, 0, false
 	}
@@ -202,10 +228,18 @@ func (w *trace) uses(i int, mine provenance) bool {
 		}
 		return false
 	}
+	if s.mem&mine != 0 && in.Op != 0x8d {
+		return true
+	}
 	if in.HasMemory() && !(in.Map == 0 && in.Op == 0x8d) && !(in.Map == 1 && in.Op == 0x1f) {
 		if in.Base >= 0 && in.Base < 16 && t.regs[in.Base]&mine != 0 || in.Index >= 0 && in.Index < 16 && t.regs[in.Index]&mine != 0 {
 			return true
 		}
+	}
+	if in.Map == 0 && in.Op == 0xc7 && s.bit&mine != 0 { // stored somewhere
+		_, rm := gpr(in, s.code)
+		_, own := t.slot(in, s.code)
+		return rm < 0 && !own
 	}
 	if in.Map == 0 && in.Op == 0x89 { // stored somewhere
 		reg, rm := gpr(in, s.code)

@@ -74,7 +74,13 @@ func (m *Image) sameLayout(f *file) error {
 		if h == nil || s.Class == Meta || s.Class == None {
 			continue
 		}
-		if Addr(h.Addr) != s.Addr || Addr(h.Size) != s.Size {
+		lo, hi := s.Addr, s.end()
+		for _, x := range m.mapped { // constants may be in pieces: see splitConstants
+			if x.Name == s.Name && x.Addr >= Addr(h.Addr) && x.end() <= Addr(h.Addr+h.Size) {
+				lo, hi = min(lo, x.Addr), max(hi, x.end())
+			}
+		}
+		if Addr(h.Addr) != lo || Addr(h.Size) != hi-lo {
 			return fmt.Errorf("section %s is at %#x (size %#x), in %s at %#x (size %#x)", s.Name, h.Addr, h.Size, m.Path, s.Addr, s.Size)
 		}
 	}

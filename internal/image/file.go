@@ -23,6 +23,7 @@ type file struct {
 	sections []*header
 	segments []elf.ProgHeader
 	dynsym   []rawSymbol // read by readSymbols, for relocations
+	symtab   []rawSymbol // the same of .symtab
 	// unread is what may still be read as section data. Sections do not
 	// overlap in the file, so together they cannot exceed its size.
 	unread uint64

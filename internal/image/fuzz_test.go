@@ -20,7 +20,7 @@ extern int foreign(int) __attribute__((weak));
 __attribute__((noinline)) int f(int x) { return foreign ? foreign(x) + *p : t; }
 int main(void) { return f(2) + s[0]; }`
 	for _, flags := range [][]string{
-		{"-shared", "-fPIC"}, {"-pie", "-fPIE", "-Wl,-z,pack-relative-relocs"}, {"-no-pie", "-g"}, {"-shared", "-fPIC", "-s"},
+		{"-shared", "-fPIC"}, {"-pie", "-fPIE", "-Wl,-z,pack-relative-relocs"}, {"-no-pie", "-g"}, {"-no-pie", "-fno-pie", "-Wl,--emit-relocs"}, {"-shared", "-fPIC", "-s"},
 	} {
 		b, err := os.ReadFile(compile(f, source, append(flags, small...)...))
 		if err != nil {
@@ -94,6 +94,15 @@ func use(m *image.Image) {
 		m.PLTOf(r.Sym, r.Version)
 		m.GOTOf(r.Sym, "")
 	}
+	for _, k := range m.Kept {
+		if len(m.KeptIn(k.At, k.At+1)) != 1 || k.Absolute() && m.ClassAt(k.At) != image.Text {
+			panic(k.At)
+		}
+	}
+	if m.Unkept() != nil && (m.PIE || len(m.Kept) > 0) {
+		panic(m.Unkept())
+	}
+	m.Canonical("puts", "")
 	m.Gaps()
 	m.DWARF()
 	if link, err := m.SharedLink(); err == nil && link != nil && (link.Path == "" || link.BuildID == "") {

@@ -94,7 +94,8 @@ type Image struct {
 	Soname            string
 	Sections          []*Section // allocated, by address
 	Funcs             []*Func    // by Lo, no overlap
-	Relocs            []Reloc    // by At
+	Relocs            []Reloc    // by At; in a program at a fixed address also the pointers that need none
+	Kept              []Kept     // by At; of code, in programs at a fixed address that keep them
 	Symbols           []Symbol   // defined ones, by address, those of TLS last
 	Loads             []Load     // PT_LOAD, by address
 	TLSSize, TLSAlign uint64     // PT_TLS memory size and alignment, 0: none
@@ -119,6 +120,8 @@ type Image struct {
 	pltNames     map[Addr]Import
 	pltEntries   map[Import]Addr
 	gotSlots     map[Import]Addr
+	unkept       error
+	canonical    map[Import]Addr
 }
 
 // Load is a PT_LOAD segment.
@@ -210,7 +213,7 @@ func read(r io.ReaderAt, size int64, name string) (*Image, error) {
 		return nil, err
 	}
 	for _, step := range []func(*file) error{
-		m.readLoads, m.readSections, m.readDynamic, m.readSymbols, m.readRelocs, m.readFuncs,
+		m.readLoads, m.readSections, m.readDynamic, m.readSymbols, m.readRelocs, m.readFuncs, m.splitConstants,
 	} {
 		if err := step(f); err != nil {
 			return nil, err

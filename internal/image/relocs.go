@@ -13,7 +13,7 @@ const shtRELR = elf.SectionType(19)
 func (m *Image) readRelocs(f *file) error {
 	for _, h := range f.sections {
 		if h.Flags&elf.SHF_ALLOC == 0 {
-			continue // left by --emit-relocs
+			continue // left by --emit-relocs: see readKept
 		}
 		var err error
 		switch h.Type {
@@ -28,6 +28,7 @@ func (m *Image) readRelocs(f *file) error {
 			return fmt.Errorf("section %s: %w", h.Name, err)
 		}
 	}
+	m.readKept(f)
 	slices.SortStableFunc(m.Relocs, func(a, b Reloc) int { return cmp.Compare(a.At, b.At) })
 	keys := make([]Addr, len(m.Relocs))
 	for i := range m.Relocs {

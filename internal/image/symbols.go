@@ -23,7 +23,8 @@ type Symbol struct {
 // rawSymbol is a symbol as a relocation sees it: by position, undefined ones too.
 type rawSymbol struct {
 	Symbol
-	defined bool
+	defined  bool
+	absolute bool // its value is a number and no address (SHN_ABS)
 }
 
 // readSymbols takes .dynsym and .symtab, or what .gnu_debugdata has of it.
@@ -40,6 +41,7 @@ func (m *Image) readSymbols(f *file) error {
 	if err != nil {
 		return err
 	}
+	f.symtab = tab
 	m.Stripped = f.ofType(elf.SHT_SYMTAB) == nil
 	all := append(defined(dyn), defined(tab)...)
 	if m.Stripped {
@@ -130,6 +132,7 @@ func (f *file) symbolTable(t elf.SectionType) ([]rawSymbol, error) {
 		s.Dynamic = t == elf.SHT_DYNSYM
 		where := elf.SectionIndex(le.Uint16(e[6:]))
 		s.defined = where != elf.SHN_UNDEF && where != elf.SHN_ABS && where != elf.SHN_COMMON
+		s.absolute = where == elf.SHN_ABS
 		if !s.Dynamic {
 			// ld writes versions into the names of .symtab: read@GLIBC_2.2.5.
 			s.splitVersion()
@@ -274,6 +277,10 @@ func (m *Image) SymbolsAt(a Addr) []Symbol {
 	}
 	return m.Symbols[lo:hi:hi]
 }
+
+// LastSymbol is the index of the last of Symbols that is not above a, -1 when
+// there is none.
+func (m *Image) LastSymbol(a Addr) int { return m.symbolIndex.Find(a) }
 
 // Dynamic is the exported symbol of that name, if this image defines it: the
 // default version where there are several.

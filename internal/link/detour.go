@@ -206,6 +206,14 @@ func neverReturns(img *image.Image, in arch.Inst, at image.Addr, code []byte) bo
 // and what is one is looked at closely; short branches are looked for nearby.
 func referred(img *image.Image, gap image.Range, hi image.Addr) bool {
 	r := image.Range{Lo: gap.Lo, Hi: hi}
+	if img.Unkept() != nil {
+		return true // it holds addresses, and nobody knows which of its numbers they are
+	}
+	for i := range img.Kept {
+		if has(r, img.Kept[i].Target) {
+			return true
+		}
+	}
 	for i := range img.Relocs {
 		if has(r, image.Addr(img.Relocs[i].Add)) || has(r, img.Relocs[i].SymAddr) {
 			return true

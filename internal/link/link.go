@@ -144,8 +144,15 @@ func (l *linker) relocate() error {
 			run++ // fields are by address and lie inside chunks, hence inside a run
 		}
 		field := l.writes[run].Data[r.At-l.runs[run].Lo:]
-		if r.Type == patch.Abs64 {
-			binary.LittleEndian.PutUint64(field, s+a)
+		switch v := s + a; r.Type {
+		case patch.Abs64:
+			binary.LittleEndian.PutUint64(field, v)
+			continue
+		case patch.Abs32, patch.Abs32S:
+			if r.Type == patch.Abs32 && v != uint64(uint32(v)) || r.Type == patch.Abs32S && v != uint64(int64(int32(v))) {
+				return fmt.Errorf("field at %#x: %s: address %#x does not fit into 32 bits: %w", r.At, l.name(r), v, ErrRange)
+			}
+			binary.LittleEndian.PutUint32(field, uint32(v))
 			continue
 		}
 		d := int64(s + a - l.p.At(l.o, r.At))

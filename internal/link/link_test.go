@@ -444,3 +444,45 @@ func FuzzLink(f *testing.F) {
 		_, _ = link.Entries(image(patch.Site{Name: "f", Base: bias, Jump: 4, To: value, Old: "0102030405"}), o, p)
 	})
 }
+
+// Programs at a fixed address hold addresses in 32 bits: those of the base image,
+// and those of the object itself, wherever it goes.
+func TestAddressesOf32BitsMustFit(t *testing.T) {
+	object := func(typ patch.RelocType, sym int, add int64) *patch.Object {
+		return &patch.Object{BaseBuildID: "00112233", Lo: 0x400000, Hi: 0x402000, RWEnd: 0x402000,
+			Chunks:  []patch.Chunk{{Kind: patch.Code, Addr: 0x400000, Data: make([]byte, 16)}},
+			Symbols: []patch.Symbol{{Kind: patch.Base, Name: "v", Value: 0x404040}},
+			Relocs:  []patch.Reloc{{At: 0x400001, Type: typ, Sym: sym, Add: add}}}
+	}
+	for _, tc := range []struct {
+		o    *patch.Object
+		span uint64
+		want uint64 // 0: out of range
+	}{
+		{object(patch.Abs32, 0, 8), 0x1000000, 0x404048},
+		{object(patch.Abs32S, 0, -8), 0x1000000, 0x404038},
+		{object(patch.Abs32, -1, 0x400010), 0x1000000, 0x1000010},
+		{object(patch.Abs32S, -1, 0x400010), 0x7ffff000, 0x7ffff010},
+		{object(patch.Abs32S, -1, 0x400010), 0x80000000, 0},
+		{object(patch.Abs32, -1, 0x400010), 0xfffff000, 0xfffff010},
+		{object(patch.Abs32, -1, 0x400010), 0x100000000, 0},
+		{object(patch.Abs32, -1, 0x400010), 0x7f0000000000, 0},
+		{object(patch.Abs32, 0, -0x404041), 0x1000000, 0},
+		{object(patch.Abs32S, 0, -0x404041), 0x1000000, 0xffffffff},
+	} {
+		w, err := link.Link(tc.o, link.Place{Span: tc.span}, nil)
+		if tc.want == 0 {
+			if !errors.Is(err, link.ErrRange) {
+				t.Errorf("%+v at %#x: %v", tc.o.Relocs[0], tc.span, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%+v at %#x: %v", tc.o.Relocs[0], tc.span, err)
+			continue
+		}
+		if got := uint64(binary.LittleEndian.Uint32(w[0].Data[1:])); got != tc.want || w[0].Data[5] != 0 {
+			t.Errorf("%+v at %#x: %#x, want %#x", tc.o.Relocs[0], tc.span, got, tc.want)
+		}
+	}
+}

@@ -306,10 +306,10 @@ func (o *Object) checkSymbol(s *Symbol) error {
 
 // Size is the number of bytes that a relocation of this type writes.
 func (t RelocType) Size() uint64 {
-	if t == PC32 {
-		return 4
+	if t == Abs64 {
+		return 8
 	}
-	return 8
+	return 4
 }
 
 func (o *Object) checkRelocs() error {
@@ -330,7 +330,7 @@ func (o *Object) checkRelocs() error {
 func (o *Object) checkReloc(r *Reloc) error {
 	c := o.ChunkAt(r.At)
 	switch {
-	case r.Type > Abs64:
+	case r.Type > Abs32S:
 		return fmt.Errorf("type %d unknown", r.Type)
 	case c == nil || c.end()-r.At < r.Type.Size():
 		return errors.New("field not inside one chunk")

@@ -31,9 +31,11 @@ const (
 	sttFunc   = 2
 	stbGlobal = 1 << 4
 
-	relocAbs64    = 1 // R_X86_64_64
-	relocPC32     = 2 // R_X86_64_PC32
-	relocRelative = 8 // R_X86_64_RELATIVE
+	relocAbs64    = 1  // R_X86_64_64
+	relocPC32     = 2  // R_X86_64_PC32
+	relocRelative = 8  // R_X86_64_RELATIVE
+	relocAbs32    = 10 // R_X86_64_32
+	relocAbs32S   = 11 // R_X86_64_32S
 )
 
 // identity is the start of every object up to e_version: ELF64, little endian,
@@ -301,6 +303,10 @@ func (l *layout) rela() []byte {
 			typ = relocRelative
 		case r.Type == Abs64:
 			typ = relocAbs64
+		case r.Type == Abs32:
+			typ = relocAbs32
+		case r.Type == Abs32S:
+			typ = relocAbs32S
 		}
 		data = le.AppendUint64(data, r.At)
 		data = le.AppendUint64(data, uint64(r.Sym+1)<<32|typ)

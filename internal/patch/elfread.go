@@ -257,6 +257,10 @@ func (f *file) readRelocs(o *Object) error {
 		switch typ := uint32(info); typ {
 		case relocPC32:
 			r.Type = PC32
+		case relocAbs32:
+			r.Type = Abs32
+		case relocAbs32S:
+			r.Type = Abs32S
 		case relocAbs64, relocRelative:
 			r.Type = Abs64
 			if (typ == relocRelative) != (r.Sym < 0) {

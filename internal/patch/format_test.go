@@ -151,22 +151,24 @@ func TestFormatListsTheSections(t *testing.T) {
 }
 
 func TestFormatListsTheRelocations(t *testing.T) {
-	f, err := elf.NewFile(bytes.NewReader(encodeObject(t, sampleObject())))
-	if err != nil {
-		t.Fatal(err)
-	}
-	rela, err := f.Section(".rela.hotpatch").Data()
-	if err != nil {
-		t.Fatal(err)
-	}
 	got := map[string]bool{}
-	for ; len(rela) > 0; rela = rela[24:] {
-		info := f.ByteOrder.Uint64(rela[8:])
-		symbol := "any"
-		if info>>32 == 0 {
-			symbol = "none (0)"
+	for _, o := range []*patch.Object{sampleObject(), lowObject()} {
+		f, err := elf.NewFile(bytes.NewReader(encodeObject(t, o)))
+		if err != nil {
+			t.Fatal(err)
 		}
-		got[fmt.Sprint(elf.R_X86_64(uint32(info)), " ", symbol)] = true
+		rela, err := f.Section(".rela.hotpatch").Data()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ; len(rela) > 0; rela = rela[24:] {
+			info := f.ByteOrder.Uint64(rela[8:])
+			symbol := "any"
+			if info>>32 == 0 {
+				symbol = "none (0)"
+			}
+			got[fmt.Sprint(elf.R_X86_64(uint32(info)), " ", symbol)] = true
+		}
 	}
 	want := map[string]bool{}
 	for _, row := range table(t, "### Relocations") {

@@ -63,8 +63,10 @@ type Symbol struct {
 type RelocType uint8
 
 const (
-	PC32  RelocType = iota // S + A - P, signed 32 bits (R_X86_64_PC32)
-	Abs64                  // S + A, 64 bits (R_X86_64_64; Sym < 0: R_X86_64_RELATIVE)
+	PC32   RelocType = iota // S + A - P, signed 32 bits (R_X86_64_PC32)
+	Abs64                   // S + A, 64 bits (R_X86_64_64; Sym < 0: R_X86_64_RELATIVE)
+	Abs32                   // S + A, 32 bits without sign (R_X86_64_32): of programs at a fixed address
+	Abs32S                  // S + A, 32 bits with sign (R_X86_64_32S)
 )
 
 // Reloc is one field to fill at link time.

@@ -146,7 +146,7 @@ func TestObjectValuesAreChecked(t *testing.T) {
 		"reloc overlap":      {func(o *patch.Object) { o.Relocs[3].At -= 1 }, "relocation 3"},
 		"reloc nowhere":      {func(o *patch.Object) { o.Relocs[0].At = 0x2000 }, "relocation 0"},
 		"reloc past chunk":   {func(o *patch.Object) { o.Relocs[0].At++ }, "relocation 0"},
-		"reloc type":         {func(o *patch.Object) { o.Relocs[0].Type = 2 }, "relocation 0"},
+		"reloc type":         {func(o *patch.Object) { o.Relocs[0].Type = 4 }, "relocation 0"},
 		"reloc symbol":       {func(o *patch.Object) { o.Relocs[0].Sym = 7 }, "relocation 0"},
 		"reloc symbol -2":    {func(o *patch.Object) { o.Relocs[0].Sym = -2 }, "relocation 0"},
 		"reloc outside":      {func(o *patch.Object) { o.Relocs[1].Add = 0xb001 }, "relocation 1"},
@@ -311,7 +311,7 @@ func drawRelocs(t *rapid.T, o *patch.Object) {
 		at := c.Addr
 		for range rapid.IntRange(0, 2).Draw(t, "relocs") {
 			at += uint64(rapid.IntRange(0, 9).Draw(t, "skip"))
-			r := patch.Reloc{At: at, Type: rapid.SampledFrom([]patch.RelocType{patch.PC32, patch.Abs64}).Draw(t, "rtype"),
+			r := patch.Reloc{At: at, Type: rapid.SampledFrom([]patch.RelocType{patch.PC32, patch.Abs64, patch.Abs32, patch.Abs32S}).Draw(t, "rtype"),
 				Sym: rapid.IntRange(-1, len(o.Symbols)-1).Draw(t, "sym")}
 			if r.At+r.Type.Size() > c.Addr+uint64(len(c.Data)) {
 				break

@@ -62,6 +62,19 @@ func sampleObject() *patch.Object {
 	}
 }
 
+// lowObject is of a program at a fixed address: it holds addresses in 32 bits.
+func lowObject() *patch.Object {
+	o := sampleObject()
+	o.Relocs = []patch.Reloc{
+		{At: 0x2015, Type: patch.PC32, Sym: 5, Add: -4},
+		{At: 0x2022, Type: patch.Abs32, Sym: -1, Add: 0x2800},
+		{At: 0x6ff8, Type: patch.Abs32, Sym: 5, Add: 8},
+		{At: 0x7000, Type: patch.Abs32S, Sym: -1, Add: 0x2020},
+		{At: 0x7008, Type: patch.Abs32S, Sym: 4, Add: -2},
+	}
+	return o
+}
+
 // sampleBundle needs review, has one image and holds each optional field.
 func sampleBundle() *patch.Bundle {
 	pre := sha256.Sum256([]byte("the bytes of the base function"))

@@ -29,6 +29,10 @@ func (c *trial) chooseFlags() {
 	if !c.early {
 		c.chooseLaterFlags()
 	}
+	if nonPIE() && !c.library {
+		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return f == "-fPIE" || f == "-pie" || f == "-static-pie" })
+		c.flags = append([]string{"-fno-pie", "-no-pie", "-Wl,--emit-relocs"}, c.flags...)
+	}
 	if strings.Contains(c.cc, "clang") {
 		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return slices.Contains(gccOnly, f) })
 	}

@@ -40,6 +40,8 @@ const (
 	stripVariable    = "HOTPATCH_PROPERTY_STRIP"
 	libraryVariable  = "HOTPATCH_PROPERTY_LIBRARY" // libraries alone
 	compilerVariable = "HOTPATCH_PROPERTY_CC"      // another than gcc: clang
+	// Programs at a fixed address, with the relocations that they keep.
+	nonPIEVariable = "HOTPATCH_PROPERTY_NONPIE"
 )
 
 // How a hotpatch was made, and what the process was asked.
@@ -216,6 +218,8 @@ func newTrial(seed uint64, dir string) *trial {
 	return &trial{cc: "gcc", seed: seed, rand: rand.New(rand.NewPCG(seed, 2)), dir: dir, program: property.Generate(seed)}
 }
 
+func nonPIE() bool { return os.Getenv(nonPIEVariable) != "" }
+
 func (c *trial) chance(percent int) bool { return c.rand.IntN(100) < percent }
 
 // build edits and compiles the program and builds the hotpatch.
@@ -254,7 +258,11 @@ func (c *trial) build(ctx context.Context) error {
 			if c.ours[i], err = beside(c.paths[i], c.library); err != nil {
 				return err
 			}
-			if b, err := exec.CommandContext(ctx, "strip", "-o", c.ours[i], c.paths[i]).CombinedOutput(); err != nil {
+			args := []string{"-o", c.ours[i], c.paths[i]}
+			if nonPIE() {
+				args = append(args, "--discard-all") // relocations stay, with the symbols that they name
+			}
+			if b, err := exec.CommandContext(ctx, "strip", args...).CombinedOutput(); err != nil {
 				return fmt.Errorf("strip: %w\n%s", err, b)
 			}
 		}

@@ -24,6 +24,7 @@ type program struct {
 	named []elf.Symbol // of code and data, by address
 	tls   uint64       // size of the thread-local block
 	end   uint64       // of the image
+	low   uint64       // address of the first page, if it is linked to a fixed one
 }
 
 // variableName is the name in the source: compilers add a number (gcc) or the
@@ -60,10 +61,11 @@ func readProgram(path string) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &program{vars: map[string]elf.Symbol{}}
+	p := &program{vars: map[string]elf.Symbol{}, low: ^uint64(0)}
 	for _, s := range f.Progs {
 		if s.Type == elf.PT_LOAD {
 			p.end = max(p.end, s.Vaddr+s.Memsz)
+			p.low = min(p.low, s.Vaddr&^(s.Align-1))
 		}
 		if s.Type == elf.PT_TLS {
 			p.tls = (s.Memsz + s.Align - 1) &^ (s.Align - 1)
@@ -151,15 +153,16 @@ func openMemory(v *victim, p *program, exe string) (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
+	mapped := false
 	for _, x := range m.maps {
-		if x.Path == exe && m.bias == 0 {
-			m.bias = x.Start
+		if x.Path == exe && !mapped {
+			m.bias, mapped = x.Start-p.low, true
 		}
 		if x.Path == "[stack]" {
 			m.scratchAt = x.Start + 64 // far below what the program uses
 		}
 	}
-	if m.bias == 0 {
+	if !mapped {
 		return nil, fmt.Errorf("%s is not mapped by %d", exe, v.pid)
 	}
 	return m, nil
