@@ -7,22 +7,8 @@ import (
 	"testing"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
-
-// need skips a test that needs a tool which is not here; in a full run that is
-// a failure.
-func need(t testing.TB, tool string) string {
-	t.Helper()
-	path, err := exec.LookPath(tool)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-		t.Fatalf("%s is not installed", tool)
-	}
-	t.Skipf("%s is not installed", tool)
-	return ""
-}
 
 // build of a case: which flags, and whether the symbols go.
 type style struct {
@@ -39,9 +25,9 @@ var (
 // compile builds testdata/name without and with -DFIXED.
 func compile(t testing.TB, name string, s style) (base, fixed string) {
 	t.Helper()
-	cc := need(t, "gcc")
+	cc := testkit.Tool(t, "gcc")
 	if filepath.Ext(name) == ".cc" {
-		cc = need(t, "g++")
+		cc = testkit.Tool(t, "g++")
 	}
 	dir := t.TempDir()
 	make := func(out string, more ...string) string {
@@ -67,7 +53,7 @@ func compile(t testing.TB, name string, s style) (base, fixed string) {
 func strip(t testing.TB, path string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), filepath.Base(path))
-	if text, err := exec.Command(need(t, "strip"), "-o", out, path).CombinedOutput(); err != nil {
+	if text, err := exec.Command(testkit.Tool(t, "strip"), "-o", out, path).CombinedOutput(); err != nil {
 		t.Fatalf("strip %s: %v\n%s", path, err, text)
 	}
 	return out

@@ -15,6 +15,7 @@ import (
 	"hotpatch/internal/build"
 	"hotpatch/internal/image"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 // splitDebug moves the debug information of path to a file of its own and
@@ -26,7 +27,7 @@ func splitDebug(t *testing.T, path string) (bare, debug string) {
 		{"objcopy", "--only-keep-debug", path, debug},
 		{"objcopy", "--strip-all", "--add-gnu-debuglink=" + debug, path, bare},
 	} {
-		need(t, args[0])
+		testkit.Tool(t, args[0])
 		if text, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, text)
 		}

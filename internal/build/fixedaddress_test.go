@@ -12,6 +12,7 @@ import (
 
 	"hotpatch/internal/build"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 var (
@@ -147,7 +148,7 @@ func TestBuildRefusesWhatDoesNotFitInto32Bits(t *testing.T) {
 
 func tool(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if out, err := exec.Command(need(t, name), args...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(testkit.Tool(t, name), args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 }

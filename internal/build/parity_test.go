@@ -21,6 +21,7 @@ import (
 	"hotpatch/internal/build"
 	"hotpatch/internal/image"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 // makeDeb writes a package NAME_VERSION.deb with these files into dir.
@@ -412,7 +413,7 @@ func TestTypesAreTakenOutOfDebugPackages(t *testing.T) {
 		if err := os.WriteFile(link, []byte("gone.debug\x00\x01\x02\x03"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if text, err := exec.Command(need(t, "objcopy"), "--add-section", ".gnu_debugaltlink="+link, path).CombinedOutput(); err != nil {
+		if text, err := exec.Command(testkit.Tool(t, "objcopy"), "--add-section", ".gnu_debugaltlink="+link, path).CombinedOutput(); err != nil {
 			t.Fatalf("objcopy: %v\n%s", err, text)
 		}
 		files["."+strings.TrimPrefix(path, dir)] = content(t, path)

@@ -10,6 +10,7 @@ import (
 
 	"hotpatch/internal/build"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 // Four files of a package: a library whose struct grows, a program that is
@@ -61,7 +62,7 @@ void *plugin(int n) { return n < LIMIT ? store_new(n) : 0; }
 )
 
 func tree(t *testing.T, alone bool, flags ...string) string {
-	cc := need(t, "gcc")
+	cc := testkit.Tool(t, "gcc")
 	dir := t.TempDir()
 	make := func(name, source string, more ...string) {
 		t.Helper()

@@ -9,6 +9,7 @@ import (
 
 	"hotpatch/internal/build"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 // Their collectors would not find their way through carried code.
@@ -45,7 +46,7 @@ func TestBuildRefusesRuntimesThatKnowTheirCodeByTables(t *testing.T) {
 // that the loader knows, and so not in new ones.
 func TestBuildRefusesNewVariablesWhereACollectorWouldNotLook(t *testing.T) {
 	gc := filepath.Join(t.TempDir(), "libgc.so.1")
-	if text, err := exec.Command(need(t, "gcc"), "-shared", "-Wl,-soname,libgc.so.1", "-x", "c", "/dev/null", "-o", gc).CombinedOutput(); err != nil {
+	if text, err := exec.Command(testkit.Tool(t, "gcc"), "-shared", "-Wl,-soname,libgc.so.1", "-x", "c", "/dev/null", "-o", gc).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	for _, c := range []struct {

@@ -9,6 +9,7 @@ import (
 
 	"hotpatch/internal/build"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 // TestBuildOfRust: the code of a Rust program compares like any other. Its
@@ -36,7 +37,7 @@ func TestBuildOfRust(t *testing.T) {
 		if strip {
 			for _, p := range []*string{&base, &fixed} {
 				out := filepath.Join(filepath.Dir(*p), "stripped", "victim")
-				for _, args := range [][]string{{"mkdir", filepath.Dir(out)}, {need(t, "strip"), "-o", out, *p}} {
+				for _, args := range [][]string{{"mkdir", filepath.Dir(out)}, {testkit.Tool(t, "strip"), "-o", out, *p}} {
 					if text, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 						t.Fatalf("%v: %v\n%s", args, err, text)
 					}

@@ -14,6 +14,7 @@ import (
 	"hotpatch/internal/build"
 	"hotpatch/internal/image"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 const sharedHeader = `
@@ -70,7 +71,7 @@ func compileShared(t *testing.T, flags ...string) (dir string, debug []string) {
 	dir = t.TempDir()
 	run := func(name string, args ...string) {
 		t.Helper()
-		cmd := exec.Command(need(t, name), args...)
+		cmd := exec.Command(testkit.Tool(t, name), args...)
 		cmd.Dir = dir
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s %v: %v\n%s", name, args, err, text)
@@ -126,7 +127,7 @@ var dwzWays = []struct {
 }
 
 func TestTypesThatDwzSharedOutGiveTheSameVerdict(t *testing.T) {
-	need(t, "dwz")
+	testkit.Tool(t, "dwz")
 	for _, grown := range []bool{false, true} {
 		for _, way := range dwzWays {
 			name := "fix alone/" + way.name
@@ -178,7 +179,7 @@ func dwzIn(t *testing.T, dir string, args, files, after []string) {
 		if len(c) == 0 {
 			continue
 		}
-		cmd := exec.Command(need(t, c[0]), c[1:]...)
+		cmd := exec.Command(testkit.Tool(t, c[0]), c[1:]...)
 		cmd.Dir = dir
 		if text, err := cmd.CombinedOutput(); err != nil || len(text) > 0 {
 			t.Fatalf("%v: %v\n%s", c, err, text)

@@ -10,22 +10,8 @@ import (
 
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
-
-// need skips a test that needs a tool which is not here; in a full run that is
-// a failure.
-func need(t testing.TB, tool string) string {
-	t.Helper()
-	path, err := exec.LookPath(tool)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("HOTPATCH_TEST_FULL") == "1" {
-		t.Fatalf("%s is not installed", tool)
-	}
-	t.Skipf("%s is not installed", tool)
-	return ""
-}
 
 // compile builds C source and returns the path of the program, symbols and all.
 func compile(t testing.TB, source string, flags ...string) string {
@@ -37,7 +23,7 @@ func compile(t testing.TB, source string, flags ...string) string {
 		t.Fatal(err)
 	}
 	args := append([]string{"-O2", "-fPIE", "-pie", "-fcf-protection=none", "-fno-ipa-ra", "-Wl,--build-id=sha1", "-o", out}, flags...)
-	if text, err := exec.Command(need(t, "gcc"), append(args, in)...).CombinedOutput(); err != nil {
+	if text, err := exec.Command(testkit.Tool(t, "gcc"), append(args, in)...).CombinedOutput(); err != nil {
 		t.Fatalf("gcc: %v\n%s\n%s", err, text, source)
 	}
 	return out
@@ -62,7 +48,7 @@ func compileFiles(t testing.TB, files map[string]string, flags ...string) string
 			args = append(args, name)
 		}
 	}
-	cmd := exec.Command(need(t, compiler), args...)
+	cmd := exec.Command(testkit.Tool(t, compiler), args...)
 	cmd.Dir = dir
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", compiler, err, text)
@@ -73,7 +59,7 @@ func compileFiles(t testing.TB, files map[string]string, flags ...string) string
 func strip(t testing.TB, path string) string {
 	t.Helper()
 	out := path + ".stripped"
-	if text, err := exec.Command(need(t, "strip"), "-o", out, path).CombinedOutput(); err != nil {
+	if text, err := exec.Command(testkit.Tool(t, "strip"), "-o", out, path).CombinedOutput(); err != nil {
 		t.Fatalf("strip: %v\n%s", err, text)
 	}
 	return out

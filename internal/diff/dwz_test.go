@@ -13,6 +13,7 @@ import (
 
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
+	"hotpatch/internal/testkit"
 )
 
 var dwzC = map[string]string{
@@ -84,7 +85,7 @@ func dwz(t testing.TB, args []string, files ...string) []string {
 		}
 		out = append(out, name)
 	}
-	cmd := exec.Command(need(t, "dwz"), append(args, out...)...)
+	cmd := exec.Command(testkit.Tool(t, "dwz"), append(args, out...)...)
 	cmd.Dir = dir
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("dwz: %v\n%s", err, text)
@@ -109,7 +110,7 @@ var dwzWays = []struct {
 }
 
 func TestTypesSharedOutByDwzAreTheSame(t *testing.T) {
-	need(t, "dwz")
+	testkit.Tool(t, "dwz")
 	for _, source := range []map[string]string{dwzC, dwzCC} {
 		for _, way := range dwzWays {
 			lang := "C "

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/diff"
+	"hotpatch/internal/testkit"
 )
 
 func TestTypesAreComparedByDWARF(t *testing.T) {
@@ -237,7 +238,7 @@ func TestTypesAreComparedUnitByUnit(t *testing.T) {
 }
 
 func TestClassesAreCompared(t *testing.T) {
-	need(t, "g++")
+	testkit.Tool(t, "g++")
 	const source = `
 struct Text { const char32_t *runes; long length; };
 struct Shape { virtual ~Shape() {} virtual int area() { return 0; } char c; char32_t rune; };

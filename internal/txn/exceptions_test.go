@@ -12,6 +12,7 @@ import (
 
 	"hotpatch/internal/build"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/txn"
 )
 
@@ -22,7 +23,7 @@ type throwing struct{ program, base, fixed string }
 func compileThrowing(t testing.TB, library bool) throwing {
 	t.Helper()
 	if _, err := exec.LookPath("g++"); err != nil {
-		skip(t, "g++ is missing")
+		testkit.Skip(t, "g++ is missing")
 	}
 	dir := victims.dir(t)
 	victims.Lock()
@@ -344,7 +345,7 @@ func TestExceptionsOfACarriedRuntime(t *testing.T) {
 		}
 	}
 	if lib == "" {
-		skip(t, "the C++ library is not a shared one here")
+		testkit.Skip(t, "the C++ library is not a shared one here")
 	}
 	rep, b, err := build.Build(context.Background(), lib, lib, build.Options{All: true, Accept: "a test", By: "test"})
 	if err != nil || b == nil {
@@ -372,7 +373,7 @@ func TestUnwinderOfAnotherMakeIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := exec.LookPath("gcc"); err != nil {
-		skip(t, "gcc is missing")
+		testkit.Skip(t, "gcc is missing")
 	}
 	gcc := func(out string, args ...string) string {
 		t.Helper()

@@ -17,6 +17,7 @@ import (
 	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
 	"hotpatch/internal/ptrace"
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/txn"
 )
 
@@ -123,7 +124,7 @@ func TestWhoCannotBeExchangedIsStopped(t *testing.T) {
 	t.Run("locked memory", func(t *testing.T) {
 		v := start(t, base)
 		if v.ask("m") != "0" {
-			skip(t, "memory cannot be locked")
+			testkit.Skip(t, "memory cannot be locked")
 		}
 		stopped(t, v, b)
 	})
@@ -584,7 +585,7 @@ func TestSealedCodeIsNotExchanged(t *testing.T) {
 	base, b := exchanged(t, "-DENTRY_SHORT")
 	v := start(t, base)
 	if v.ask("S") != "0" {
-		skip(t, "the kernel has no mseal")
+		testkit.Skip(t, "the kernel has no mseal")
 	}
 	how(t, v, b, txn.Stopped)
 	v.want("q", "1001")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/txn"
 )
 
@@ -21,7 +22,7 @@ func rooted(t testing.TB, program string) (root, inside string) {
 	inside = "/" + filepath.Base(program)
 	out, err := exec.Command("ldd", program).Output()
 	if err != nil {
-		skip(t, "ldd: "+err.Error())
+		testkit.Skip(t, "ldd: "+err.Error())
 	}
 	for _, f := range strings.Fields(string(out)) {
 		if !strings.HasPrefix(f, "/") {
@@ -72,7 +73,7 @@ func TestProcessInAnotherRootAndNamespaces(t *testing.T) {
 	needRoot(t)
 	base, fixed := compile(t, "confined")
 	if err := exec.Command("unshare", "--mount", "--pid", "--fork", "true").Run(); err != nil {
-		skip(t, "unshare: "+err.Error())
+		testkit.Skip(t, "unshare: "+err.Error())
 	}
 	b := byHand(t, base, fixed, "fixed_function")
 	root, inside := rooted(t, base)

@@ -12,6 +12,7 @@ import (
 
 	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/txn"
 )
 
@@ -43,7 +44,7 @@ func probeReturn(t *testing.T, v *victim, path, name string) {
 	t.Helper()
 	source, err := os.ReadFile("/sys/bus/event_source/devices/uprobe/type")
 	if err != nil {
-		skip(t, "no uprobes here: "+err.Error())
+		testkit.Skip(t, "no uprobes here: "+err.Error())
 	}
 	modules, err := proc.Modules(v.pid)
 	if err != nil {
@@ -63,7 +64,7 @@ func probeReturn(t *testing.T, v *victim, path, name string) {
 	for cpu := range runtime.NumCPU() {
 		fd, err := unix.PerfEventOpen(&attr, -1, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
 		if err != nil {
-			skip(t, "no uprobe can be set: "+err.Error())
+			testkit.Skip(t, "no uprobe can be set: "+err.Error())
 		}
 		t.Cleanup(func() { unix.Close(fd) })
 	}

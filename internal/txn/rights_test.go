@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"hotpatch/internal/testkit"
 )
 
 // Who may patch whom: the tool runs as another user or with fewer capabilities.
@@ -55,7 +57,7 @@ func needPeople(t testing.TB) people {
 	needRoot(t)
 	path, err := exec.LookPath("setpriv")
 	if err != nil {
-		skip(t, "setpriv is missing")
+		testkit.Skip(t, "setpriv is missing")
 	}
 	return people{path}
 }

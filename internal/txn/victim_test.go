@@ -20,6 +20,7 @@ import (
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 )
 
 // compile builds a victim twice, as it is and with -DFIXED.
@@ -32,7 +33,7 @@ func compile(t testing.TB, name string, flags ...string) (base, fixed string) {
 func compileAs(t testing.TB, name, out string, flags ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath("gcc"); err != nil {
-		skip(t, "gcc is missing")
+		testkit.Skip(t, "gcc is missing")
 	}
 	return compileWith(t, "gcc", name, out, flags...)
 }
@@ -85,15 +86,6 @@ func accepted(t testing.TB, b *patch.Bundle) *patch.Bundle {
 		t.Fatal(err)
 	}
 	return b
-}
-
-// skip skips, unless everything must run.
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("HOTPATCH_TEST_FULL") != "" {
-		t.Fatalf("cannot run: %s", why)
-	}
-	t.Skip(why)
 }
 
 // byHand makes a bundle that replaces functions without references of their
@@ -206,7 +198,7 @@ func launch(t testing.TB, path string, args ...string) (v *victim, pid int) {
 	t.Cleanup(func() { in.Close(); out.Close() })
 	ready := v.line()
 	if ready == "unsupported" {
-		skip(t, "the kernel does not know what this victim needs")
+		testkit.Skip(t, "the kernel does not know what this victim needs")
 	}
 	if _, err := fmt.Sscanf(ready, "ready %d", &pid); err != nil {
 		t.Fatalf("victim says %q", ready)

@@ -19,6 +19,7 @@ import (
 
 	"hotpatch/internal/build"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/txn"
 	"hotpatch/test/property"
 )
@@ -80,7 +81,7 @@ func fail(format string, args ...any) error { return &failure{fmt.Sprintf(format
 // has been in use. From there on the process must behave as the fixed program
 // that was given the same state; without the hotpatch, as the base program.
 func TestHotpatchedProgramsBehaveAsTheFixedOnes(t *testing.T) {
-	needTools(t)
+	testkit.Tools(t, "gcc", "strip", "setsid")
 	n, seed := cases(t)
 	var (
 		mu    sync.Mutex
@@ -123,7 +124,7 @@ func TestHotpatchedProgramsBehaveAsTheFixedOnes(t *testing.T) {
 // variable than before was taken to be the same, or bound to what was in the
 // place of that variable.
 func TestProgramsThatFailedOnce(t *testing.T) {
-	needTools(t)
+	testkit.Tools(t, "gcc", "strip", "setsid")
 	if _, replay := os.LookupEnv(seedVariable); replay {
 		t.Skip("replaying")
 	}
@@ -154,7 +155,7 @@ func TestProgramsThatFailedOnce(t *testing.T) {
 
 // A hotpatch that is not applied must be noticed, or the test proves nothing.
 func TestMissingHotpatchesAreNoticed(t *testing.T) {
-	needTools(t)
+	testkit.Tools(t, "gcc", "strip", "setsid")
 	if _, replay := os.LookupEnv(seedVariable); replay {
 		t.Skip("replaying")
 	}
@@ -177,18 +178,6 @@ func TestMissingHotpatchesAreNoticed(t *testing.T) {
 	}
 	if noticed < enough {
 		t.Errorf("only %d missing hotpatches were noticed", noticed)
-	}
-}
-
-func needTools(t *testing.T) {
-	t.Helper()
-	for _, tool := range []string{"gcc", "strip", "setsid"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("HOTPATCH_TEST_FULL") != "" {
-				t.Fatalf("%s is missing", tool)
-			}
-			t.Skipf("%s is missing", tool)
-		}
 	}
 }
 
