@@ -3,17 +3,10 @@ package build
 import (
 	"bytes"
 	"slices"
-	"strings"
 
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
 )
-
-// A linker set is a section whose name is an identifier, NAME: the linker then
-// defines __start_NAME and __stop_NAME, and programs walk from one to the other
-// over all that their files have put there. So the section is one table, though
-// it consists of variables with names of their own, and its end is no end of any
-// of these.
 
 // set binds an address where a linker set starts or ends. True: there is
 // nothing left to bind.
@@ -22,10 +15,11 @@ func (e *emitter) set(f *diff.Func, k int) bool {
 	if r.Kind != diff.Lea {
 		return false
 	}
-	s := e.setAt(r.Target)
-	if s == nil {
+	sets := e.d.Fixed.SetsAt(r.Target)
+	if len(sets) == 0 {
 		return false
 	}
+	s := sets[0]
 	walked := e.takes(f, s.Addr) && e.takes(f, s.Addr+s.Size)
 	base := sectionNamed(e.d.Base, s.Name)
 	sized := base != nil && base.Size == s.Size
@@ -50,17 +44,6 @@ func (e *emitter) set(f *diff.Func, k int) bool {
 	return true
 }
 
-// setAt is the linker set of the fixed image that starts or ends at t.
-func (e *emitter) setAt(t image.Addr) *image.Section {
-	i := slices.IndexFunc(e.d.Fixed.Sections, func(s *image.Section) bool {
-		return isIdentifier(s.Name) && (s.Addr == t || s.Addr+s.Size == t) && (s.Class.Writable() || s.Class == image.ROData || s.Class == image.RelRO)
-	})
-	if i < 0 {
-		return nil
-	}
-	return e.d.Fixed.Sections[i]
-}
-
 // takes says that f or a part of it takes the address t.
 func (e *emitter) takes(f *diff.Func, t image.Addr) bool {
 	return slices.ContainsFunc(append([]*diff.Func{f}, e.d.Parts(f)...), func(g *diff.Func) bool {
@@ -74,9 +57,4 @@ func sectionNamed(c *diff.Code, name string) *image.Section {
 		return nil
 	}
 	return c.Sections[i]
-}
-
-// isIdentifier says that a linker defines __start_NAME for a section.
-func isIdentifier(name string) bool {
-	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == "" && !strings.ContainsRune("0123456789", rune(name[0]))
 }

@@ -23,6 +23,10 @@ func TestLinkerSetsAreOneTable(t *testing.T) {
 		{[]string{"-DNUMBERS"}, false, false},
 		{[]string{"-DNUMBERS", "-DCHANGED"}, true, false},
 		{[]string{"-DNUMBERS", "-DGROWN"}, true, false},
+		{[]string{"-DGROWN", "-DALONE"}, false, true},
+		{[]string{"-DNUMBERS", "-DCHANGED", "-DALONE"}, true, false},
+		{[]string{"-DNUMBERS", "-DGROWN", "-DALONE"}, true, false},
+		{[]string{"-DNUMBERS", "-DGROWN", "-DALONE", "-O0"}, true, false},
 	} {
 		for _, bare := range []bool{false, true} {
 			base, fixed := compile(t, "set.c", style{flags: c.flags})

@@ -71,6 +71,9 @@ func (d *Diff) sameRef(p, q *Ref, owner *[2]*Func) (bool, string) {
 	}
 	width := q.Width
 	if q.Kind == Lea {
+		if same, why := d.sameSets(p.Target, q.Target); !same {
+			return false, why
+		}
 		width = 0
 	} else if width == 0 {
 		width = 8
