@@ -86,7 +86,7 @@ func (e *emitter) walks(f *diff.Func, k int) bool {
 	}
 	w := e.walk(f, k)
 	switch {
-	case !w.Compared(), len(w.From) == 0 && (!w.Elsewhere || w.Used):
+	case !w.Compared(), len(w.From) == 0 && (!w.Elsewhere || w.Used || e.d.Literal(before)):
 		return false
 	case len(w.From) > 0 && !w.Start && !w.Elsewhere && !w.Used && e.end(f, k, w.From):
 		return true
@@ -156,7 +156,7 @@ func (e *emitter) passedOn() {
 			if r.Kind != diff.Lea || r.Class.Writable() {
 				continue
 			}
-			if o, ok := e.d.Before(r.Target); ok && own[o] && endsElsewhere(walker.Walk(f, k)) {
+			if o, ok := e.d.Before(r.Target); ok && own[o] && !e.d.Literal(o) && endsElsewhere(walker.Walk(f, k)) {
 				e.reasons.add(endPointer, label(e.d, f), "it is not replaced and walks to %#x, where a table ends of which new code has a copy of its own", uint64(r.Target))
 			}
 		}

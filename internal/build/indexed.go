@@ -88,7 +88,7 @@ func (e *emitter) near(t image.Addr) []image.Addr {
 	if lo, hi, ok := e.d.Named(t); ok {
 		at, end = lo, hi
 	}
-	if before, ok := e.d.Before(at); ok && at == t {
+	if before, ok := e.d.Before(at); ok && at == t && !e.d.Literal(before) {
 		if lo, _, ok := e.d.Named(before); ok {
 			before = lo
 		}

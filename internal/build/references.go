@@ -54,6 +54,9 @@ func (e *emitter) endsBefore(f *diff.Func, k int) bool {
 	if w := e.walk(f, k); len(w.From) > 0 && !w.Start && !w.Elsewhere && !w.Used && e.end(f, k, w.From) {
 		return true
 	}
+	if e.d.Literal(before) {
+		return false
+	}
 	to, inBase := e.place(before)
 	if s, ok := e.sectionStart(r.Target); ok && inBase && to+(r.Target-before) == s {
 		return false // both meanings are one address of the base image

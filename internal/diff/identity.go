@@ -206,8 +206,7 @@ func (c *Code) endingAt(t image.Addr) *image.Section {
 }
 
 // Before is the object that ends exactly at t, where one is known to start
-// before it. Strings and switch tables are none: nobody walks them to their
-// end by address.
+// before it.
 func (d *Diff) Before(t image.Addr) (image.Addr, bool) {
 	c := d.Fixed
 	s := c.SectionAt(t)
@@ -221,16 +220,18 @@ func (d *Diff) Before(t image.Addr) (image.Addr, bool) {
 	if i == 0 || c.heads[i-1] < s.Addr {
 		return 0, false
 	}
-	o := c.heads[i-1]
-	if s.Class == image.ROData {
-		if n := c.CString(o); n > 1 && c.startsString(o) {
-			return 0, false
-		}
-		if c.startsSwitch(o) {
-			return 0, false
-		}
+	return c.heads[i-1], true
+}
+
+// Literal says whether the constant at o of the fixed image looks like a string or
+// a switch table, which nobody walks to the end by address: a table may, too, if
+// it begins with a small number.
+func (d *Diff) Literal(o image.Addr) bool {
+	c := d.Fixed
+	if c.ClassAt(o) != image.ROData || d.NamedConstant(o) {
+		return false
 	}
-	return o, true
+	return c.CString(o) > 1 && c.startsString(o) || c.startsSwitch(o)
 }
 
 // Compared says whether f compares the address that its reference k takes:

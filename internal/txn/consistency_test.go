@@ -85,14 +85,23 @@ func TestOldCodeOfARelativeLingers(t *testing.T) {
 // changed or after.
 func TestCallThatIsOverSoonDoesNotLinger(t *testing.T) {
 	bothWays(t, func(t *testing.T, v *victim, b *patch.Bundle, way txn.How) {
-		v.want("h", "held")
-		let := make(chan string)
-		go func() { time.Sleep(50 * time.Millisecond); let <- v.ask("g") }()
-		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 10 * time.Second})
-		if got := <-let; r.Outcome != txn.Applied || r.How != way || r.Lingers != "" || got != "43" {
-			t.Errorf("%+v, %s", r, got)
+		for range 10 {
+			v.want("h", "held")
+			let := make(chan string)
+			go func() { time.Sleep(50 * time.Millisecond); let <- v.ask("g") }()
+			r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 10 * time.Second})
+			if got := <-let; r.Outcome != txn.Applied || r.How != way || got != "43" {
+				t.Errorf("%+v, %s", r, got)
+			}
+			v.want("q", "1001")
+			if r.Lingers == "" {
+				return
+			}
+			// A thread that waits for a processor may be anywhere.
+			t.Logf("the host is busy: %s", r.Lingers)
+			revert(t, v, b, txn.Reverted)
 		}
-		v.want("q", "1001")
+		t.Error("it lingers every time")
 	})
 }
 
