@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,20 +182,26 @@ func TestFailureAtEveryPointLeavesMemoryAndRegistersAsTheyWere(t *testing.T) {
 		}
 	}
 	fresh := func() *victim { return start(t, base) }
-	try("apply", fresh, func(v *victim, o txn.Options) txn.Result {
-		return txn.Apply(context.Background(), v.pid, b, o)
-	}, was)
 	patched := func() *victim { v := start(t, base); apply(t, v, b, txn.Applied); return v }
-	try("revert", patched, func(v *victim, o txn.Options) txn.Result {
-		return txn.Revert(context.Background(), v.pid, id(t, b), o)
-	}, is)
-	for _, point := range []string{
+	points := []string{
 		"apply planned", "apply borrowed", "apply stub-written", "apply registers-set", "apply signals-held", "apply calls-made", "apply given-back",
 		"apply mapped", "apply journal-written", "apply region-filled", "apply seized", "apply sleepers-stopped", "apply stopped",
 		"apply entry-written", "apply entries-verified", "revert seized", "revert stopped", "revert entry-written", "revert entries-verified",
-	} {
-		if !seen[point] {
-			t.Errorf("%s was never reached", point)
+	}
+	missed := func(p string) bool { return !seen[p] }
+	// Once as a rule: on a busy host there are now more attempts, now fewer, so
+	// that the same number is now this point, now that one.
+	for rounds := 0; rounds < 5 && slices.ContainsFunc(points, missed); rounds++ {
+		try("apply", fresh, func(v *victim, o txn.Options) txn.Result {
+			return txn.Apply(context.Background(), v.pid, b, o)
+		}, was)
+		try("revert", patched, func(v *victim, o txn.Options) txn.Result {
+			return txn.Revert(context.Background(), v.pid, id(t, b), o)
+		}, is)
+	}
+	for _, p := range points {
+		if missed(p) {
+			t.Errorf("%s was never reached", p)
 		}
 	}
 }
