@@ -11,9 +11,10 @@ import (
 // (labels as values). Such a table belongs to the code: that of the base image
 // leads into the old function, whatever else it has in common with the new one.
 
-// sameTable: carried code may use the table at base for that at t.
+// sameTable: carried code may use the table at base for that at t. One that the
+// base program may have written to is no table any more, whatever it began as.
 func (e *emitter) sameTable(base, t image.Addr) bool {
-	return e.d.SameTable(base, t) && !e.labels(t)
+	return !e.d.Base.ClassAt(base).Writable() && e.d.SameTable(base, t) && !e.labels(t)
 }
 
 // labels says that the object at t, constant or variable, holds places inside

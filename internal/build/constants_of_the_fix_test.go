@@ -30,3 +30,17 @@ func TestTableThatBeginsLikeAStringIsWalkedToItsEnd(t *testing.T) {
 		}
 	}
 }
+
+// A table that the base program may have written to is not what the fixed one
+// has as a constant, although both begin alike.
+func TestConstantOfTheFixIsNotTheVariableThatItWas(t *testing.T) {
+	base, fixed := compile(t, "constness.c", plain)
+	scan, ops := symbol(t, fixed, "scan"), symbol(t, fixed, "ops")
+	r, b := run(t, base, fixed, build.Options{})
+	if b == nil || !slices.Contains(codes(r), "table-carried") {
+		t.Fatalf("%s: %v", r.Verdict, r.Reasons)
+	}
+	if got, want := taken(t, b.Objects[0], scan.Value, scan.Size), []place{{true, ops.Value}}; !slices.Equal(got, want) {
+		t.Errorf("it uses %v, want %v", got, want)
+	}
+}
