@@ -49,17 +49,15 @@ func judgeKernel(h proc.Host) finding {
 	return fine("kernel", "Linux %s", h.Release)
 }
 
-const asRoot = "run it as root, or give it CAP_SYS_PTRACE and CAP_DAC_OVERRIDE (and CAP_SYS_ADMIN for sandboxed processes)"
+const asRoot = "run it as root, or give it CAP_SYS_PTRACE (and CAP_SYS_ADMIN for sandboxed processes)"
 
 func judgeRights(h proc.Host, r proc.Rights) finding {
 	who := fmt.Sprintf("user %d", r.UIDs[1])
 	switch {
 	case !r.Has(proc.CapSysPtrace):
 		return warn("privileges", who+" without CAP_SYS_PTRACE: only processes of the same user, with no more capabilities, can be patched", asRoot)
-	case !r.Has(proc.CapDACOverride) && r.UIDs[1] != 0:
-		return warn("privileges", who+" without CAP_DAC_OVERRIDE: the memory files (/proc/PID/mem) of other users' processes cannot be opened", asRoot)
 	case !r.Has(proc.CapDACOverride):
-		return warn("privileges", who+" without CAP_DAC_OVERRIDE: only root's own processes can be patched", asRoot)
+		return warn("privileges", who+" without CAP_DAC_OVERRIDE: another user's process has to open its memory (/proc/PID/mem) for hotpatch itself, which one that is not dumpable cannot", "give it CAP_DAC_OVERRIDE")
 	case !r.Has(proc.CapSysAdmin):
 		return warn("privileges", who+" without CAP_SYS_ADMIN: processes under a seccomp filter (systemd's SystemCallFilter=, containers) are refused", "give it CAP_SYS_ADMIN")
 	case !h.FirstUserNS:

@@ -12,7 +12,7 @@ import (
 
 // Capabilities that matter here: capabilities(7).
 const (
-	CapDACOverride       = unix.CAP_DAC_OVERRIDE // write the memory file of another user's process
+	CapDACOverride       = unix.CAP_DAC_OVERRIDE // open the memory file of another user's process
 	CapSysPtrace         = unix.CAP_SYS_PTRACE
 	CapSysAdmin          = unix.CAP_SYS_ADMIN // suspend a seccomp filter
 	CapCheckpointRestore = unix.CAP_CHECKPOINT_RESTORE

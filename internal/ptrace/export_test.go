@@ -3,7 +3,9 @@ package ptrace
 import "golang.org/x/sys/unix"
 
 // Stub, DecodeStop, HideStop and UserResume are the pure parts, for tests.
-func Stub(at uint64, calls []Call, mask uint64, back Regs) []byte { return stub(at, calls, mask, back) }
-func DecodeStop(ws uint32) Stop                                   { return decodeStop(unix.WaitStatus(ws)) }
-func HideStop(r *Regs, s Stop) bool                               { return hideStop(r, s) }
-func UserResume(r Regs) Regs                                      { return userResume(r) }
+func Stub(at uint64, calls []Call, mask uint64, back Regs) []byte {
+	return stub(at, calls, nil, mask, back)
+}
+func DecodeStop(ws uint32) Stop     { return decodeStop(unix.WaitStatus(ws)) }
+func HideStop(r *Regs, s Stop) bool { return hideStop(r, s) }
+func UserResume(r Regs) Regs        { return userResume(r) }

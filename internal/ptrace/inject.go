@@ -31,6 +31,10 @@ type Injection struct {
 	// was in a system call does not miss the time; but others may wait for what
 	// the calls change: from the start of each to our seeing its end.
 	Held *time.Duration
+	// Data is what the calls need in memory; see dataAt.
+	data []byte
+	// took, if not nil, is told what each call returned, before the next.
+	took func(call int, result uint64)
 	// NoFilter says that a thread with a seccomp filter is not to be borrowed.
 	NoFilter bool
 }
@@ -96,16 +100,30 @@ func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
 	default:
 		// With the original registers, syscall number included, detaching lets
 		// the kernel restart what we interrupted.
-		t.giveBack(in.TID, back, stop)
-		werr := step("given-back")
-		if _, cerr := m.WriteAt(was, int64(in.Room)); cerr != nil {
-			werr = fmt.Errorf("clear stub: %w", cerr)
-		}
+		werr := t.endLoan(m, in, back, stop, was, step)
 		if err == nil {
 			err = werr
 		}
 	}
 	return results, err
+}
+
+// endLoan gives the thread back, and the room.
+func (t *Tracer) endLoan(m *Mem, in Injection, back Regs, stop Stop, was []byte, step func(string) error) error {
+	if !m.Writable() {
+		// The thread is the only way to write, so before it goes; and it has its own
+		// registers before that, as always.
+		t.restore(in.TID, back, stop)
+		err := t.write(in.TID, m, was, in.Room)
+		t.letGo(in.TID, stop)
+		return err
+	}
+	t.giveBack(in.TID, back, stop)
+	err := step("given-back")
+	if _, cerr := m.WriteAt(was, int64(in.Room)); cerr != nil {
+		err = fmt.Errorf("clear stub: %w", cerr)
+	}
+	return err
 }
 
 // install writes the stub into the room. It returns the thread's signal mask
@@ -117,7 +135,7 @@ func (t *Tracer) install(m *Mem, in Injection, back Regs, step func(string) erro
 	if mask, err = t.sigMask(in.TID); err != nil {
 		return 0, nil, fmt.Errorf("read signal mask: %w", err)
 	}
-	code := stub(in.Room, in.Calls, mask, userResume(back))
+	code := stub(in.Room, in.Calls, in.data, mask, userResume(back))
 	if code == nil {
 		return 0, nil, fmt.Errorf("stub for %d calls does not fit %d bytes", len(in.Calls), StubRoom)
 	}
@@ -128,7 +146,7 @@ func (t *Tracer) install(m *Mem, in Injection, back Regs, step func(string) erro
 	if IsStub(was) {
 		clear(was) // a leftover in padding: zero was there before it
 	}
-	_, err = m.WriteAt(code, int64(in.Room))
+	err = t.write(in.TID, m, code, in.Room)
 	if err == nil {
 		err = t.sees(in.TID, in.Room, code)
 	}
@@ -137,7 +155,7 @@ func (t *Tracer) install(m *Mem, in Injection, back Regs, step func(string) erro
 			return mask, was, nil
 		}
 	}
-	if _, cerr := m.WriteAt(was, int64(in.Room)); cerr != nil {
+	if cerr := t.write(in.TID, m, was, in.Room); cerr != nil {
 		err = fmt.Errorf("%w; clear stub: %w", err, cerr)
 	}
 	return 0, nil, fmt.Errorf("write stub: %w", err)
@@ -258,11 +276,15 @@ func (t *Tracer) suitable(m *Mem, in Injection, r *Regs) error {
 }
 
 func (t *Tracer) giveBack(tid int, r Regs, s Stop) {
+	t.restore(tid, r, s)
+	t.letGo(tid, s)
+}
+
+func (t *Tracer) restore(tid int, r Regs, s Stop) {
 	hideStop(&r, s)
 	if err := t.setRegs(tid, &r); err != nil && !errors.Is(err, ErrGone) {
 		t.abandoned = true
 	}
-	t.letGo(tid, s)
 }
 
 // waitSoon is wait for a thread that has a processor of its own and is stopped
@@ -320,6 +342,9 @@ func (t *Tracer) runStub(in Injection, ran bool, step func(string) error) (resul
 		}
 		results = append(results, r.Rax)
 		failed := r.Rax > ^uint64(4095)
+		if in.took != nil && !failed {
+			in.took(len(results)-1, r.Rax)
+		}
 		if failed || len(results) == len(in.Calls) {
 			return results, inCalls, nil
 		}

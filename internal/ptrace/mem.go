@@ -3,6 +3,7 @@ package ptrace
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"unsafe"
 
@@ -12,7 +13,26 @@ import (
 // Mem reads and writes the memory of a process at run-time addresses. Writing
 // goes through page protections: the kernel gives the process a private copy
 // of a file-backed page first.
-type Mem struct{ f *os.File }
+type Mem struct {
+	f    *os.File // nil: see ReadOnly
+	read Reader
+}
+
+// Reader reads a process's memory in a way that writing has no counterpart of.
+type Reader interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// ErrReadOnly: the memory file of the process has not been opened yet.
+var ErrReadOnly = errors.New("the memory can only be read as yet")
+
+// ReadOnly is the memory of a process whose file the kernel does not open to us.
+// It takes r with it. Adopt makes it one to write.
+func ReadOnly(r Reader) *Mem { return &Mem{read: r} }
+
+// Writable says whether it can be written.
+func (m *Mem) Writable() bool { return m.f != nil }
 
 // OpenMem opens the memory of the process that has thread tid.
 func OpenMem(tid int) (*Mem, error) {
@@ -26,20 +46,31 @@ func OpenMem(tid int) (*Mem, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open memory: %w", err)
 	}
-	return &Mem{f}, nil
+	return &Mem{f: f}, nil
 }
 
 // Close releases the memory.
-func (m *Mem) Close() error { return m.f.Close() }
+func (m *Mem) Close() error {
+	if m.f == nil {
+		return m.read.Close()
+	}
+	return m.f.Close()
+}
 
 // ReadAt fills p or fails.
 func (m *Mem) ReadAt(p []byte, addr int64) (int, error) {
+	if m.f == nil {
+		return m.read.ReadAt(p, addr)
+	}
 	return m.all("read", p, addr, unix.SYS_PREAD64)
 }
 
 // WriteAt writes all of p or fails. A failure after the first page can have
 // written a part: callers write within pages.
 func (m *Mem) WriteAt(p []byte, addr int64) (int, error) {
+	if m.f == nil {
+		return 0, fmt.Errorf("write %d bytes at %#x: %w", len(p), uint64(addr), ErrReadOnly)
+	}
 	return m.all("write", p, addr, unix.SYS_PWRITE64)
 }
 

@@ -15,6 +15,7 @@
 package ptrace
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -240,6 +241,11 @@ const wordSize = 8
 func (t *Tracer) word(tid int, at uint64) (b [wordSize]byte, err error) {
 	err = request(unix.PTRACE_PEEKDATA, tid, uintptr(at), uintptr(unsafe.Pointer(&b)))
 	return b, err
+}
+
+// poke writes to it.
+func (t *Tracer) poke(tid int, at uint64, b [wordSize]byte) error {
+	return request(unix.PTRACE_POKEDATA, tid, uintptr(at), uintptr(binary.NativeEndian.Uint64(b[:])))
 }
 
 // eventMessage is what a thread that stands in Event has started: the id of a

@@ -10,6 +10,8 @@ import (
 type Call struct {
 	NR   uint64
 	Args [6]uint64
+	// OfLast has what the call before returned as the first argument.
+	OfLast bool
 }
 
 // StubRoom is how many bytes of unused executable memory Inject needs.
@@ -29,12 +31,17 @@ const (
 // stub is code that makes the calls, sets the signal mask back, loads every
 // register that system calls clobber or take with its value from back, and
 // jumps to back.Rip. It uses no stack and changes no flag. So a thread that
-// runs it returns to its own work even if nobody supervises it any more.
-func stub(at uint64, calls []Call, mask uint64, back Regs) []byte {
+// runs it returns to its own work even if nobody supervises it any more. The
+// calls find data at dataAt.
+func stub(at uint64, calls []Call, data []byte, mask uint64, back Regs) []byte {
 	var b []byte
 	args := []int{rdi, rsi, rdx, r10, r8, r9}
 	for _, c := range calls {
 		for i, reg := range args {
+			if c.OfLast && reg == rdi {
+				b = append(b, 0x48, 0x89, 0xc7) // mov %rax,%rdi
+				continue
+			}
 			b = movImm(b, reg, c.Args[i])
 		}
 		b = movImm(b, rax, c.NR)
@@ -58,13 +65,19 @@ func stub(at uint64, calls []Call, mask uint64, back Regs) []byte {
 	}
 	b = append(b, 0xff, 0x25, 0, 0, 0, 0) // jmp *0(%rip)
 	b = binary.LittleEndian.AppendUint64(b, back.Rip)
-	tail := StubRoom - len(stubTag) - 8
+	tail := int(dataAt(0, data))
 	if len(b) > tail {
 		return nil
 	}
 	b = append(b, make([]byte, tail-len(b))...)
+	b = append(b, data...)
 	b = binary.LittleEndian.AppendUint64(b, mask)
 	return append(b, stubTag...)
+}
+
+// dataAt is where the data of a stub at room is: before the mask and the tag.
+func dataAt(room uint64, data []byte) uint64 {
+	return room + StubRoom - uint64(len(stubTag)+8+len(data))
 }
 
 // movImm loads a 64-bit value into a register, in 5 or 6 bytes when it fits 32

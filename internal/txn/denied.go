@@ -55,12 +55,10 @@ func (f facts) explain() string {
 	switch {
 	case may && !f.host.FirstUserNS && !same:
 		return not + fmt.Sprintf("it belongs to uid %d, and hotpatch runs in a user namespace, where CAP_SYS_PTRACE means nothing outside; run it outside of the container", f.it.UIDs[1])
-	case may && !f.us.Has(proc.CapDACOverride) && (!same || f.undumpable):
-		return not + fmt.Sprintf("it belongs to uid %d, or is not dumpable: with CAP_SYS_PTRACE alone its memory cannot be opened; CAP_DAC_OVERRIDE is needed, too", f.it.UIDs[1])
 	case !may && f.it.UIDs[0] != f.it.UIDs[1]:
 		return not + fmt.Sprintf("it is set-uid (uid %d, effective %d); run as root (CAP_SYS_PTRACE)", f.it.UIDs[0], f.it.UIDs[1])
 	case !may && !same:
-		return not + fmt.Sprintf("it belongs to uid %d and hotpatch runs as uid %d; run as root (CAP_SYS_PTRACE and CAP_DAC_OVERRIDE)", f.it.UIDs[1], f.us.UIDs[1])
+		return not + fmt.Sprintf("it belongs to uid %d and hotpatch runs as uid %d; run as root (CAP_SYS_PTRACE)", f.it.UIDs[1], f.us.UIDs[1])
 	case !may && f.undumpable:
 		return not + "it is not dumpable (PR_SET_DUMPABLE, or fs.suid_dumpable for a program that only root can read); run as root (CAP_SYS_PTRACE)"
 	case !may && f.it.Permitted&^f.us.Permitted != 0:

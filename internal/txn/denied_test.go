@@ -29,7 +29,6 @@ func TestDenialNamesTheSettingAndTheRemedy(t *testing.T) {
 		"set-uid":            {txn.Facts{Us: user(1000), It: suid, Host: host}, []string{"set-uid", "CAP_SYS_PTRACE"}},
 		"not dumpable":       {txn.Facts{Us: user(1000), It: user(1000), Host: host, Undumpable: true}, []string{"not dumpable", "PR_SET_DUMPABLE"}},
 		"more capable":       {txn.Facts{Us: user(1000), It: with(user(1000), 10), Host: host}, []string{"capabilities"}},
-		"CAP_SYS_PTRACE":     {txn.Facts{Us: with(user(1000), proc.CapSysPtrace), It: user(33), Host: host}, []string{"CAP_DAC_OVERRIDE"}},
 		"in a container":     {txn.Facts{Us: with(user(0), proc.CapSysPtrace, proc.CapDACOverride), It: user(33), Host: on(func(h *proc.Host) { h.FirstUserNS = false })}, []string{"user namespace", "outside of the container"}},
 		"Yama 1":             {txn.Facts{Us: user(1000), It: user(1000), Host: on(func(h *proc.Host) { h.Yama = 1 })}, []string{"kernel.yama.ptrace_scope is 1", "set it to 0"}},
 		"Yama 2":             {txn.Facts{Us: user(1000), It: user(1000), Host: on(func(h *proc.Host) { h.Yama = 2 })}, []string{"kernel.yama.ptrace_scope is 2", "run as root"}},

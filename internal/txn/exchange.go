@@ -253,6 +253,9 @@ func (r *run) dropCopy(x *exchange, at uint64) error {
 // the call leaves the run unsure. ready, if not nil, is asked when the thread
 // stands ready to make the call.
 func (r *run) lend(room uint64, call ptrace.Call, ready func() error) (got []uint64, err error) {
+	if err := r.own(); err != nil {
+		return nil, err
+	}
 	until := time.Now().Add(time.Until(r.deadline) / 2) // the rest is for a stop
 	for {
 		threads, err := r.sleepersFirst()

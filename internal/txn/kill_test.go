@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -164,6 +165,61 @@ func TestKilledToolAtEveryPointLeavesTheProcessWhole(t *testing.T) {
 		t.Errorf("only %d kills at %d points", kills, len(applying))
 	}
 	v.want("c", "spurious=0 early=0 woken=0 last=nobody")
+}
+
+// TestKilledWhileTheProcessOpensItsMemory: a tool that may trace, and is not
+// permitted to open the memory file, dies at each point of having it opened.
+func TestKilledWhileTheProcessOpensItsMemory(t *testing.T) {
+	p := needPeople(t)
+	base, fixed := compile(t, "blocked")
+	b := byHand(t, base, fixed, "fixed_function")
+	file := public(t, writeBundle(t, b), 0o644)
+	tool, program := public(t, os.Args[0], 0o755), public(t, base, 0o755)
+	who := p.user(ordinary, "sys_ptrace")
+	command := append(p.user(stranger), program)
+	apply := func(v *victim, at int) *exec.Cmd {
+		cmd := exec.Command(who[0], append(who[1:], tool, "apply", itoa(v.pid), file, itoa(at))...)
+		cmd.Env = append(os.Environ(), "HOTPATCH_TEST_TOOL=1")
+		return cmd
+	}
+	v := start(t, command[0], command[1:]...)
+	out, err := apply(v, -1).Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	v.want("q", "1001")
+	all := strings.Fields(string(out))
+	given := slices.Index(all, "given-back")
+	if given < 0 || !slices.Contains(all[:given], "stub-written") {
+		t.Fatalf("no loan: %v", all)
+	}
+	kills := 0
+	for i, point := range all[:given+2] {
+		v := start(t, command[0], command[1:]...)
+		files := openFiles(t, v.pid)
+		if killed(t, apply(v, i)) {
+			kills++
+		}
+		when := fmt.Sprintf("killed at %d (%s)", i, point)
+		settled(t, v, b, when)
+		v.want("c", "spurious=0 early=0 woken=0 last=nobody")
+		if now := openFiles(t, v.pid); now != files {
+			t.Errorf("%s: %d open files, %d before", when, now, files)
+		}
+		v.kill()
+	}
+	if kills < given {
+		t.Errorf("only %d kills at %d points", kills, given)
+	}
+}
+
+func openFiles(t *testing.T, pid int) int {
+	t.Helper()
+	names, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
 }
 
 // killed runs a tool that kills itself. It may finish instead: one attempt more

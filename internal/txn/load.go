@@ -16,6 +16,9 @@ import (
 // load maps the regions in the process and fills them. No entry leads there
 // yet. On an error the regions are unmapped again where possible.
 func (r *run) load(p *plan) (err error) {
+	if err := r.own(); err != nil {
+		return err
+	}
 	if !p.reuse {
 		rooms := p.rooms()
 		for i, g := range rooms {
@@ -219,33 +222,61 @@ func (r *run) discard(p *plan) {
 	}
 }
 
-// inject borrows a thread, a sleeping one if there is any, to make the calls. On
-// an error the results are those of the calls that were made.
-func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
+// inject borrows a thread to make the calls. On an error the results are those
+// of the calls that were made.
+func (r *run) inject(calls []ptrace.Call) (got []uint64, err error) {
+	if err := r.own(); err != nil {
+		return nil, err
+	}
+	err = r.borrow(func(tr *ptrace.Tracer, in ptrace.Injection) error {
+		var err error
+		in.Calls = calls
+		got, err = tr.Inject(r.mem, in)
+		return err
+	})
+	return got, err
+}
+
+// own sees to it that the process's memory can be written, where the kernel did
+// not open its file to us.
+func (r *run) own() error {
+	if r.mem.Writable() {
+		return nil
+	}
+	err := r.borrow(func(tr *ptrace.Tracer, in ptrace.Injection) error {
+		return tr.Adopt(r.mem, r.info.PID, in)
+	})
+	if errors.Is(err, ptrace.ErrNotLent) {
+		return refuse("%v (is it not dumpable, or without /proc?); give hotpatch CAP_DAC_OVERRIDE beside CAP_SYS_PTRACE, and it need not", err)
+	}
+	if err == nil && r.replaced() { // what was read before may be of another program
+		return ptrace.ErrReplaced
+	}
+	return err
+}
+
+// borrow has do use a thread, a sleeping one if there is any. What of the
+// injection is about what to do with it is for do to fill in.
+func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
 	room, err := r.findRoom(anyPage)
 	if err == nil && room == 0 {
 		err = noRoom()
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	until := time.Now().Add(max(time.Until(r.deadline), 200*time.Millisecond))
 	for {
 		threads, err := r.sleepersFirst()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		var got []uint64
 		for _, th := range threads {
 			err = r.loans.Run(func(tr *ptrace.Tracer) error {
-				var err error
-				got, err = tr.Inject(r.mem, ptrace.Injection{
-					TID: th.tid, Room: room, Calls: calls, Step: r.o.step,
-				})
-				return err
+				return do(tr, ptrace.Injection{TID: th.tid, Room: room, Step: r.o.step})
 			})
 			if err == nil {
-				return got, nil
+				return nil
 			}
 			if !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone) {
 				break
@@ -253,18 +284,18 @@ func (r *run) inject(calls []ptrace.Call) ([]uint64, error) {
 		}
 		switch {
 		case errors.Is(err, ptrace.ErrSeccomp):
-			return nil, refuse("it runs under a seccomp filter, which would have to be passed for a moment: %v", err)
+			return refuse("it runs under a seccomp filter, which would have to be passed for a moment: %v", err)
 		case err != nil && !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone):
-			return got, err
+			return err
 		case r.changed():
-			return nil, proc.ErrGone
+			return proc.ErrGone
 		case r.replaced():
-			return nil, ptrace.ErrReplaced
+			return ptrace.ErrReplaced
 		case time.Now().After(until):
-			return nil, &busy{reason: fmt.Sprintf("no thread could be borrowed to map the new code (uninterruptible sleep, vfork, a flood of signals?): %v", err)}
+			return &busy{reason: fmt.Sprintf("no thread could be borrowed (uninterruptible sleep, vfork, a flood of signals?): %v", err)}
 		}
 		if err := r.pause(time.Millisecond); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

@@ -123,7 +123,11 @@ func TestWhoMayPatchWhom(t *testing.T) {
 		{"an ordinary user, own process in a user namespace", as(p.user(ordinary), "unshare", "--user", "--map-root-user", program), p.user(ordinary), "applied", nil},
 		{"a container's root, a process outside", as(p.user(stranger), program), as(p.user(ordinary), "unshare", "--user", "--map-root-user"), "refused", []string{"user namespace"}},
 		{"root, a set-uid process", as(p.user(ordinary), setuid), []string{"env"}, "applied", nil},
-		{"a user with CAP_SYS_PTRACE alone", as(p.user(stranger), program), p.user(ordinary, "sys_ptrace"), "refused", []string{"CAP_DAC_OVERRIDE"}},
+		{"a user with CAP_SYS_PTRACE alone", as(p.user(stranger), program), p.user(ordinary, "sys_ptrace"), "applied", nil},
+		{"a user with CAP_SYS_PTRACE alone, not dumpable", as(p.user(stranger), program, "undumpable"), p.user(ordinary, "sys_ptrace"), "refused", []string{"CAP_DAC_OVERRIDE", "permission denied"}},
+		{"a user with CAP_SYS_PTRACE alone, sandboxed", as(p.user(stranger), program, "seccomp-errno"), p.user(ordinary, "sys_ptrace"), "refused", []string{"seccomp", "CAP_SYS_ADMIN"}},
+		{"a user with CAP_SYS_PTRACE alone, root's process", []string{program}, p.user(ordinary, "sys_ptrace"), "applied", nil},
+		{"root with CAP_SYS_PTRACE alone, a user's process", as(p.user(stranger), program), p.root("sys_ptrace"), "applied", nil},
 		{"a user with CAP_SYS_PTRACE and CAP_DAC_OVERRIDE", as(p.user(stranger), program), p.user(ordinary, "sys_ptrace", "dac_override"), "applied", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -78,6 +78,9 @@ const (
 // cannot clear: most stacks it can, and the data of a large program takes
 // longer to read than everything else together.
 func (r *run) swap(c change) error {
+	if err := r.own(); err != nil {
+		return err
+	}
 	if err := r.touch(c.edits); err != nil {
 		return err
 	}
@@ -364,6 +367,9 @@ func (r *run) readPhase(journal uint64) (phase, error) {
 }
 
 func (r *run) writePhase(journal uint64, p phase) error {
+	if err := r.own(); err != nil {
+		return err
+	}
 	b := []byte{byte(p), 0, 0, 0}
 	if _, err := r.mem.WriteAt(b, int64(journal+phaseAt)); err != nil {
 		return fmt.Errorf("write the journal: %w", err)

@@ -50,15 +50,22 @@ func openTarget(pid int, tables *Tables) (*target, error) {
 	}
 	t := &target{info: info, tables: tables}
 	t.start = t.told() // before mem: rather know too old a start than too young a one
-	if t.mem, err = ptrace.OpenMem(info.Live); err != nil {
+	if t.mem, err = ptrace.OpenMem(info.Live); errors.Is(err, ptrace.ErrDenied) {
+		// Perhaps we may trace it all the same: then it opens the file (own).
+		if m, rerr := proc.OpenMem(info.Live); rerr == nil {
+			t.mem, err = ptrace.ReadOnly(m), nil
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-// told reads what the kernel told the program at its start: /proc/PID/auxv.
+// told reads what the kernel told the program at its start. nil: it cannot be
+// read.
 func (t *target) told() []byte {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", t.info.Live))
+	b, err := proc.Auxv(t.info.Live)
 	if err != nil {
 		return nil
 	}

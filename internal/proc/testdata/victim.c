@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,12 @@ static void *survivor(void *main_thread)
 	return 0;
 }
 
+static void again(int sig)
+{
+	execl("/proc/self/exe", "victim", (char *)0);
+	_exit(1);
+}
+
 static void must(int ok, const char *what)
 {
 	if (!ok) {
@@ -76,6 +83,8 @@ int main(int argc, char **argv)
 		self = pthread_self();
 		must(!pthread_create(&t, 0, survivor, &self), "pthread_create");
 		pthread_exit(0);
+	} else if (!strcmp(mode, "exec")) {
+		signal(SIGINT, again);
 	} else if (!strcmp(mode, "name")) {
 		must(!prctl(PR_SET_NAME, argv[2]), "prctl");
 	} else if (!strcmp(mode, "protected")) {
