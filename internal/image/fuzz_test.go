@@ -38,6 +38,11 @@ int main(void) { return f(2) + s[0]; }`
 			f.Add(b)
 		}
 	}
+	packed, err := os.ReadFile("testdata/packed.elf")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(packed)
 	golden, err := os.ReadFile("testdata/small.elf")
 	if err != nil {
 		f.Fatal(err)

@@ -19,7 +19,9 @@ func (m *Image) readRelocs(f *file) error {
 		switch h.Type {
 		case elf.SHT_RELA:
 			err = m.readRela(f, h)
-		case shtRELR:
+		case shtAndroidRela:
+			err = m.readPacked(f, h)
+		case shtRELR, shtAndroidRelr:
 			err = m.readRelr(f, h)
 		case elf.SHT_REL:
 			err = fmt.Errorf("relocations without addends are not used on x86-64")
@@ -50,24 +52,27 @@ func (m *Image) readRela(f *file, h *header) error {
 	}
 	m.Relocs = slices.Grow(m.Relocs, len(b)/relaSize)
 	for i := 0; i < len(b); i += relaSize {
-		info := le.Uint64(b[i+8:])
-		r := Reloc{
-			At:   Addr(le.Uint64(b[i:])),
-			Type: elf.R_X86_64(uint32(info)),
-			Add:  int64(le.Uint64(b[i+16:])),
+		if err := m.addReloc(f, Addr(le.Uint64(b[i:])), le.Uint64(b[i+8:]), int64(le.Uint64(b[i+16:]))); err != nil {
+			return fmt.Errorf("relocation %d: %w", i/relaSize, err)
 		}
-		if sym := info >> 32; sym != 0 {
-			if sym >= uint64(len(f.dynsym)) {
-				return fmt.Errorf("relocation %d: symbol %d of %d", i/relaSize, sym, len(f.dynsym))
-			}
-			s := &f.dynsym[sym]
-			r.Sym, r.Version = s.Name, s.Version
-			if s.defined {
-				r.SymAddr = s.Addr
-			}
-		}
-		m.Relocs = append(m.Relocs, r)
 	}
+	return nil
+}
+
+// addReloc takes what Elf64_Rela holds.
+func (m *Image) addReloc(f *file, at Addr, info uint64, addend int64) error {
+	r := Reloc{At: at, Type: elf.R_X86_64(uint32(info)), Add: addend}
+	if sym := info >> 32; sym != 0 {
+		if sym >= uint64(len(f.dynsym)) {
+			return fmt.Errorf("symbol %d of %d", sym, len(f.dynsym))
+		}
+		s := &f.dynsym[sym]
+		r.Sym, r.Version = s.Name, s.Version
+		if s.defined {
+			r.SymAddr = s.Addr
+		}
+	}
+	m.Relocs = append(m.Relocs, r)
 	return nil
 }
 
