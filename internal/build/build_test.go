@@ -407,7 +407,26 @@ func TestBuildAcceptsAtOnceWhenAsked(t *testing.T) {
 	}
 }
 
+// symbol is the one of that name.
 func symbol(t testing.TB, path, name string) elf.Symbol {
+	t.Helper()
+	all := symbols(t, path)
+	i := slices.IndexFunc(all, func(s elf.Symbol) bool { return s.Name == name })
+	if i < 0 {
+		t.Fatalf("%s has no symbol %s", path, name)
+	}
+	return all[i]
+}
+
+// objectsNamed are the variables and constants whose names start so.
+func objectsNamed(t testing.TB, path, prefix string) []elf.Symbol {
+	t.Helper()
+	return slices.DeleteFunc(symbols(t, path), func(s elf.Symbol) bool {
+		return elf.ST_TYPE(s.Info) != elf.STT_OBJECT || !strings.HasPrefix(s.Name, prefix)
+	})
+}
+
+func symbols(t testing.TB, path string) []elf.Symbol {
 	t.Helper()
 	f, err := elf.Open(path)
 	if err != nil {
@@ -418,9 +437,5 @@ func symbol(t testing.TB, path, name string) elf.Symbol {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(all, func(s elf.Symbol) bool { return s.Name == name })
-	if i < 0 {
-		t.Fatalf("%s has no symbol %s", path, name)
-	}
-	return all[i]
+	return all
 }

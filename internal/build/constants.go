@@ -252,6 +252,12 @@ func (e *emitter) carryTable(t image.Addr) {
 		s := e.d.Fixed.SectionAt(t)
 		hi = max(hi, min(s.Addr+s.Size, t+objectContext))
 	}
+	e.carryPointers(lo, hi)
+}
+
+// carryPointers carries a copy of the pointers at [lo, hi), which the loader
+// wrote and nobody changes.
+func (e *emitter) carryPointers(lo, hi image.Addr) {
 	fresh := len(e.d.Fixed.RelocsIn(lo, hi)) == 0
 	e.tables.add(lo, hi)
 	for _, r := range e.d.Fixed.RelocsIn(lo, hi) {

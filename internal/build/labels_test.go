@@ -3,7 +3,6 @@ package build_test
 import (
 	"debug/elf"
 	"slices"
-	"strings"
 	"testing"
 
 	"hotpatch/internal/build"
@@ -48,24 +47,4 @@ func TestTablesOfLabelsBelongToTheirCode(t *testing.T) {
 			}
 		}
 	}
-}
-
-// objectsNamed are the variables and constants whose names start so.
-func objectsNamed(t *testing.T, path, prefix string) (out []elf.Symbol) {
-	t.Helper()
-	f, err := elf.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	all, err := f.Symbols()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range all {
-		if elf.ST_TYPE(s.Info) == elf.STT_OBJECT && strings.HasPrefix(s.Name, prefix) {
-			out = append(out, s)
-		}
-	}
-	return out
 }

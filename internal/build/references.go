@@ -71,7 +71,7 @@ func (e *emitter) sectionStart(t image.Addr) (image.Addr, bool) {
 	if s == nil || s.Addr != t {
 		return 0, false
 	}
-	if b := sectionNamed(e.d.Base, s.Name); b != nil {
+	if b := e.d.Base.SectionNamed(s.Name); b != nil {
 		return b.Addr, true
 	}
 	return 0, false

@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"hotpatch/internal/build"
@@ -53,6 +54,62 @@ func TestLinkerSetsAreOneTable(t *testing.T) {
 			}
 			if got := taken(t, b.Objects[0], scan.Value, scan.Size); !slices.Equal(got, want) {
 				t.Errorf("%v, stripped %v: it goes over %v, want %v", c.flags, bare, got, want)
+			}
+		}
+	}
+}
+
+// Where one set ends and another starts, the one is taken that the function goes
+// over, and what may mean either when these do not stay together is refused.
+func TestSetsThatMeetAreToldApart(t *testing.T) {
+	for _, c := range []struct {
+		flags   []string
+		want    string // what is taken, by address: a and b start, A and B end, + in the copy
+		refused bool
+	}{
+		{[]string{"-DONE"}, "Ab B", false},
+		{[]string{"-DONE", "-DLATER"}, "b+ B+", false},
+		{[]string{"-DBOTH"}, "a+ Ab A+ B", false},
+		{[]string{"-DBOTH", "-DLATER"}, "a Ab b+ B+", false},
+		{[]string{"-DBOTH", "-DLATER", "-O0"}, "", true},
+		{[]string{"-DHANDED"}, "", true},
+	} {
+		for _, bare := range []bool{false, true} {
+			base, fixed := compile(t, "two-sets.c", style{flags: append([]string{"-fno-toplevel-reorder"}, c.flags...)})
+			alpha, beta := symbol(t, fixed, "__start_alpha").Value, symbol(t, fixed, "__start_beta").Value
+			if end := symbol(t, fixed, "__stop_alpha").Value; end != beta {
+				t.Fatalf("alpha ends at %#x, beta starts at %#x: nothing to test", end, beta)
+			}
+			names := map[place]string{}
+			for _, x := range [][2]string{{"a", "__start_alpha"}, {"A", "__stop_alpha"}, {"b", "__start_beta"}, {"B", "__stop_beta"}} {
+				names[place{false, symbol(t, base, x[1]).Value}] += x[0]
+			}
+			scan := symbol(t, fixed, "scan")
+			names[place{true, alpha}], names[place{true, symbol(t, fixed, "__stop_beta").Value}] = "a+", "B+"
+			names[place{true, beta}] = "b+"
+			if !slices.Contains(c.flags, "-DLATER") {
+				names[place{true, beta}] = "A+"
+			}
+			if bare {
+				base, fixed = strip(t, base), strip(t, fixed)
+			}
+			r, b := run(t, base, fixed, build.Options{})
+			if c.refused {
+				if r.Verdict != patch.Refused || !slices.Contains(codes(r), "end-pointer") {
+					t.Errorf("%v, stripped %v: %s: %v", c.flags, bare, r.Verdict, r.Reasons)
+				}
+				continue
+			}
+			if b == nil {
+				t.Errorf("%v, stripped %v: %s: %v", c.flags, bare, r.Verdict, r.Reasons)
+				continue
+			}
+			var got []string
+			for _, p := range taken(t, b.Objects[0], scan.Value, scan.Size) {
+				got = append(got, names[p])
+			}
+			if got := strings.Join(got, " "); got != c.want {
+				t.Errorf("%v, stripped %v: it goes over %s, want %s", c.flags, bare, got, c.want)
 			}
 		}
 	}

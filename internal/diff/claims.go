@@ -96,7 +96,15 @@ func (d *Diff) pairSlots() int {
 	return d.settle(d.slotClaims(), byTableRef, byTableRef)
 }
 
+// slotClaims are what slots of tables say of functions that nothing firm is known
+// of.
 func (d *Diff) slotClaims() []claim {
+	return d.tableClaims(func(y *Func) bool { return !d.how[y.Index].firm() })
+}
+
+// tableClaims are what slots of tables say of the functions in them that are
+// asked for.
+func (d *Diff) tableClaims(of func(*Func) bool) []claim {
 	var claims []claim
 	for i := range d.Fixed.Relocs {
 		q := &d.Fixed.Relocs[i]
@@ -105,7 +113,7 @@ func (d *Diff) slotClaims() []claim {
 			continue
 		}
 		y := d.Fixed.Entry(t)
-		if y == nil || d.how[y.Index].firm() {
+		if y == nil || !of(y) {
 			continue
 		}
 		at, ok := d.slotOf(q.At)
@@ -116,12 +124,10 @@ func (d *Diff) slotClaims() []claim {
 		if p == nil || p.Type != q.Type {
 			continue
 		}
-		s, ok := Pointee(p)
-		if !ok {
-			continue
-		}
-		if x := d.Base.Entry(s); x != nil {
-			claims = append(claims, claim{x.Index, y.Index, false})
+		if s, ok := Pointee(p); ok {
+			if x := d.Base.Entry(s); x != nil {
+				claims = append(claims, claim{x.Index, y.Index, false})
+			}
 		}
 	}
 	return claims

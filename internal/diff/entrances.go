@@ -141,7 +141,7 @@ func (d *Diff) addressVotes(sure []bool) (agree, against []int) {
 			}
 		}
 	}
-	for _, c := range d.tableClaims() {
+	for _, c := range d.tableClaims(func(*Func) bool { return true }) {
 		add(c, true)
 	}
 	return agree, against
@@ -363,34 +363,6 @@ func entered(c *Code) map[*Func]bool {
 		}
 	}
 	return out
-}
-
-// tableClaims are what slots of tables say of the functions in them, settled
-// or not.
-func (d *Diff) tableClaims() []claim {
-	var claims []claim
-	for i := range d.Fixed.Relocs {
-		q := &d.Fixed.Relocs[i]
-		t, ok := Pointee(q)
-		if !ok || d.Fixed.ClassAt(t) != image.Text {
-			continue
-		}
-		y := d.Fixed.Entry(t)
-		at, ok := d.slotOf(q.At)
-		if y == nil || !ok {
-			continue
-		}
-		p := d.Base.RelocAt(at)
-		if p == nil || p.Type != q.Type {
-			continue
-		}
-		if s, ok := Pointee(p); ok {
-			if x := d.Base.Entry(s); x != nil {
-				claims = append(claims, claim{x.Index, y.Index, false})
-			}
-		}
-	}
-	return claims
 }
 
 // Support is how many independent things say that the variable at v was where

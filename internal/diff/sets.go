@@ -3,6 +3,7 @@ package diff
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hotpatch/internal/image"
@@ -24,6 +25,15 @@ func (c *Code) SetsAt(t image.Addr) (sets []*image.Section) {
 	return sets
 }
 
+// SectionNamed is the first section of that name; nil: there is none.
+func (c *Code) SectionNamed(name string) *image.Section {
+	i := slices.IndexFunc(c.Sections, func(s *image.Section) bool { return s.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return c.Sections[i]
+}
+
 // isIdentifier says that a linker defines __start_NAME for a section.
 func isIdentifier(name string) bool {
 	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == "" && !strings.ContainsRune("0123456789", rune(name[0]))
@@ -38,16 +48,21 @@ func (d *Diff) sameSets(ta, tb image.Addr) (bool, string) {
 		return false, "refers to the start or the end of another section"
 	}
 	for i, s := range is {
-		if same, why := d.sameSet(was[i], s); !same {
+		if same, why := d.SameSet(was[i], s); !same {
 			return false, why
 		}
 	}
 	return true, ""
 }
 
-func (d *Diff) sameSet(a, b *image.Section) (bool, string) {
+// SameSet says whether code that goes over b in the fixed image may go over a in
+// the base image in its place, or else what is wrong with that.
+func (d *Diff) SameSet(a, b *image.Section) (bool, string) {
 	if a.Name != b.Name {
 		return false, "refers to the section " + b.Name + " instead of " + a.Name
+	}
+	if a.Class.Writable() != b.Class.Writable() {
+		return false, "goes over " + b.Name + ", which may be written to in one image only"
 	}
 	if a.Size != b.Size {
 		return false, fmt.Sprintf("goes over %s, which has %d bytes instead of %d", b.Name, uint64(b.Size), uint64(a.Size))

@@ -93,7 +93,7 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 	class := w.d.walked(r)
 	if w.f != f || w.class != class {
 		w.f, w.class = f, class
-		w.all = w.look(f, -1, func(q *Ref) bool { return sameClass(q.Class, class) })
+		w.all = w.look(f, -1, func(q *Ref) bool { return sameClass(w.d.walked(q), class) })
 	}
 	out := w.all.walk(f, r, w.returns)
 	if !out.Compared() {
@@ -106,6 +106,9 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 	if !ok {
 		from = r.Target
 	}
+	for _, s := range w.d.Fixed.SetsAt(r.Target) { // its elements are one table
+		from = min(from, s.Addr)
+	}
 	if len(w.d.Fixed.Kept) > 0 {
 		// Members that are indexed may be taken for objects.
 		const further = 8
@@ -116,7 +119,7 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 		}
 	}
 	near := w.look(f, k, func(q *Ref) bool {
-		return sameClass(q.Class, class) && q.Target >= from && (q.Target <= r.Target || len(w.all.taken) <= maxTracked/2)
+		return sameClass(w.d.walked(q), class) && q.Target >= from && (q.Target <= r.Target || len(w.all.taken) <= maxTracked/2)
 	})
 	return near.walk(f, r, w.returns)
 }
