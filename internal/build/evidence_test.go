@@ -32,6 +32,8 @@ func TestBuildTellsDangersFromWhatLooksLikeThem(t *testing.T) {
 		{"the next symbol, without a PLT", "next.c", []string{"-fno-plt"}, nil, patch.Refused, "reference-unbound", ""},
 		{"a variable in padding", "padding-variable.c", inOrder, nil, patch.Review, "new-variable", "data-unmapped"},
 		{"a variable behind one that is passed on", "padding-variable.c", []string{"-fno-toplevel-reorder", "-DHELD"}, nil, patch.Refused, "data-unmapped", ""},
+		{"an array that a pointer into its middle leads to", "pointer-only.c", inOrder, nil, patch.Review, "data-inferred", "new-variable"},
+		{"one of zeros", "pointer-only.c", []string{"-fno-toplevel-reorder", "-DZERO"}, nil, patch.Refused, "data-unmapped", "new-variable"},
 		{"a large fix", "large-fix.c", nil, nil, patch.Review, "much-changed", "rebuilt-compiler"},
 		{"another compiler", "large-fix.c", nil, []string{"-O1"}, patch.Refused, "rebuilt-compiler", "much-changed"},
 	} {

@@ -373,7 +373,10 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 			case referred:
 				return Binding{Base: a, How: Interpolated, Why: "both neighbours agree and base code refers to it"}
 			}
-			if m.unreachable(a) {
+			if n := min(m.d.Base.End(a)-a, m.d.Fixed.End(v)-v); n >= word && m.alikeInitially(a, v, n) {
+				return Binding{Base: a, How: Interpolated, Why: "both neighbours agree and its initial content"}
+			}
+			if m.unreachable(a) && m.padding(a, v) {
 				return Binding{How: NewVariable, Why: fmt.Sprintf("nothing in the base image can reach %#x, where the neighbours put it", uint64(a))}
 			}
 			return unmapped("base code never refers to %#x, where the neighbours put it", uint64(a))

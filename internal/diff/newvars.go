@@ -58,6 +58,35 @@ func (m *dataMap) unreachable(a image.Addr) bool {
 	return !there && (i == 0 || c.starts[i-1] < s.Addr || c.starts[i-1]+widest <= a || m.shortAccess(c.starts[i-1], a))
 }
 
+// padding says that what is between a and the next place that base code knows may
+// be there for that one's alignment alone: it is empty and short. Otherwise it is
+// part of an object that is known by a place in its middle (a pointer to buf+16),
+// and that code may reach from there.
+func (m *dataMap) padding(a, v image.Addr) bool {
+	c := m.d.Base
+	next, s := c.End(a), c.SectionAt(a)
+	if len(bytes.Trim(c.Bytes(a, int(next-a)), "\x00")) > 0 || len(c.RelocsIn(a, next)) > 0 {
+		return false
+	}
+	if next == s.Addr+s.Size {
+		return next-a < word // so much linkers add
+	}
+	// Arrays of 16 bytes and more are aligned to 16 (psABI §3.1.2): behind a place
+	// that is not, none starts that could reach up to next.
+	// One that starts with another value than the base image has there is none of
+	// that.
+	most := image.Addr(64)
+	_, known := slices.BinarySearch(m.addressed, next)
+	_, taken := slices.BinarySearch(m.d.Fixed.heads, v)
+	if (known || taken) && !m.startsDifferently(a, v) {
+		most = 16
+	}
+	return next-a < min(next&-next, most)
+}
+
+// word is the size of a pointer, and the alignment that linkers give sections.
+const word = 8
+
 // handleSize is that of __dso_handle, a pointer.
 const handleSize = 8
 
@@ -122,7 +151,16 @@ func (m *dataMap) inserted(v image.Addr, lo, hi *point) bool {
 	if i, _ := slices.BinarySearch(m.baseRefs, lo.base+1); i < len(m.baseRefs) && m.baseRefs[i] < hi.base {
 		return false
 	}
-	return m.alikeInitially(lo.base, lo.fixed, room)
+	return m.alikeInitially(lo.base, lo.fixed, room) && !m.endsAlike(hi, v)
+}
+
+// endsAlike: what the base image has as far before hi as v is now starts as v
+// does, so it may be v that gave way, all of it, and what is before it that is
+// shorter.
+func (m *dataMap) endsAlike(hi *point, v image.Addr) bool {
+	a := hi.base - (hi.fixed - v)
+	s := m.d.Base.SectionAt(a)
+	return s != nil && s == m.d.Base.SectionAt(hi.base-1) && !m.startsDifferently(a, v)
 }
 
 // settled decides between places that aligned instructions name for v: where
@@ -158,8 +196,7 @@ func (m *dataMap) settled(v image.Addr, lo, hi *point) (image.Addr, bool) {
 // grown: from v to hi nothing else begins, nor from a to what hi was, and there
 // is more room now. Where a variable was inserted, something would begin there.
 func (m *dataMap) grown(a, v image.Addr, hi *point) bool {
-	const word = 8 // less may be padding
-	c, d := m.d.Base, m.d.Fixed
+	c, d := m.d.Base, m.d.Fixed // less than a word may be padding
 	return hi != nil && hi.base > a && hi.fixed > v && d.End(v) >= hi.fixed && c.End(a) >= hi.base && hi.fixed-v >= hi.base-a+word
 }
 
@@ -194,7 +231,6 @@ func (m *dataMap) alikeInitially(a, v, n image.Addr) bool {
 // has taken the place of one that went. Of pointers only the kind is looked at:
 // what they lead to asks for this map in turn.
 func (m *dataMap) startsDifferently(a, v image.Addr) bool {
-	const word = 8
 	c, d := m.d.Base, m.d.Fixed
 	n := min(c.End(a)-a, d.End(v)-v, word)
 	p, q := c.RelocsIn(a, a+n), d.RelocsIn(v, v+n)

@@ -67,3 +67,34 @@ func variableAt(t *testing.T, m *image.Image, name string) image.Addr {
 	t.Fatalf("no symbol %s", name)
 	return 0
 }
+
+// An array that is known by one of its elements alone moves because of a new one
+// before it. What is before both fills the room of the first elements with the
+// same zeros, if one thinks so; that proves nothing.
+func TestArrayThatMovedIsNotANewOne(t *testing.T) {
+	source := func(fresh, uses string) string {
+		return strings.NewReplacer("FRESH", fresh, "USES", uses).Replace(`
+#define KEEP __attribute__((noinline, noclone, used))
+static long low[4] = {1, 2, 3, 4};
+FRESH
+static int array[20] __attribute__((section(".data")));
+static int last = 3;
+KEEP long *lows(int n) { low[n & 3] += n * 7; return low; }
+KEEP int eighth(int n) { n ^= n >> 4; return array[8] += n * 11; }
+KEEP int lasts(int n) { n ^= n >> 5; return last += n * 13; }
+KEEP int user(int n) { if (n & 1) n *= 3; USES return n + 1; }
+int main(int n, char **v) { (void)v; return *lows(n) + eighth(n) + lasts(n) + user(n); }
+`)
+	}
+	flags := []string{"-fno-toplevel-reorder", "-fno-section-anchors"}
+	base := compile(t, source("", ""), flags...)
+	fixed := compile(t, source("static long fresh[4] __attribute__((section(\".data\"), used));", "for (int i = 0; i < 20; i++) n += array[i];"), flags...)
+	d := compare(t, strip(t, base), strip(t, fixed))
+	if b := d.Map(variableAt(t, open(t, fixed), "array") + 32); !b.OK() {
+		t.Fatalf("the element that has always been used is not found: %s", b.Why)
+	}
+	from := variableAt(t, open(t, base), "array")
+	if b := d.Map(variableAt(t, open(t, fixed), "array")); b.How == diff.NewVariable || b.OK() && b.Base != from {
+		t.Errorf("the array is %s at %#x (%s), want %#x or nothing", b.How, b.Base, b.Why, from)
+	}
+}
