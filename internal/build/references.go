@@ -147,6 +147,9 @@ func (e *emitter) plt(f *diff.Func, r *diff.Ref) {
 	if g := newExport(e.d, i.Name); g != nil && e.c.in[g] {
 		e.redirect(f, r, g.Lo)
 		return
+	} else if g != nil && e.d.BaseOf(g) != nil { // nobody in the process knows it by that name
+		e.leave(f, r, e.d.BaseOf(g).Lo, i.Name)
+		return
 	}
 	e.redirect(f, r, e.stub(i))
 }
