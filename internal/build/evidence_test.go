@@ -35,6 +35,7 @@ func TestBuildTellsDangersFromWhatLooksLikeThem(t *testing.T) {
 		{"an array that a pointer into its middle leads to", "pointer-only.c", inOrder, nil, patch.Review, "data-inferred", "new-variable"},
 		{"one of zeros", "pointer-only.c", []string{"-fno-toplevel-reorder", "-DZERO"}, nil, patch.Refused, "data-unmapped", "new-variable"},
 		{"a large fix", "large-fix.c", nil, nil, patch.Review, "much-changed", "rebuilt-compiler"},
+		{"a large fix of functions that only their places tell apart", "large-fix.c", []string{"-DCHOSEN"}, nil, patch.Refused, "rebuilt-compiler", ""},
 		{"another compiler", "large-fix.c", nil, []string{"-O1"}, patch.Refused, "rebuilt-compiler", "much-changed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

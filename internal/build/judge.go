@@ -70,6 +70,8 @@ func (j *judge) compiler() {
 	if j.sameStartFiles() && long >= fewLong && equal*compilerShare >= long {
 		j.r.add(muchChanged, "", "%d of %d functions differ; the compiler is the same, for %d of the %d functions of %d instructions and more came out equal",
 			differ, all, equal, long, longFunction)
+		// Other options of the same compiler look like that, too (-O3).
+		j.twofold(fmt.Sprintf("%d of %d functions differ", differ, all), func(function, format string, args ...any) { j.r.add(rebuiltCompiler, function, format, args...) })
 		return
 	}
 	j.recompiled(fmt.Sprintf("%d of %d functions differ, and only %d of the %d functions of %d instructions and more came out equal: another compiler or other options made it",

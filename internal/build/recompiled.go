@@ -45,6 +45,24 @@ func (j *judge) recompiled(what string) {
 	if j.d.Base.TLSSize > 0 || j.d.Fixed.TLSSize > 0 {
 		refuse("", "%s, and it has thread-local variables, whose places are not known", what)
 	}
+	j.twofold(what, refuse)
+	if steps := j.d.Steps(); len(steps) > 0 {
+		refuse("", "%s, and variables behind %#x moved otherwise than those before it", what, uint64(steps[0].Fixed))
+	}
+	if s := j.d.SizeDrift(); s != "" {
+		j.r.add(layoutChanged, "", "%s", s)
+	}
+	if c := j.d.Comparable(); c < comparable {
+		refuse("", "%s, and of only %d %% of its functions can be told whether they know the same structures", what, c)
+	}
+	if len(j.r.list) == n {
+		j.r.add(otherCompiler, "", "%s; every entry and every variable was found by two things that agree", what)
+	}
+}
+
+// twofold refuses entrances and variables of which only one kind of evidence says
+// what they were.
+func (j *judge) twofold(what string, refuse func(function, format string, args ...any)) {
 	for _, e := range j.d.Entrances() {
 		if e.Why != "" {
 			refuse(e.Base.Name(), "%s, and its address is in use, but %s", what, e.Why)
@@ -58,18 +76,6 @@ func (j *judge) recompiled(what string) {
 		case !j.d.SameContent(b.Base, b.to):
 			refuse(label(j.d, b.f), "%s, and only one thing says where its variable %s was: %s", what, hexAddr(b.to), b.Why)
 		}
-	}
-	if steps := j.d.Steps(); len(steps) > 0 {
-		refuse("", "%s, and variables behind %#x moved otherwise than those before it", what, uint64(steps[0].Fixed))
-	}
-	if s := j.d.SizeDrift(); s != "" {
-		j.r.add(layoutChanged, "", "%s", s)
-	}
-	if c := j.d.Comparable(); c < comparable {
-		refuse("", "%s, and of only %d %% of its functions can be told whether they know the same structures", what, c)
-	}
-	if len(j.r.list) == n {
-		j.r.add(otherCompiler, "", "%s; every entry and every variable was found by two things that agree", what)
 	}
 }
 

@@ -71,17 +71,8 @@ func (m *dataMap) padding(a, v image.Addr) bool {
 	if next == s.Addr+s.Size {
 		return next-a < word // so much linkers add
 	}
-	// Arrays of 16 bytes and more are aligned to 16 (psABI §3.1.2): behind a place
-	// that is not, none starts that could reach up to next.
-	// One that starts with another value than the base image has there is none of
-	// that.
-	most := image.Addr(64)
-	_, known := slices.BinarySearch(m.addressed, next)
-	_, taken := slices.BinarySearch(m.d.Fixed.heads, v)
-	if (known || taken) && !m.startsDifferently(a, v) {
-		most = 16
-	}
-	return next-a < min(next&-next, most)
+	const most = 64
+	return next-a < min(next&-next, most) && (!m.mayReach(a, next, v) || m.startsDifferently(a, v))
 }
 
 // word is the size of a pointer, and the alignment that linkers give sections.
@@ -155,12 +146,22 @@ func (m *dataMap) inserted(v image.Addr, lo, hi *point) bool {
 }
 
 // endsAlike: what the base image has as far before hi as v is now starts as v
-// does, so it may be v that gave way, all of it, and what is before it that is
-// shorter.
+// does, so it may be v that gave way, all of it up to hi and beyond, and what is
+// before it that is shorter.
 func (m *dataMap) endsAlike(hi *point, v image.Addr) bool {
 	a := hi.base - (hi.fixed - v)
 	s := m.d.Base.SectionAt(a)
-	return s != nil && s == m.d.Base.SectionAt(hi.base-1) && !m.startsDifferently(a, v)
+	return s != nil && s == m.d.Base.SectionAt(hi.base-1) && m.mayReach(a, hi.base, v) && !m.startsDifferently(a, v)
+}
+
+// mayReach: an array may start at a, which is v in the fixed image, that code goes
+// over from there or comes to from next. Arrays of 16 bytes and more are aligned to
+// 16 (psABI §3.1.2).
+func (m *dataMap) mayReach(a, next, v image.Addr) bool {
+	const aligned = 16
+	_, known := slices.BinarySearch(m.addressed, next)
+	_, taken := slices.BinarySearch(m.d.Fixed.heads, v)
+	return (known || taken) && a%aligned == 0 && v%aligned == 0
 }
 
 // settled decides between places that aligned instructions name for v: where
