@@ -65,6 +65,13 @@ func strip(t testing.TB, path string) string {
 	return out
 }
 
+func run(t testing.TB, tool string, args ...string) {
+	t.Helper()
+	if text, err := exec.Command(testkit.Tool(t, tool), args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", tool, err, text)
+	}
+}
+
 func open(t testing.TB, path string) *image.Image {
 	t.Helper()
 	m, err := image.Open(path)

@@ -1,6 +1,7 @@
 package diff_test
 
 import (
+	"bytes"
 	"debug/dwarf"
 	"debug/elf"
 	"maps"
@@ -106,6 +107,8 @@ var dwzWays = []struct {
 	{name: "between files of DWARF 4", flags: []string{"-gdwarf-4"}, args: []string{"-m", "common", "-r"}, common: true},
 	{name: "within a file of LTO", flags: []string{"-flto=1"}},
 	{name: "between files of LTO", flags: []string{"-flto=1"}, args: []string{"-m", "common", "-r"}, common: true},
+	{name: "within a file with type units", flags: typeUnits[0]},
+	{name: "between files with type units", flags: typeUnits[0], args: []string{"-m", "common", "-r"}, common: true},
 	{name: "between files, as DWARF 5 has it", args: []string{"-5", "-m", "common", "-r"}, common: true},
 }
 
@@ -173,9 +176,9 @@ func firstDifference(got, want string) string {
 
 // FuzzSharedTypes is FuzzTypes of debug information that dwz shared out.
 func FuzzSharedTypes(f *testing.F) {
-	for _, version := range []string{"-gdwarf-4", "-gdwarf-5"} {
+	for _, flags := range [][]string{{"-gdwarf-4"}, {"-gdwarf-5"}, typeUnits[0]} {
 		for _, args := range [][]string{{"-m", "common", "-M", "common"}, {"-5", "-m", "common", "-M", "common"}} {
-			small := []string{version, "-nostdlib", "-nostartfiles", "-Wl,-e,main"}
+			small := append([]string{"-nostdlib", "-nostartfiles", "-Wl,-e,main"}, flags...)
 			const source = `
 enum mode { OFF, ON }; struct s { int flag : 3; enum mode mode[4]; struct s *next; union { long n; double d; }; char name[80]; };
 typedef struct { struct s *next; int (*call)(const volatile void *); } node;
@@ -186,10 +189,10 @@ node list; int main(void) { return list.next->flag + list.next->mode[1]; }
 			files := dwz(f, args, one, two)
 			seeds := debugSections(f, files[0])
 			seeds = append(seeds, debugSections(f, filepath.Join(filepath.Dir(files[0]), "common"))...)
-			f.Add(seeds[0], seeds[1], seeds[2], seeds[3], seeds[4], seeds[5])
+			f.Add(seeds[0], seeds[1], seeds[2], seeds[3], seeds[4], seeds[5], section(f, files[0], ".debug_types"))
 		}
 	}
-	f.Fuzz(func(t *testing.T, abbrev, info, str, sharedAbbrev, sharedInfo, sharedStr []byte) {
+	f.Fuzz(func(t *testing.T, abbrev, info, str, sharedAbbrev, sharedInfo, sharedStr, types []byte) {
 		d, err := dwarf.New(abbrev, nil, nil, info, nil, nil, nil, str)
 		if err != nil {
 			return
@@ -198,9 +201,13 @@ node list; int main(void) { return list.next->flag + list.next->mode[1]; }
 		if err != nil {
 			return
 		}
-		n, err := diff.ReadTypes(&image.DWARF{Data: d, Shared: s, SharedStrings: sharedStr})
-		if err == nil && n > len(info)+len(sharedInfo)+1 {
-			t.Errorf("%d types of %d bytes", n, len(info)+len(sharedInfo))
+		w := &image.DWARF{Data: d, Shared: s, SharedStrings: sharedStr}
+		if err := w.ReadTypeUnits(bytes.NewReader(info), types, abbrev, str); err != nil {
+			return
+		}
+		n, err := diff.ReadTypes(w)
+		if size := len(info) + len(types) + len(sharedInfo); err == nil && n > size+1 {
+			t.Errorf("%d types of %d bytes", n, size)
 		}
 	})
 }
@@ -208,20 +215,28 @@ node list; int main(void) { return list.next->flag + list.next->mode[1]; }
 // debugSections are .debug_abbrev, .debug_info and .debug_str.
 func debugSections(t testing.TB, path string) [][]byte {
 	t.Helper()
+	var out [][]byte
+	for _, name := range []string{".debug_abbrev", ".debug_info", ".debug_str"} {
+		out = append(out, section(t, path, name))
+	}
+	return out
+}
+
+// section is the content of a section, nil when there is none.
+func section(t testing.TB, path, name string) []byte {
+	t.Helper()
 	f, err := elf.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var out [][]byte
-	for _, name := range []string{".debug_abbrev", ".debug_info", ".debug_str"} {
-		var b []byte
-		if s := f.Section(name); s != nil {
-			if b, err = s.Data(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		out = append(out, b)
+	s := f.Section(name)
+	if s == nil {
+		return nil
 	}
-	return out
+	b, err := s.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

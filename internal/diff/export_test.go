@@ -19,6 +19,15 @@ func ReadTypes(d *image.DWARF) (int, error) {
 	return len(set.defs) + len(l.compare(nil)), err
 }
 
+// Unread is what could not be understood of the types, "" for nothing.
+func Unread(d *image.DWARF) (string, error) {
+	set, err := readTypes(d)
+	if set == nil {
+		return "", err
+	}
+	return set.unread, err
+}
+
 // UnitTypes says by name of each unit what it knows of types: all that decides
 // what is compared.
 func UnitTypes(m *image.Image) (map[string]string, error) {

@@ -1,8 +1,8 @@
 package diff_test
 
 import (
+	"bytes"
 	"debug/dwarf"
-	"debug/elf"
 	"testing"
 
 	"hotpatch/internal/diff"
@@ -12,32 +12,16 @@ import (
 // FuzzTypes reads types from damaged debug information: an error or types,
 // never a panic or memory without bound.
 func FuzzTypes(f *testing.F) {
-	for _, flags := range [][]string{{"-gdwarf-5"}, {"-gdwarf-4"}, {"-gdwarf-3", "-gstrict-dwarf"}} {
+	for _, flags := range [][]string{{"-gdwarf-5"}, {"-gdwarf-4"}, {"-gdwarf-3", "-gstrict-dwarf"}, typeUnits[0], typeUnits[1]} {
 		path := compile(f, `
 enum mode { OFF, ON };
 struct s { int flag : 3; enum mode mode[4][2]; union { long n; double d; }; char name[]; };
 typedef struct { struct s *next; int (*call)(const volatile void *); } node;
 node list; int main(void) { return list.next->flag; }
 `, flags...)
-		file, err := elf.Open(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		section := func(name string) []byte {
-			s := file.Section(name)
-			if s == nil {
-				return nil
-			}
-			b, err := s.Data()
-			if err != nil {
-				f.Fatal(err)
-			}
-			return b
-		}
-		f.Add(section(".debug_abbrev"), section(".debug_info"), section(".debug_str"), section(".debug_line_str"), section(".debug_rnglists"))
-		file.Close()
+		f.Add(section(f, path, ".debug_abbrev"), section(f, path, ".debug_info"), section(f, path, ".debug_str"), section(f, path, ".debug_line_str"), section(f, path, ".debug_rnglists"), section(f, path, ".debug_types"))
 	}
-	f.Fuzz(func(t *testing.T, abbrev, info, str, lineStr, ranges []byte) {
+	f.Fuzz(func(t *testing.T, abbrev, info, str, lineStr, ranges, types []byte) {
 		d, err := dwarf.New(abbrev, nil, nil, info, nil, nil, nil, str)
 		if err != nil {
 			return
@@ -47,8 +31,12 @@ node list; int main(void) { return list.next->flag; }
 				return
 			}
 		}
-		if n, err := diff.ReadTypes(&image.DWARF{Data: d}); err == nil && n > len(info)+1 {
-			t.Errorf("%d types of %d bytes", n, len(info))
+		w := &image.DWARF{Data: d}
+		if err := w.ReadTypeUnits(bytes.NewReader(info), types, abbrev, str); err != nil {
+			return
+		}
+		if n, err := diff.ReadTypes(w); err == nil && n > len(info)+len(types)+1 {
+			t.Errorf("%d types of %d bytes", n, len(info)+len(types))
 		}
 	})
 }

@@ -7,8 +7,12 @@ import (
 	"testing"
 
 	"hotpatch/internal/diff"
+	"hotpatch/internal/image"
 	"hotpatch/internal/testkit"
 )
+
+// debugFlags are the ways in which gcc writes types. The first ones differ.
+var debugFlags = [][]string{{"-g"}, {"-gdwarf-4", "-fdebug-types-section"}, {"-gdwarf-5", "-fdebug-types-section"}}
 
 func TestTypesAreComparedByDWARF(t *testing.T) {
 	const before = `
@@ -30,6 +34,10 @@ int main(void) {
 	return c.state + h.mode + (int)h.v.n + h.at.x + k;
 }
 `
+	bases := map[string]*image.Image{}
+	for _, f := range debugFlags {
+		bases[f[0]] = open(t, compile(t, before+use, f...))
+	}
 	for _, c := range []struct {
 		name, from, to string // an edit of before
 		want           string // Type and Detail, "" for none
@@ -51,30 +59,31 @@ int main(void) {
 		{name: "enumeration of a variable", from: "DOWN, UP", to: "NONE, DOWN, UP", want: "enum global: DOWN is 1 instead of 0"},
 		{name: "enumeration that nothing has", from: "FIRST, SECOND", to: "FIRST, MIDDLE, SECOND", want: "enum of FIRST: SECOND is 2 instead of 1", enum: true},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			base := open(t, compile(t, before+use, "-g"))
-			fixed := open(t, compile(t, strings.Replace(before+use, c.from, c.to, 1), "-g"))
-			found, known, err := diff.Layouts(base, fixed)
-			if err != nil || !known {
-				t.Fatalf("known %v, error %v", known, err)
-			}
-			if c.want == "" {
-				if len(found) != 0 {
-					t.Errorf("found %v", found)
+		for _, flags := range debugFlags {
+			t.Run(c.name+" "+flags[0], func(t *testing.T) {
+				t.Parallel()
+				fixed := open(t, compile(t, strings.Replace(before+use, c.from, c.to, 1), flags...))
+				found, known, err := diff.Layouts(bases[flags[0]], fixed)
+				if err != nil || !known {
+					t.Fatalf("known %v, error %v", known, err)
 				}
-				return
-			}
-			for _, l := range found {
-				if text := l.Type + ": " + l.Detail; strings.HasPrefix(text, c.want) {
-					if l.Padding != c.padding || l.Enum != c.enum || l.Local != c.local {
-						t.Errorf("%s: padding %v, enum %v, local %v", text, l.Padding, l.Enum, l.Local)
+				if c.want == "" {
+					if len(found) != 0 {
+						t.Errorf("found %v", found)
 					}
 					return
 				}
-			}
-			t.Errorf("found %v, want %s", found, c.want)
-		})
+				for _, l := range found {
+					if text := l.Type + ": " + l.Detail; strings.HasPrefix(text, c.want) {
+						if l.Padding != c.padding || l.Enum != c.enum || l.Local != c.local {
+							t.Errorf("%s: padding %v, enum %v, local %v", text, l.Padding, l.Enum, l.Local)
+						}
+						return
+					}
+				}
+				t.Errorf("found %v, want %s", found, c.want)
+			})
+		}
 	}
 }
 
@@ -245,28 +254,30 @@ struct Shape { virtual ~Shape() {} virtual int area() { return 0; } char c; char
 struct Square : Shape { int side = 2; Text name; int area() override { return side * side; } };
 int main(int n, char **v) { Square s; s.name.length = v[0][0]; Shape *p = &s; return p->area() + n; }
 `
-	for _, c := range []struct{ name, from, to, want string }{
-		{"nothing", "", "", ""},
-		{"virtual function inserted", "virtual int area()", "virtual int extra() { return 1; } virtual int area()", "struct Shape: its virtual functions differ"},
-		{"base class grew", "char c;", "char c; long more;", "struct Shape: has 32 bytes"},
-		{"member in padding", "char c;", "char c, d;", "struct Shape: member d is new"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			base := compileFiles(t, map[string]string{"a.cc": source}, "-g")
-			fixed := compileFiles(t, map[string]string{"a.cc": strings.Replace(source, c.from, c.to, 1)}, "-g")
-			found, known, err := diff.Layouts(open(t, base), open(t, fixed))
-			if err != nil || !known {
-				t.Fatalf("known %v, error %v", known, err)
-			}
-			ok := c.want == "" && len(found) == 0
-			for _, l := range found {
-				ok = ok || c.want != "" && strings.HasPrefix(l.Type+": "+l.Detail, c.want)
-			}
-			if !ok {
-				t.Errorf("found %v, want %q", found, c.want)
-			}
-		})
+	for _, flags := range debugFlags {
+		base := open(t, compileFiles(t, map[string]string{"a.cc": source}, flags...))
+		for _, c := range []struct{ name, from, to, want string }{
+			{"nothing", "", "", ""},
+			{"virtual function inserted", "virtual int area()", "virtual int extra() { return 1; } virtual int area()", "struct Shape: its virtual functions differ"},
+			{"base class grew", "char c;", "char c; long more;", "struct Shape: has 32 bytes"},
+			{"member in padding", "char c;", "char c, d;", "struct Shape: member d is new"},
+		} {
+			t.Run(c.name+" "+flags[0], func(t *testing.T) {
+				t.Parallel()
+				fixed := compileFiles(t, map[string]string{"a.cc": strings.Replace(source, c.from, c.to, 1)}, flags...)
+				found, known, err := diff.Layouts(base, open(t, fixed))
+				if err != nil || !known {
+					t.Fatalf("known %v, error %v", known, err)
+				}
+				ok := c.want == "" && len(found) == 0
+				for _, l := range found {
+					ok = ok || c.want != "" && strings.HasPrefix(l.Type+": "+l.Detail, c.want)
+				}
+				if !ok {
+					t.Errorf("found %v, want %q", found, c.want)
+				}
+			})
+		}
 	}
 }
 

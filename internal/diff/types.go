@@ -43,7 +43,8 @@ type unit struct {
 	// not describe at all: rustc describes those of variables only.
 	partial string
 
-	part     bool    // a partial unit: what dwz found in several units
+	part     bool    // a partial unit (what dwz found in several units), or
+	ofType   bool    // a type unit
 	at, last ref     // its first and last entry
 	foreign  []ref   // what it refers to in other units
 	parts    []*unit // partial ones that it takes types from
@@ -124,6 +125,7 @@ type node struct {
 	opaque  bool
 	fields  []field
 	virtual []string
+	stands  ref // the entry stands for a type of another unit
 }
 
 // field is a member, base class or enumerator.
@@ -148,6 +150,7 @@ type typeReader struct {
 	stack []frame
 	known map[string]*definition // by name and key
 	total int                    // members of all of them
+	signs map[uint64]ref         // types of type units; 0: there are two
 }
 
 // pending are the types of a unit that is not finished.
@@ -164,6 +167,7 @@ type frame struct {
 	tag  dwarf.Tag
 	name string
 	node *node
+	full string // with its scopes, where the entry completes a declaration
 }
 
 // use says that something has a type: kept in memory, or local.
@@ -185,7 +189,9 @@ func readTypes(data *image.DWARF) (set *typeSet, err error) {
 		set:   &typeSet{defs: map[string][]*definition{}, kept: map[string]bool{}, local: map[string]bool{}},
 		nodes: map[ref]*node{},
 		known: map[string]*definition{},
+		signs: map[uint64]ref{},
 	}
+	t.signatures()
 	if data.Shared != nil {
 		t.file = inShared
 		if err := t.walk(data.Shared); err != nil {
@@ -196,10 +202,19 @@ func readTypes(data *image.DWARF) (set *typeSet, err error) {
 	if err := t.walk(data.Data); err != nil {
 		return nil, err
 	}
+	if data.Types != nil {
+		t.file = inTypes
+		if err := t.walk(data.Types); err != nil {
+			return nil, fmt.Errorf("type units: %w", err)
+		}
+		t.file = 0
+	}
 	t.connect()
+	t.checkSignatures()
 	for _, p := range t.later {
 		t.define(p)
 	}
+	t.oneMeaning()
 	t.share()
 	if len(t.set.units) == 0 {
 		return nil, nil
@@ -265,10 +280,12 @@ func (t *typeReader) pop() {
 
 // start opens the unit that e is the first entry of.
 func (t *typeReader) start(data *dwarf.Data, e *dwarf.Entry) {
-	u := &unit{defs: map[string][]*definition{}, at: t.here(e.Offset), part: e.Tag == dwarf.TagPartialUnit}
+	u := &unit{defs: map[string][]*definition{}, at: t.here(e.Offset)}
+	u.ofType = e.Tag == dwarf.TagTypeUnit
+	u.part = u.ofType || e.Tag == dwarf.TagPartialUnit
 	u.name = t.text(e, dwarf.AttrName)
 	producer := t.text(e, dwarf.AttrProducer)
-	u.whole = e.Tag == dwarf.TagCompileUnit && strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "-flto")
+	u.whole = e.Tag == dwarf.TagCompileUnit && strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "-flto") && !t.mayHideTypes(producer)
 	if e.Tag == dwarf.TagCompileUnit && !strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "clang version") && !strings.Contains(producer, "GNU GIMPLE") {
 		u.partial = fmt.Sprintf("made by %q", producer)
 	}
@@ -286,17 +303,13 @@ func (t *typeReader) start(data *dwarf.Data, e *dwarf.Entry) {
 func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 	typ := t.reference(e, dwarf.AttrType)
 	hasType := typ != 0
-	if f := e.AttrField(dwarf.AttrType); f != nil && f.Class == dwarf.ClassReferenceSig {
-		t.unit.whole = false // its types are in units of their own, which are not read
-		t.cannot("%s refers to a type unit", t.text(e, dwarf.AttrName))
-	}
 	parent := t.parent()
 	switch e.Tag {
 	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType, dwarf.TagEnumerationType,
 		dwarf.TagTypedef, dwarf.TagBaseType, dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType,
 		dwarf.TagPtrToMemberType, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType,
 		dwarf.TagArrayType, dwarf.TagSubroutineType, dwarf.TagUnspecifiedType:
-		f.node = t.typeNode(e, f.name, typ)
+		f.node = t.typeNode(e, f, typ)
 	case dwarf.TagSubrangeType:
 		if parent != nil && parent.tag == dwarf.TagArrayType {
 			parent.count = times(parent.count, subrange(e))
@@ -363,25 +376,48 @@ func (t *typeReader) inFunction() bool {
 	return slices.ContainsFunc(t.stack, func(f frame) bool { return f.tag == dwarf.TagSubprogram })
 }
 
-func (t *typeReader) typeNode(e *dwarf.Entry, name string, typ ref) *node {
+func (t *typeReader) typeNode(e *dwarf.Entry, f *frame, typ ref) *node {
 	n := &node{off: t.here(e.Offset), tag: e.Tag, typ: typ, size: -1, count: -1, opaque: e.Val(dwarf.AttrDeclaration) != nil}
 	if s, ok := e.Val(dwarf.AttrByteSize).(int64); ok {
 		n.size = s
 	}
-	if name != "" {
-		for _, s := range t.stack {
-			switch s.tag {
-			case dwarf.TagNamespace, dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
-				if s.name != "" {
-					n.name += s.name + "::"
-				}
-			}
+	if e.AttrField(dwarf.AttrSpecification) != nil { // a type unit declares the scopes of its type
+		if d := t.nodes[t.reference(e, dwarf.AttrSpecification)]; d != nil {
+			f.full = d.name
 		}
-		n.name += name
+		if f.full == "" {
+			t.cannot("type %s at %#x completes a declaration that is not there", f.name, e.Offset)
+		}
+	}
+	switch {
+	case f.full != "":
+		n.name = f.full
+	case f.name != "":
+		n.name = t.scope() + f.name
 	}
 	t.nodes[n.off] = n
+	if n.stands = t.reference(e, dwarf.AttrSignature); n.stands != 0 {
+		return n
+	}
 	t.open.order = append(t.open.order, n)
 	return n
+}
+
+// scope is what names of the open entries have before them.
+func (t *typeReader) scope() string {
+	name := ""
+	for _, s := range t.stack {
+		switch s.tag {
+		case dwarf.TagNamespace, dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
+			switch {
+			case s.full != "":
+				name = s.full + "::"
+			case s.name != "":
+				name += s.name + "::"
+			}
+		}
+	}
+	return name
 }
 
 // subrange is the number of elements of one dimension, -1 when it is not said.

@@ -43,7 +43,7 @@ func (t *typeReader) defineType(n *node) {
 		}
 		t.layout(d, n)
 	case dwarf.TagTypedef:
-		st := t.nodes[n.typ]
+		st := t.node(n.typ)
 		if n.name == "" || st == nil || st.name != "" || st.opaque || kindWord(st.tag) == "" {
 			return
 		}
@@ -111,9 +111,9 @@ func (t *typeReader) flatten(out []member, n *node, prefix string, at int64, dep
 			t.cannot("%s has too many members to be true", n.name)
 			return out
 		}
-		inner := t.nodes[f.typ]
+		inner := t.node(f.typ)
 		for k := 0; inner != nil && inner.tag == dwarf.TagArrayType && k < 8; k++ {
-			inner = t.nodes[inner.typ]
+			inner = t.node(inner.typ)
 		}
 		if inner != nil && inner.name == "" && kindWord(inner.tag) != "" {
 			p := m.name
@@ -137,10 +137,22 @@ const maxTotal = 1 << 23
 // a damaged file.
 const maxTypeDepth = 64
 
+// node is the type that the entry at off describes or stands for; nil: none.
+func (t *typeReader) node(off ref) *node {
+	n := t.nodes[off]
+	for range maxTypeDepth {
+		if n == nil || n.stands == 0 {
+			return n
+		}
+		n = t.nodes[n.stands]
+	}
+	return nil
+}
+
 // sizeOf is the size of a type in bytes. Functions, void and flexible arrays
 // have none: 0.
 func (t *typeReader) sizeOf(off ref, depth int) (int64, bool) {
-	n := t.nodes[off]
+	n := t.node(off)
 	if n == nil || depth > maxTypeDepth {
 		return 0, false
 	}
@@ -167,7 +179,7 @@ func (t *typeReader) sizeOf(off ref, depth int) (int64, bool) {
 // through follows typedefs and qualifiers.
 func (t *typeReader) through(off ref) *node {
 	for range maxTypeDepth {
-		n := t.nodes[off]
+		n := t.node(off)
 		if n == nil {
 			return nil
 		}

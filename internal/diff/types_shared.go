@@ -7,16 +7,19 @@ import (
 )
 
 // ref is a place in debug information: an offset in .debug_info, of the
-// supplementary file with the bit inShared. 0: none.
+// supplementary file with the bit inShared, or in .debug_types with the bit
+// inTypes. 0: none.
 type ref uint64
 
-const inShared ref = 1 << 32
+const (
+	inShared ref = 1 << 32
+	inTypes  ref = 1 << 33
+)
 
 // here is the place of an offset in the file that is being read.
 func (t *typeReader) here(off dwarf.Offset) ref { return t.file | ref(off) }
 
-// reference is the place that an attribute refers to; 0 without it, or when it
-// is a signature of a type unit.
+// reference is the place that an attribute refers to; 0 without it.
 func (t *typeReader) reference(e *dwarf.Entry, a dwarf.Attr) ref {
 	f := e.AttrField(a)
 	if f == nil {
@@ -39,7 +42,7 @@ func (t *typeReader) reference(e *dwarf.Entry, a dwarf.Attr) ref {
 		shared = uint64(v)
 	case uint64:
 		if f.Class == dwarf.ClassReferenceSig {
-			return 0
+			return t.signed(v)
 		}
 		shared = v
 	default:
@@ -77,7 +80,7 @@ func (t *typeReader) text(e *dwarf.Entry, a dwarf.Attr) string {
 		return ""
 	}
 	s, ok := "", false
-	if t.file == 0 {
+	if t.file != inShared {
 		s, ok = t.data.SharedString(at)
 	}
 	if !ok {
@@ -89,8 +92,8 @@ func (t *typeReader) text(e *dwarf.Entry, a dwarf.Attr) string {
 // maxShared bounds what all units together take from partial ones.
 const maxShared = 1 << 24
 
-// connect finds for each compilation unit the partial units that it takes types
-// from: dwz moves what several units describe to one that each of them imports.
+// connect finds for each compilation unit the partial units and type units that
+// it takes types from: dwz moves what several units describe to one that each of them imports.
 // A unit that takes something from another compilation unit (LTO) is not whole.
 // What other programs put into the supplementary file is forgotten.
 func (t *typeReader) connect() {
@@ -117,7 +120,7 @@ func (t *typeReader) connect() {
 			break
 		}
 	}
-	foreign := func(u *unit) bool { return u.at >= inShared && !serves[u] }
+	foreign := func(u *unit) bool { return u.at&inShared != 0 && !serves[u] }
 	t.set.units = slices.DeleteFunc(t.set.units, foreign)
 	t.later = slices.DeleteFunc(t.later, func(p pending) bool { return foreign(p.unit) })
 }
@@ -136,7 +139,11 @@ func (t *typeReader) share() {
 					u.add(name, d)
 				}
 			}
-			u.opaque = append(u.opaque, p.opaque...)
+			for _, name := range p.opaque {
+				if !p.ofType || len(u.defs[name]) == 0 { // the scopes of types are declared beside them
+					u.opaque = append(u.opaque, name)
+				}
+			}
 		}
 		if types == 0 && !u.part && u.partial == "" && !u.imports {
 			u.partial = withoutTypes

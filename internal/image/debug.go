@@ -96,9 +96,9 @@ func (f *file) hasDWARF() bool {
 // each call. ErrNoDWARF when there is none; ErrNoShared when dwz moved a part of
 // it to a file that nobody attached.
 func (m *Image) DWARF() (*DWARF, error) {
-	d := &DWARF{}
+	var d *DWARF
 	err := m.withDebug(func(f *file, path string) (err error) {
-		if d.Data, _, err = f.dwarf(); err == nil {
+		if d, err = f.dwarf(); err == nil {
 			err = m.readShared(d, f, path)
 		}
 		return err

@@ -22,6 +22,9 @@ type DWARF struct {
 	// and 8, as debug/dwarf reads them).
 	Shared        *dwarf.Data
 	SharedStrings []byte // its .debug_str
+	// Types are the entries of .debug_types (DWARF 4), nil when there is none.
+	Types     *dwarf.Data
+	TypeUnits []TypeUnit // by where they are, those of Types last
 }
 
 // SharedString is the string at an offset in the supplementary file, which
@@ -220,33 +223,43 @@ func (m *Image) readShared(d *DWARF, f *file, path string) error {
 	if err != nil {
 		return fmt.Errorf("supplementary file %s: %w", m.shared, err)
 	}
-	if d.Shared, d.SharedStrings, err = g.dwarf(); err != nil {
+	x, err := g.dwarf()
+	if err == nil && len(x.TypeUnits) > 0 { // dwz leaves them where they were
+		err = errors.New("it has type units")
+	}
+	if err != nil {
 		return fmt.Errorf("supplementary file %s: %w", m.shared, err)
 	}
+	d.Shared, d.SharedStrings = x.Data, x.SharedStrings
 	return nil
 }
 
-// dwarf has the sections parsed, and the strings too.
-func (f *file) dwarf() (d *dwarf.Data, text []byte, err error) {
+// dwarf has the sections parsed; the strings are its own, kept of a
+// supplementary file only.
+func (f *file) dwarf() (d *DWARF, err error) {
 	if err := f.checkCompressed(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer func() {
 		if p := recover(); p != nil { // debug/elf and debug/dwarf read what they are given
-			d, text, err = nil, nil, fmt.Errorf("malformed: %v", p)
+			d, err = nil, fmt.Errorf("malformed: %v", p)
 		}
 	}()
 	e, err := elf.NewFile(f.r)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if d, err = e.DWARF(); err != nil {
-		return nil, nil, err
+	d = &DWARF{}
+	if d.Data, err = e.DWARF(); err != nil {
+		return nil, err
+	}
+	if err := d.readTypeUnits(e); err != nil {
+		return nil, err
 	}
 	if s := e.Section(".debug_str"); s != nil && f.object {
-		if text, err = s.Data(); err != nil {
-			return nil, nil, fmt.Errorf("section %s: %w", s.Name, err)
+		if d.SharedStrings, err = s.Data(); err != nil {
+			return nil, fmt.Errorf("section %s: %w", s.Name, err)
 		}
 	}
-	return d, text, nil
+	return d, nil
 }
