@@ -125,6 +125,7 @@ type node struct {
 	opaque  bool
 	fields  []field
 	virtual []string
+	withKey bool // it has virtual functions of its own
 	stands  ref // the entry stands for a type of another unit
 }
 
@@ -151,6 +152,7 @@ type typeReader struct {
 	known map[string]*definition // by name and key
 	total int                    // members of all of them
 	signs map[uint64]ref         // types of type units; 0: there are two
+	inner []inner
 }
 
 // pending are the types of a unit that is not finished.
@@ -215,6 +217,7 @@ func readTypes(data *image.DWARF) (set *typeSet, err error) {
 		t.define(p)
 	}
 	t.oneMeaning()
+	t.withheld()
 	t.share()
 	if len(t.set.units) == 0 {
 		return nil, nil
@@ -324,6 +327,9 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			parent.fields = append(parent.fields, field{name: f.name, at: v, value: true})
 		}
 	case dwarf.TagSubprogram:
+		if parent != nil && e.Val(dwarf.AttrVirtuality) != nil {
+			parent.withKey = true
+		}
 		if slot := e.Val(dwarf.AttrVtableElemLoc); slot != nil && parent != nil {
 			parent.virtual = append(parent.virtual, fmt.Sprintf("%s@%x", f.name, slot))
 		}
@@ -398,6 +404,9 @@ func (t *typeReader) typeNode(e *dwarf.Entry, f *frame, typ ref) *node {
 	t.nodes[n.off] = n
 	if n.stands = t.reference(e, dwarf.AttrSignature); n.stands != 0 {
 		return n
+	}
+	if p := t.parent(); p != nil && n.opaque && n.name != "" && !p.opaque && p.stands == 0 && kindWord(n.tag) != "" {
+		t.inner = append(t.inner, inner{p, kindWord(n.tag) + " " + n.name})
 	}
 	t.open.order = append(t.open.order, n)
 	return n
