@@ -177,7 +177,7 @@ func (j *judge) layout() {
 	case err == nil:
 		j.r.add(layoutUnverified, "", "without debug information on both sides nobody has compared the types")
 	}
-	if evidence := j.d.Drift(); evidence != "" {
+	if evidence := j.d.Drift(j.r.has(otherCompiler)); evidence != "" {
 		j.r.add(layoutChanged, "", "%s", evidence)
 	}
 	if steps := j.d.Steps(); len(steps) > 0 {

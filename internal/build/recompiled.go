@@ -88,16 +88,56 @@ func sameUpstream(versions [2]string) bool {
 	return deb.Upstream(versions[0]) == deb.Upstream(versions[1])
 }
 
-// language is why the image is not plain C, "" when it is.
+// language is why another compiler may have laid out the objects of the image in
+// another way, "" when it cannot have.
+//
+// What C and C++ programs keep in memory is fixed by the ABI, which is one for
+// all compilers: structures and classes, tables of virtual functions, guards of
+// static variables, tables of handlers. In C++ this leaves the objects that the
+// compiler makes up itself (what a lambda captures, std::function around one, the
+// frame of a coroutine). The program finds its way into these only through
+// pointers to functions that it puts into an object.
 func language(d *diff.Diff) string {
 	for _, c := range []*diff.Code{d.Base, d.Fixed} {
+		cxx := false
 		for _, lib := range c.Needed {
-			if strings.HasPrefix(lib, "libstdc++.so") || strings.HasPrefix(lib, "libc++.so") {
+			if strings.HasPrefix(lib, "libc++.so") {
 				return "it needs " + lib
 			}
+			cxx = cxx || lib == "libstdc++.so.6"
 		}
-		if slices.ContainsFunc(c.Funcs, func(f *diff.Func) bool { return f.LSDA != 0 && f.Source != image.FromGap }) {
-			return "its functions handle exceptions"
+		if why := foreignHandlers(c, cxx); why != "" {
+			return why
+		}
+		if f := c.Keeps(); cxx && f != nil {
+			return "it is C++, and " + label(d, f) + " puts the address of a function into an object, which may be of the compiler's own making"
+		}
+	}
+	return ""
+}
+
+// foreignHandlers says whether functions of c handle exceptions in the way of a
+// language of which no ABI fixes what is in memory (Rust), or of one that cannot
+// be told. cxx: it may be C++ by its libraries.
+func foreignHandlers(c *diff.Code, cxx bool) string {
+	const what = "its functions handle exceptions"
+	if !slices.ContainsFunc(c.Funcs, func(f *diff.Func) bool { return f.LSDA != 0 && f.Source != image.FromGap }) {
+		return ""
+	}
+	fdes, err := fdesOf(c)
+	if err != nil || len(fdes) == 0 || !cxx {
+		return what
+	}
+	for i := range fdes {
+		if fdes[i].LSDA == 0 {
+			continue
+		}
+		r := (*image.Reloc)(nil)
+		if fdes[i].CIE.HasPersonality {
+			r = c.RelocAt(fdes[i].CIE.PersonalityAt)
+		}
+		if r == nil || r.Sym != "__gxx_personality_v0" && r.Sym != "__gcc_personality_v0" {
+			return what + ", and not in the way of C++"
 		}
 	}
 	return ""

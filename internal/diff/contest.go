@@ -113,6 +113,8 @@ func (m *dataMap) votedElsewhere(base, v image.Addr) bool {
 
 // rivalled: aligned instructions take another place than v, too, for what was at
 // w.base; they are not clearly fewer, and nothing better is known of that place.
+// One that what is known around it rules out is no rival: the alignment of that
+// function is wrong there.
 func (m *dataMap) rivalled(w *vote, v image.Addr) bool {
 	return slices.ContainsFunc(m.claimedBy(w.base), func(c claimed) bool {
 		if c.fixed == v {
@@ -122,12 +124,24 @@ func (m *dataMap) rivalled(w *vote, v image.Addr) bool {
 			return false
 		}
 		p, ok := m.placeAt(c.fixed)
-		if !ok {
+		if !ok || m.outOfOrder(c.fixed, c.base) {
 			return false
 		}
 		best, _ := p.best(weakly)
 		return best != nil && best.base == w.base && 2*best.weak > w.weak
 	})
+}
+
+// outOfOrder: reliable points around the place v of the fixed image say that
+// what was at base in the base image is not there.
+func (m *dataMap) outOfOrder(v, base image.Addr) bool {
+	s := m.d.Fixed.SectionAt(v)
+	if s == nil {
+		return false
+	}
+	k, _ := slices.BinarySearchFunc(m.points, v, func(p point, a image.Addr) int { return compareAddr(p.fixed, a) })
+	lo, hi := m.neighbour(k-1, -1, s), m.neighbour(k, +1, s)
+	return lo != nil && base <= lo.base && m.sameSection(lo.base, base) || hi != nil && base >= hi.base && m.sameSection(hi.base, base)
 }
 
 // inOrder keeps the points that are in the same order in both images, as many

@@ -270,6 +270,28 @@ KEEP long get(long n) { last += n * 67; printf("%ld\n", n MORE); return last / 3
 	}
 }
 
+// The aligned instructions of one function may be wrong; where something certain
+// lies in between, they do not speak against those of another.
+func TestRivalThatIsOutOfOrderIsNone(t *testing.T) {
+	const source = `
+static int va = 1, vb = 2;
+static long first = 7;
+static int vc = 3, vd = 4;
+static long last = 9;
+KEEP long one(long n) { printf("%ld\n", n * 61); first = n; return n * 37 MORE; }
+KEEP long two(long n) { printf("%ld\n", n MORE); OTHER += n * 67; return n / 3; }
+KEEP long three(long n) { last ^= n * 71 MORE; printf("%ld!\n", n); return n * 5; }
+`
+	c := contest(t, with(strings.NewReplacer("OTHER", "first", "MORE", "").Replace(source)),
+		with(strings.NewReplacer("OTHER", "last", "MORE", "+ 1").Replace(source)))
+	for _, n := range []string{"first", "last"} {
+		b := c.d.Map(symbolOf(t, c.paths[1], n))
+		if got := place(open(t, c.paths[0]), b.Base); !b.OK() || got != n+"+0" && got != n {
+			t.Errorf("%s is bound to %s by %s: %s", n, got, b.How, b.Why)
+		}
+	}
+}
+
 func TestPointerToDataIsNotThePointerToCodeInItsPlace(t *testing.T) {
 	const source = `
 static int va = 1, vb = 2, vc = 3, vd = 4;

@@ -16,6 +16,7 @@ type shift struct {
 	from, to int64
 	at       image.Addr // of the instruction
 	reg      int        // the displacement is from it
+	permuted bool       // see permuted
 }
 
 func (s shift) delta() int64 { return s.to - s.from }
@@ -60,13 +61,19 @@ func (d *Diff) findDrift() {
 				continue
 			}
 			if s.disp != t.disp && isField(s) && isField(t) {
-				fields = append(fields, shift{b, int64(s.disp), int64(t.disp), b.Lo + image.Addr(t.at), int(t.in.Base)})
+				fields = append(fields, shift{fn: b, from: int64(s.disp), to: int64(t.disp), at: b.Lo + image.Addr(t.at), reg: int(t.in.Base)})
 			}
 			if s.imm != t.imm && resized(s.imm, t.imm) && allocates(d.Fixed, b, y, p[1]) {
 				sizes = append(sizes, shift{fn: b, from: s.imm, to: t.imm})
 			}
 		}
-		d.drift.fields = append(d.drift.fields, unswapped(fields)...)
+		fields = unswapped(fields)
+		if len(fields) > 0 && permuted(x, y) {
+			for i := range fields {
+				fields[i].permuted = true
+			}
+		}
+		d.drift.fields = append(d.drift.fields, fields...)
 		if len(sizes) > 0 {
 			d.drift.sizes = append(d.drift.sizes, replaced(sizes, argumentsOf(x), argumentsOf(y))...)
 		}
@@ -111,6 +118,25 @@ func unswapped(all []shift) []shift {
 		}
 	}
 	return out
+}
+
+// permuted: the two functions use the same displacements of members, each as
+// often. Where members have moved, all that lie behind the first of them have, in
+// the same direction, so that the displacements of one function cannot be those
+// of the other. Code that does the same with one member after the other (copies
+// the strings of a structure) looks moved when its blocks are in another order.
+func permuted(x, y []token) bool {
+	of := func(t []token) []int32 {
+		var out []int32
+		for i := range t {
+			if t[i].ref < 0 && isField(&t[i]) {
+				out = append(out, t[i].disp)
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	return slices.Equal(of(x), of(y))
 }
 
 // argumentsOf are the constants that a function loads into the registers in
@@ -192,9 +218,14 @@ func allocator(c *Code, r *Ref) bool {
 
 // Drift describes the evidence that the layout of a structure changed, ""
 // when there is none. Silence proves nothing: members appended, or put into
-// padding, leave no such sign.
-func (d *Diff) Drift() string {
+// padding, leave no such sign. reordered says that another compiler made the
+// fixed image, which puts the same code into another order: functions of which
+// nothing but the order of what they use differs say nothing then.
+func (d *Diff) Drift(reordered bool) string {
 	fields := slices.Clone(d.drift.fields)
+	if reordered {
+		fields = slices.DeleteFunc(fields, func(s shift) bool { return s.permuted })
+	}
 	if len(fields) >= fewFields {
 		c := d.confines()
 		fields = slices.DeleteFunc(fields, func(s shift) bool { return c.pointer(s.fn, s.at, s.reg) })

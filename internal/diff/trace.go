@@ -57,6 +57,7 @@ type step struct {
 	bit  provenance // of the tracked reference that it takes the address of
 	mem  provenance // of the one that it adds a register to, for an operand in memory or with lea
 	from image.Addr // and the address that this is; 0: none
+	slot provenance // of the one that it loads a pointer from
 	next []int      // where control goes
 }
 
@@ -70,6 +71,7 @@ type trace struct {
 	strays  provenance           // stored to places of the frame that are not known
 	guests  provenance           // stored through pointers, which may lead into the frame
 	exposed int32                // from here up, somebody holds the address of the frame
+	clobber bool                 // imports are taken to change all that the psABI lets them
 	lost    bool                 // control goes where the analysis cannot follow
 	changed bool                 // a slot, in this round
 }
@@ -78,11 +80,19 @@ type trace struct {
 // references that are to be told apart numbers from 0 to maxTracked-1; the
 // others get -1.
 func traceOf(c *Code, f *Func, parts []*Func, bit func(*Func, int) int) *trace {
-	w := &trace{c: c, index: map[image.Addr]int{}, slots: map[int32]provenance{}, exposed: math.MaxInt32}
+	return traceLoads(c, f, parts, bit, nil)
+}
+
+// traceLoads is traceOf that also follows pointers out of slots that are filled
+// when the image is linked or loaded: loaded gives these references numbers, -1 to
+// the others. What a call of an import leaves in registers that the psABI does not
+// preserve is nobody's then.
+func traceLoads(c *Code, f *Func, parts []*Func, bit, loaded func(*Func, int) int) *trace {
+	w := &trace{c: c, index: map[image.Addr]int{}, slots: map[int32]provenance{}, exposed: math.MaxInt32, clobber: loaded != nil}
 	all := append([]*Func{f}, parts...)
 	slices.SortFunc(all, func(a, b *Func) int { return compareAddr(a.Lo, b.Lo) })
 	for _, g := range all {
-		w.decode(g, bit)
+		w.decode(g, bit, loaded)
 	}
 	w.connect(all)
 	for _, g := range all {
@@ -98,7 +108,7 @@ func traceOf(c *Code, f *Func, parts []*Func, bit func(*Func, int) int) *trace {
 	}
 }
 
-func (w *trace) decode(g *Func, bit func(*Func, int) int) {
+func (w *trace) decode(g *Func, bit, loaded func(*Func, int) int) {
 	code := w.c.Text(g)
 	k := 0
 	w.c.scan(g, code, func(at int, in *arch.Inst, refs []Ref) {
@@ -117,6 +127,11 @@ func (w *trace) decode(g *Func, bit func(*Func, int) int) {
 					} else {
 						s.mem = 1 << (firstTracked + b)
 					}
+				}
+			}
+			if refs[i].Kind == Access && loaded != nil {
+				if b := loaded(g, k); b >= 0 && b < maxTracked {
+					s.slot = 1 << (firstTracked + b)
 				}
 			}
 			k++

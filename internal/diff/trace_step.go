@@ -243,6 +243,9 @@ func (w *trace) load(p *step, s *state, rm int) provenance {
 	if rm >= 0 {
 		return s.regs[rm]
 	}
+	if p.slot != 0 {
+		return p.slot
+	}
 	at, ok := s.slot(&p.in, p.code)
 	if !ok {
 		return fromElsewhere
@@ -367,7 +370,7 @@ func (w *trace) arithmetic(p *step, s *state, reg, rm int) {
 // image may be known to leave some of these alone (gcc's -fipa-ra).
 func (w *trace) call(p *step, s *state) {
 	for _, r := range []int{rax, rcx, rdx, rsi, rdi, 8, 9, 10, r11} {
-		if p.in.IsIndirect() {
+		if p.in.IsIndirect() || w.clobber && w.imported(p) {
 			s.set(r, fromElsewhere)
 		} else {
 			s.also(r, fromElsewhere)

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"hotpatch/internal/build"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/txn"
 )
 
@@ -17,21 +19,21 @@ import (
 // variables, what was written so far) goes on under the new code as it would
 // have there from the start.
 func TestRecompiledLibrary(t *testing.T) {
-	for _, c := range []struct{ name, cc, base, fixed string }{
-		{"other options", "gcc", "-fno-schedule-insns2 -fno-ipa-ra -mtune=znver3", "-O2"},
-		{"optimised more", "gcc", "-O1", "-O2"},
-		{"another version", "gcc-11", "-O2", "-O2"},
+	for _, c := range []struct{ name, cc, base, fixed, asked string }{
+		{"other options", "gcc", "-fno-schedule-insns2 -fno-ipa-ra -mtune=znver3", "-O2", "spdrmcqnzhlmdsjp"},
+		{"optimised more", "gcc", "-O1", "-O2", "spdrmcqnzhlmdsjp"},
+		{"another version", "gcc-11", "-O2", "-O2", "spdrmcqnzhlmdsjp"},
+		{"C++, other options", "g++", "-fno-schedule-insns2 -fno-ipa-ra -mtune=znver3 -fno-tree-vectorize", "-O2", cxxAsked},
+		{"C++, another version", "g++-11", "-O2", "-O2", cxxAsked},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cc, err := exec.LookPath(c.cc)
-			if err != nil && c.cc != "gcc" {
-				t.Skipf("%s is missing", c.cc)
+			if _, err := exec.LookPath(c.cc); err != nil {
+				if strings.Contains(c.cc, "-") {
+					t.Skipf("%s is missing", c.cc)
+				}
+				testkit.Skip(t, c.cc+" is missing")
 			}
-			args := func(flags string) []string {
-				return append([]string{"-shared", "-fPIC", "-s"}, strings.Fields(flags)...)
-			}
-			lib := compileWith(t, cc, "librecompiled", "lib", args(c.base)...)
-			libFixed := compileAs(t, "librecompiled", "lib.fixed", append(args(c.fixed), "-DFIXED")...)
+			lib, libFixed := recompiled(t, c.cc, c.base), recompiled(t, strings.TrimSuffix(c.cc, "-11"), c.fixed+" -DFIXED")
 			program, _ := compile(t, "recompiled", "-ldl")
 			b := built(t, lib, libFixed)
 			if !slices.ContainsFunc(b.Manifest.Reasons, func(r patch.Reason) bool { return r.Code == "other-compiler" }) {
@@ -44,7 +46,7 @@ func TestRecompiledLibrary(t *testing.T) {
 			round := func(like *victim, what string) {
 				t.Helper()
 				differ := 0
-				for i, k := range "spdrmcqnzhlmdsjp" {
+				for i, k := range c.asked {
 					q := fmt.Sprintf("%c%d", k, 3*i+1)
 					answers := map[*victim]string{base: base.ask(q), fixed: fixed.ask(q), v: v.ask(q)}
 					if answers[v] != answers[like] {
@@ -67,5 +69,36 @@ func TestRecompiledLibrary(t *testing.T) {
 			}
 			v.running()
 		})
+	}
+}
+
+// cxxAsked makes every kind of object, has them throw and be destroyed.
+const cxxAsked = "aatasqajaatsadajaqstaajdaatasqaj"
+
+// recompiled is the library in the language of the compiler.
+func recompiled(t *testing.T, cc, flags string) string {
+	t.Helper()
+	source := "librecompiled"
+	if strings.HasPrefix(cc, "g++") {
+		source += ".cc"
+	}
+	return compileWith(t, cc, source, "lib", append([]string{"-shared", "-fPIC", "-s"}, strings.Fields(flags)...)...)
+}
+
+// TestRecompiledCXXWithObjectsOfTheCompilers: nothing says how another compiler
+// lays out what a pointer to a function may be the way into.
+func TestRecompiledCXXWithObjectsOfTheCompilers(t *testing.T) {
+	if _, err := exec.LookPath("g++"); err != nil {
+		testkit.Skip(t, "g++ is missing")
+	}
+	base := recompiled(t, "g++", "-DKEPT -fno-schedule-insns2 -fno-ipa-ra -mtune=znver3 -fno-tree-vectorize")
+	rep, b, err := build.Build(t.Context(), base, recompiled(t, "g++", "-DKEPT -DFIXED"), build.Options{Accept: "a test", By: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b != nil || !slices.ContainsFunc(rep.Reasons, func(r patch.Reason) bool {
+		return r.Code == "rebuilt-compiler" && strings.Contains(r.Detail, "puts the address of a function into an object")
+	}) {
+		t.Errorf("%s: %v", rep.Verdict, rep.Reasons)
 	}
 }

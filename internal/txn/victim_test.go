@@ -45,7 +45,11 @@ func compileWith(t testing.TB, cc, name, out string, flags ...string) string {
 	victims.Lock()
 	defer victims.Unlock()
 	if _, err := os.Stat(kept); err != nil {
-		args := append([]string{"-O2", "-Wall", "-Wno-return-type", "-pthread", "-o", kept, filepath.Join("testdata", "victims", name+".c")}, flags...)
+		source := filepath.Join("testdata", "victims", name)
+		if filepath.Ext(name) == "" {
+			source += ".c"
+		}
+		args := append([]string{"-O2", "-Wall", "-Wno-return-type", "-pthread", "-o", kept, source}, flags...)
 		if b, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
 			t.Fatalf("compile %s: %v\n%s", name, err, b)
 		}

@@ -330,6 +330,9 @@ func (t *tally) bundle(b *patch.Bundle, fixed *image.Image, all bool) {
 func fieldTarget(m *image.Image, r *patch.Reloc) (image.Addr, bool) {
 	at := image.Addr(r.At)
 	if r.Type == patch.PC32 {
+		if k := m.ClassAt(at); k != image.Text && k != image.ROData {
+			return 0, false // of unwind data, which the object lays out by itself
+		}
 		b := m.Bytes(at, 4)
 		if len(b) < 4 {
 			return 0, false
