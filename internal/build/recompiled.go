@@ -40,7 +40,7 @@ func (j *judge) recompiled(what string) {
 		refuse("", "%s, and the fixed package is of another upstream version", what)
 	}
 	if l := language(j.d); l != "" {
-		refuse("", "%s, and it is not plain C: %s", what, l)
+		refuse("", "%s, and that may have laid out otherwise what is in memory: %s", what, l)
 	}
 	if j.d.Base.TLSSize > 0 || j.d.Fixed.TLSSize > 0 {
 		refuse("", "%s, and it has thread-local variables, whose places are not known", what)

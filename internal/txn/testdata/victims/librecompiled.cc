@@ -145,6 +145,26 @@ Work *work;
 void keep() { work = new Work{1, by_number}; }
 #endif
 
+#ifdef RUST // as a part in Rust would have it
+asm(R"(
+	.text
+	.type	other, @function
+other:	.cfi_startproc
+	.cfi_personality 0x9b, DW.ref.rust_eh_personality
+	.cfi_lsda 0x1b, .Lother
+	ret
+	.cfi_endproc
+	.size	other, .-other
+	.section .gcc_except_table, "a"
+.Lother: .byte	0xff, 0xff, 1, 0
+	.data
+	.balign	8
+	.hidden	DW.ref.rust_eh_personality
+DW.ref.rust_eh_personality: .quad rust_eh_personality
+	.text
+)");
+#endif
+
 } // namespace shapes
 
 using namespace shapes;
