@@ -222,7 +222,7 @@ func (e *emitter) importSymbol(i image.Import) int {
 		return n
 	}
 	e.imports[i] = len(e.symbols)
-	e.symbols = append(e.symbols, patch.Symbol{Kind: patch.Import, Name: i.Name, Version: i.Version})
+	e.symbols = append(e.symbols, patch.Symbol{Kind: patch.Import, Name: i.Name, Version: i.Version, Weak: e.d.Fixed.WeakImport(i)})
 	return e.imports[i]
 }
 

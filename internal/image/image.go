@@ -122,6 +122,7 @@ type Image struct {
 	gotSlots     map[Import]Addr
 	unkept       error
 	canonical    map[Import]Addr
+	weak         map[Import]bool // undefined weak symbols of .dynsym
 }
 
 // Load is a PT_LOAD segment.

@@ -25,6 +25,7 @@ type rawSymbol struct {
 	Symbol
 	defined  bool
 	absolute bool // its value is a number and no address (SHN_ABS)
+	weak     bool // STB_WEAK
 }
 
 // readSymbols takes .dynsym and .symtab, or what .gnu_debugdata has of it.
@@ -37,6 +38,12 @@ func (m *Image) readSymbols(f *file) error {
 		return err
 	}
 	f.dynsym = dyn
+	m.weak = map[Import]bool{}
+	for i := range dyn {
+		if s := &dyn[i]; s.weak && !s.defined && !s.absolute {
+			m.weak[Import{s.Name, s.Version}] = true
+		}
+	}
 	tab, err := f.symbolTable(elf.SHT_SYMTAB)
 	if err != nil {
 		return err
@@ -102,6 +109,10 @@ func defined(raw []rawSymbol) []Symbol {
 	return out
 }
 
+// WeakImport says that the image asks for i by a weak symbol: it is 0 where
+// nothing defines it.
+func (m *Image) WeakImport(i Import) bool { return m.weak[i] }
+
 // symbolTable decodes the first section of type t, empty when there is none.
 func (f *file) symbolTable(t elf.SectionType) ([]rawSymbol, error) {
 	const symbolSize = 24
@@ -128,6 +139,7 @@ func (f *file) symbolTable(t elf.SectionType) ([]rawSymbol, error) {
 			return nil, fmt.Errorf("section %s: symbol %d: %w", h.Name, i, err)
 		}
 		s.Type, s.Local = elf.ST_TYPE(e[4]), elf.ST_BIND(e[4]) == elf.STB_LOCAL
+		s.weak = elf.ST_BIND(e[4]) == elf.STB_WEAK
 		s.Addr, s.Size = Addr(le.Uint64(e[8:])), le.Uint64(e[16:])
 		s.Dynamic = t == elf.SHT_DYNSYM
 		where := elf.SectionIndex(le.Uint16(e[6:]))

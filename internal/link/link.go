@@ -19,6 +19,9 @@ var (
 	ErrRange = errors.New("out of range")
 	// ErrImport says that an import was not found in the process.
 	ErrImport = errors.New("unknown import")
+	// ErrUndefined is what a Lookup says of a symbol that nothing defines, as
+	// opposed to one that it could not look for.
+	ErrUndefined = errors.New("not defined")
 )
 
 // Place says where things are in one process (or in a trial).
@@ -137,6 +140,9 @@ func (l *linker) relocate() error {
 			return fmt.Errorf("field at %#x: %s: %w", r.At, l.name(r), err)
 		}
 		a := uint64(r.Add)
+		if s == 0 && r.Sym >= 0 && l.o.Symbols[r.Sym].Kind == patch.Import && r.Type != patch.Abs64 {
+			return fmt.Errorf("field at %#x: %s: nothing defines it: %w", r.At, l.name(r), ErrImport)
+		}
 		if r.Sym < 0 {
 			s, a = l.p.At(l.o, a), 0
 		}
@@ -183,6 +189,10 @@ func (l *linker) symbol(i int) (uint64, error) {
 		return 0, ErrImport
 	}
 	v, err := l.imports(s.Name, s.Version)
+	if s.Weak && errors.Is(err, ErrUndefined) {
+		l.found[i] = 0 // what the dynamic linker makes of it (gABI, "Symbol Table")
+		return 0, nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrImport, err)
 	}

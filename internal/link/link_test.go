@@ -179,6 +179,40 @@ func TestLinkRefuses(t *testing.T) {
 	}
 }
 
+// A weak import that nothing defines is 0; one that could not be looked for is an
+// error, and so is a field in which 0 would be no address but a distance.
+func TestWeakImportThatNothingDefinesIsZero(t *testing.T) {
+	nothing := func(string, string) (uint64, error) { return 0, fmt.Errorf("look up: %w", link.ErrUndefined) }
+	failed := func(string, string) (uint64, error) { return 0, errors.New("cannot read") }
+	for _, c := range []struct {
+		name    string
+		weak    bool
+		typ     patch.RelocType
+		imports link.Lookup
+		ok      bool
+	}{
+		{"weak", true, patch.Abs64, nothing, true},
+		{"not weak", false, patch.Abs64, nothing, false},
+		{"unread", true, patch.Abs64, failed, false},
+		{"a distance", true, patch.PC32, nothing, false},
+	} {
+		o := object()
+		o.Symbols[1].Weak = c.weak
+		o.Relocs = slices.DeleteFunc(o.Relocs, func(r patch.Reloc) bool { return r.Sym == 1 })
+		at := slices.IndexFunc(object().Relocs, func(r patch.Reloc) bool { return r.Sym == 1 })
+		r := object().Relocs[at]
+		r.Type = c.typ
+		o.Relocs = slices.Insert(o.Relocs, at, r)
+		w, err := link.Link(o, link.Place{Bias: bias, Span: span}, c.imports)
+		if (err == nil) != c.ok || !c.ok && !errors.Is(err, link.ErrImport) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if c.ok && len(w) == 0 {
+			t.Errorf("%s: nothing is written", c.name)
+		}
+	}
+}
+
 func TestImportIsAskedForOnce(t *testing.T) {
 	o := object()
 	o.Relocs[4] = patch.Reloc{At: 0x9008, Type: patch.Abs64, Sym: 1}

@@ -130,8 +130,15 @@ func compareSymbols(a, b *Symbol) int {
 			f = -1
 		}
 	}
+	w := 0
+	if a.Weak != b.Weak {
+		w = 1
+		if b.Weak {
+			w = -1
+		}
+	}
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Value, b.Value), strings.Compare(a.Name, b.Name),
-		strings.Compare(a.Version, b.Version), cmp.Compare(a.Size, b.Size), f)
+		strings.Compare(a.Version, b.Version), cmp.Compare(a.Size, b.Size), f, w)
 }
 
 func mergeChunks(chunks []Chunk, pages []Page) []Chunk {
@@ -275,8 +282,8 @@ func (o *Object) checkSymbol(s *Symbol) error {
 	if err := checkText(s.Version, false); err != nil {
 		return fmt.Errorf("version: %w", err)
 	}
-	if s.Kind != Import && s.Version != "" {
-		return errors.New("version on a symbol that is no import")
+	if s.Kind != Import && (s.Version != "" || s.Weak) {
+		return errors.New("version or weakness of a symbol that is no import")
 	}
 	switch s.Kind {
 	case Internal:

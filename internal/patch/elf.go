@@ -30,6 +30,7 @@ const (
 	sttObject = 1
 	sttFunc   = 2
 	stbGlobal = 1 << 4
+	stbWeak   = 2 << 4
 
 	relocAbs64    = 1  // R_X86_64_64
 	relocPC32     = 2  // R_X86_64_PC32
@@ -265,6 +266,9 @@ func (l *layout) symtab(names *stringTable) (data []byte, locals uint32) {
 			name, shndx = basePrefix+s.Name, shnAbs
 		case Import:
 			info = stbGlobal
+			if s.Weak {
+				info = stbWeak
+			}
 			if s.Version != "" {
 				name += "@" + s.Version
 			}

@@ -225,7 +225,7 @@ func (f *file) readSymbols(o *Object) error {
 		*s = Symbol{Name: name, Value: le.Uint64(e[8:]), Size: le.Uint64(e[16:]), Func: e[4]&0xf == sttFunc}
 		switch le.Uint16(e[6:]) {
 		case 0:
-			s.Kind = Import
+			s.Kind, s.Weak = Import, e[4]>>4 == stbWeak>>4
 			s.Name, s.Version, _ = strings.Cut(name, "@")
 		case shnAbs:
 			s.Kind = Base

@@ -52,6 +52,7 @@ type Symbol struct {
 	Kind    SymbolKind
 	Name    string // without the "base:" prefix or "@VERSION"
 	Version string // Import only; "" for none
+	Weak    bool   // Import only: 0 where nothing in the process defines it (STB_WEAK)
 	Value   uint64 // Internal, Base
 	Size    uint64 // Internal functions and variables
 	Func    bool

@@ -301,6 +301,7 @@ func drawSymbols(t *rapid.T, o *patch.Object) {
 			s.Value = rapid.Uint64Range(0, patch.MaxAddr-1).Draw(t, "value")
 		case patch.Import:
 			s.Version = rapid.SampledFrom([]string{"", "V_1.0", "GLIBC_2.2.5"}).Draw(t, "version")
+			s.Weak = rapid.Bool().Draw(t, "weak")
 		}
 		o.Symbols = append(o.Symbols, s)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/link"
 	"hotpatch/internal/proc"
 )
 
@@ -140,7 +141,7 @@ func (im *imports) lookup(scope []*loaded, name, version string) (uint64, error)
 			return m.Bias + s.Value, nil
 		}
 	}
-	return 0, fmt.Errorf("look up %s: neither the program nor a library that it was started with defines it", versioned(name, version))
+	return 0, fmt.Errorf("look up %s: neither the program nor a library that it was started with defines it: %w", versioned(name, version), link.ErrUndefined)
 }
 
 // bound finds what an IFUNC was resolved to: its resolver may only run in the
