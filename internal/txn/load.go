@@ -244,13 +244,18 @@ func (r *run) own() error {
 		return nil
 	}
 	err := r.borrow(func(tr *ptrace.Tracer, in ptrace.Injection) error {
+		in.Step = func(point string) error {
+			// The thread stands still, and starts no program now; what was read before
+			// may be of another one.
+			if point == "borrowed" && r.replaced() {
+				return ptrace.ErrReplaced
+			}
+			return r.o.step(point)
+		}
 		return tr.Adopt(r.mem, r.info.PID, in)
 	})
 	if errors.Is(err, ptrace.ErrNotLent) {
 		return refuse("%v (is it not dumpable, or without /proc?); give hotpatch CAP_DAC_OVERRIDE beside CAP_SYS_PTRACE, and it need not", err)
-	}
-	if err == nil && r.replaced() { // what was read before may be of another program
-		return ptrace.ErrReplaced
 	}
 	return err
 }
