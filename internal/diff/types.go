@@ -126,7 +126,7 @@ type node struct {
 	fields  []field
 	virtual []string
 	withKey bool // it has virtual functions of its own
-	stands  ref // the entry stands for a type of another unit
+	stands  ref  // the entry stands for a type of another unit
 }
 
 // field is a member, base class or enumerator.

@@ -91,7 +91,7 @@ func (a *asking) codeMaps(pid int) ([]Map, error) {
 	defer a.pool.Put(x)
 	out := make([]Map, 0, 16)
 	for addr := uint64(0); ; {
-		m, err := x.next(fd, addr)
+		m, err := x.ask(fd, addr, vmaExecutable|orNext|fileBacked, true)
 		if err == unix.ENOENT {
 			if len(out) == 0 {
 				return nil, errNoQuery // rather ask twice than miss a program
@@ -111,11 +111,48 @@ func (a *asking) codeMaps(pid int) ([]Map, error) {
 	}
 }
 
-// next is the first executable mapping of a file that ends behind addr.
-func (x *question) next(fd int, addr uint64) (Map, error) {
-	x.q = procmapQuery{
-		size: uint64(unsafe.Sizeof(x.q)), flags: vmaExecutable | orNext | fileBacked, addr: addr,
-		nameSize: uint32(len(x.name)), nameAddr: uint64(uintptr(unsafe.Pointer(&x.name))),
+// namelessCode is NamelessCode where the kernel can be asked for single
+// mappings. An error says that maps has to be read instead.
+func (a *asking) namelessCode(pid int) (bool, error) {
+	fd, err := open(path(pid, "maps"), unix.O_RDONLY)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	x := a.pool.Get().(*question)
+	defer a.pool.Put(x)
+	any := false
+	for addr := uint64(0); ; {
+		// Names of files are what costs most, and tell nothing here.
+		m, err := x.ask(fd, addr, vmaReadable|vmaExecutable|orNext, false)
+		if err == unix.ENOENT && any {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if m.End <= addr {
+			return false, fmt.Errorf("mapping at %#x does not come after %#x", m.Start, addr)
+		}
+		if !m.Write && !m.Shared && m.Inode == 0 && m.Dev == "00:00" {
+			named, err := x.ask(fd, m.Start, 0, true)
+			if err != nil {
+				return false, err
+			}
+			if named.Path == "" {
+				return true, nil
+			}
+		}
+		any, addr = true, m.End
+	}
+}
+
+// ask is the mapping that holds addr and is as flags demand; with orNext the
+// first such one that ends behind addr. named: with its name.
+func (x *question) ask(fd int, addr, flags uint64, named bool) (Map, error) {
+	x.q = procmapQuery{size: uint64(unsafe.Sizeof(x.q)), flags: flags, addr: addr}
+	if named {
+		x.q.nameSize, x.q.nameAddr = uint32(len(x.name)), uint64(uintptr(unsafe.Pointer(&x.name)))
 	}
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), procmapIoctl, uintptr(unsafe.Pointer(&x.q)))

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Walk puts a question about every process of the host, as many at a time as
@@ -25,11 +28,16 @@ func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found 
 	denied = map[int]error{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	next := make(chan int)
+	var next atomic.Int64
 	for range min(runtime.GOMAXPROCS(0), len(pids)) {
 		wg.Go(func() {
 			var buf []byte
-			for pid := range next {
+			for {
+				k := int(next.Add(1)) - 1
+				if k >= len(pids) {
+					return
+				}
+				pid := pids[k]
 				var yes bool
 				var err error
 				yes, buf, err = ask(pid, buf)
@@ -45,10 +53,6 @@ func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found 
 			}
 		})
 	}
-	for _, pid := range pids {
-		next <- pid
-	}
-	close(next)
 	wg.Wait()
 	slices.Sort(found)
 	return found, denied, nil
@@ -57,7 +61,20 @@ func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found 
 // NamelessCode says whether the process maps code that is no file's: private,
 // anonymous, readable and executable, not writable. Few processes do. The
 // buffer is used and returned, as for Walk.
+//
+// With yes, or where the kernel cannot be asked for single mappings, the buffer
+// holds the text of maps.
 func NamelessCode(pid int, buf []byte) (yes bool, _ []byte, err error) {
+	if a := procmap(); !a.denied.Load() {
+		yes, err := a.namelessCode(pid)
+		if err == nil && !yes {
+			return false, buf, nil
+		}
+		if errors.Is(err, unix.ENOTTY) {
+			a.denied.Store(true)
+		}
+		// The long way says best what is wrong, and finds a live thread.
+	}
 	text, _, err := mapsText(pid, buf)
 	if err != nil {
 		return false, buf, err

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"hotpatch/internal/proc"
 )
 
@@ -44,5 +46,63 @@ func TestDiskIsAskedOnceForAllWhoSeeTheSameFiles(t *testing.T) {
 	var fresh proc.Disk
 	if _, err := fresh.BuildID(os.Getpid(), name); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("another listing: %v", err)
+	}
+}
+
+// The kernel is asked for single mappings, where it can be; the answer is what
+// the list of all has.
+func TestNamelessCodeIsFoundAsTheListOfMappingsHasIt(t *testing.T) {
+	self := os.Getpid()
+	listed := func(pid int) (bool, error) {
+		ms, err := proc.Maps(pid)
+		return slices.ContainsFunc(ms, func(m proc.Map) bool {
+			return m.Read && m.Exec && !m.Write && !m.Shared && m.Inode == 0 && m.Dev == "00:00" && m.Path == ""
+		}), err
+	}
+	for _, c := range []struct {
+		name        string
+		prot, flags int
+		want        bool
+	}{
+		{"nothing", 0, 0, false},
+		{"nameless code", unix.PROT_READ | unix.PROT_EXEC, unix.MAP_PRIVATE | unix.MAP_ANON, true},
+		{"data", unix.PROT_READ, unix.MAP_PRIVATE | unix.MAP_ANON, false},
+		{"only to be executed", unix.PROT_EXEC, unix.MAP_PRIVATE | unix.MAP_ANON, false},
+		{"writable code", unix.PROT_READ | unix.PROT_WRITE | unix.PROT_EXEC, unix.MAP_PRIVATE | unix.MAP_ANON, false},
+		{"shared code", unix.PROT_READ | unix.PROT_EXEC, unix.MAP_SHARED | unix.MAP_ANON, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.flags != 0 {
+				b, err := unix.Mmap(-1, 0, 4096, c.prot, c.flags)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer unix.Munmap(b)
+			}
+			yes, text, err := proc.NamelessCode(self, nil)
+			if err != nil || yes != c.want {
+				t.Errorf("%v, error %v", yes, err)
+			}
+			if want, err := listed(self); want != c.want || err != nil {
+				t.Errorf("listed: %v, error %v", want, err)
+			}
+			if ms, err := proc.ParseMaps(text); yes && (len(ms) == 0 || err != nil) {
+				t.Errorf("%d mappings in the buffer, error %v", len(ms), err)
+			}
+		})
+	}
+	pids, err := proc.PIDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		want, err := listed(pid)
+		yes, _, err2 := proc.NamelessCode(pid, nil)
+		if again, err3 := listed(pid); err != nil || err3 != nil || again != want {
+			continue // it ended, or changes
+		}
+		if err2 != nil || yes != want {
+			t.Errorf("process %d: %v (error %v), listed %v", pid, yes, err2, want)
+		}
 	}
 }
