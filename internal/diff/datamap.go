@@ -52,6 +52,7 @@ type dataMap struct {
 	baseRefs  []image.Addr
 	addressed []image.Addr // see addressedPlaces
 	usage     [2]*usage    // of base and fixed, made when needed
+	rests     map[restKey]*rest
 }
 
 // point is a place whose counterpart is clear.
@@ -373,7 +374,7 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 			case referred:
 				return Binding{Base: a, How: Interpolated, Why: "both neighbours agree and base code refers to it"}
 			}
-			if n := min(m.d.Base.End(a)-a, m.d.Fixed.End(v)-v); n >= word && m.alikeInitially(a, v, n) {
+			if n := min(m.d.Base.End(a)-a, m.d.Fixed.End(v)-v); n >= word && m.restAlike(a, v, n) {
 				return Binding{Base: a, How: Interpolated, Why: "both neighbours agree and its initial content"}
 			}
 			if m.unreachable(a) && m.padding(a, v) {

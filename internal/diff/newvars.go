@@ -205,6 +205,16 @@ func (m *dataMap) grown(a, v image.Addr, hi *point) bool {
 // where pointers are, and the strings that these lead to. Nothing but zeros
 // says nothing.
 func (m *dataMap) alikeInitially(a, v, n image.Addr) bool {
+	return m.equalInitially(a, v, n) && m.hasContent(v, n)
+}
+
+// hasContent: pointers, or bytes other than zeros.
+func (m *dataMap) hasContent(v, n image.Addr) bool {
+	d := m.d.Fixed
+	return len(d.RelocsIn(v, v+n)) > 0 || len(bytes.Trim(d.Bytes(v, int(n)), "\x00")) > 0
+}
+
+func (m *dataMap) equalInitially(a, v, n image.Addr) bool {
 	c, d := m.d.Base, m.d.Fixed
 	x, y := slices.Clone(c.Bytes(a, int(n))), slices.Clone(d.Bytes(v, int(n)))
 	p, q := c.RelocsIn(a, a+n), d.RelocsIn(v, v+n)
@@ -224,7 +234,7 @@ func (m *dataMap) alikeInitially(a, v, n image.Addr) bool {
 		clear(x[at:min(at+8, n)])
 		clear(y[at:min(at+8, n)])
 	}
-	return bytes.Equal(x, y) && (len(p) > 0 || len(bytes.Trim(y, "\x00")) > 0)
+	return bytes.Equal(x, y)
 }
 
 // startsDifferently says that the first word at a and at v, as far as both
