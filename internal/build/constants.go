@@ -42,7 +42,7 @@ func (e *emitter) constant(f *diff.Func, k int) {
 		e.leave(f, r, to, e.d.BaseVariableName(to))
 		return
 	}
-	if text := e.d.Fixed.CString(r.Target) > 1 && e.startsString(r.Target) && !e.d.NamedConstant(r.Target); !text && e.d.Kept(r.Target) {
+	if text := e.d.Fixed.CString(r.Target) > 1 && e.startsString(r.Target) && !e.d.NamedConstant(r.Target); !text && (e.d.Kept(r.Target) || e.d.WasConstant(r.Target) && e.walked().Escapes(f, k)) {
 		e.note(tableCarried, "it brings its own copy of the constant at %s, which changed; pointers to the old one stay with it", e.d.VariableName(r.Target))
 	}
 	e.addressed(r.Target)
@@ -97,11 +97,13 @@ func (e *emitter) walks(f *diff.Func, k int) bool {
 	return false
 }
 
-func (e *emitter) walk(f *diff.Func, k int) diff.Walk {
+func (e *emitter) walk(f *diff.Func, k int) diff.Walk { return e.walked().Walk(f, k) }
+
+func (e *emitter) walked() *diff.Walker {
 	if e.walker == nil {
 		e.walker = e.d.Walker()
 	}
-	return e.walker.Walk(f, k)
+	return e.walker
 }
 
 // end binds reference k of f to where walks end that start where the

@@ -111,6 +111,16 @@ func (m *dataMap) votedElsewhere(base, v image.Addr) bool {
 	return slices.ContainsFunc(m.claimedBy(base), func(c claimed) bool { return c.fixed != v && c.firm })
 }
 
+// wantedElsewhere: something takes another place than v for what was at base, and
+// nothing better is known of that place. Where a new variable has moved twins by
+// one, each stands where another was.
+func (m *dataMap) wantedElsewhere(base, v image.Addr) bool {
+	return slices.ContainsFunc(m.claimedBy(base), func(c claimed) bool {
+		p := m.pointAt(c.fixed)
+		return c.fixed != v && (p == nil || !p.reliable())
+	})
+}
+
 // rivalled: aligned instructions take another place than v, too, for what was at
 // w.base; they are not clearly fewer, and nothing better is known of that place.
 // One that what is known around it rules out is no rival: the alignment of that

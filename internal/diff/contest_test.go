@@ -330,3 +330,33 @@ KEEP int copy(const char *s) { snprintf(text, sizeof text, "%s+%d", s, va); retu
 		}
 	}
 }
+
+// A new variable takes the place of the first of three twins, and each of these
+// the place of the next. Their functions are paired by order alone, but that is
+// enough to doubt that the new one is the first.
+func TestNewVariableIsNotTheTwinInWhosePlaceItStands(t *testing.T) {
+	source := func(fresh, use string) string {
+		return strings.NewReplacer("FRESH", fresh, "USE", use).Replace(`
+static int va = 1, vb = 2, vc = 3, vd = 4, ve = 5, vf = 6;
+static int lead = 7;
+FRESH
+static int one = 8, two = 9;
+static long rest __attribute__((aligned(16))) = 3;
+KEEP int leads(int n) { n ^= n >> 3; return lead += n * 5; }
+KEEP long rests(long n) { n ^= n >> 5; return rest += n * 7; }
+KEEP int get_one(void) { return one; }
+KEEP int set_one(int n) { return one = n; }
+KEEP int get_two(void) { return two; }
+KEEP int set_two(int n) { return two = n; }
+KEEP int user(int n) { if (n & 8) n = leads(n) * 3 + one; USE return (int)rests(n) + 1; }
+`)
+	}
+	c := contest(t, with(source("", "")), with(source("static int fresh = 8;", "fresh += n; n ^= fresh;")))
+	one, fresh := symbolOf(t, c.paths[0], "one"), symbolOf(t, c.paths[1], "fresh")
+	if one != fresh || symbolOf(t, c.paths[0], "rest") != symbolOf(t, c.paths[1], "rest") {
+		t.Fatalf("one is at %#x, fresh at %#x: nothing to test", one, fresh)
+	}
+	if b := c.d.Map(fresh); b.OK() {
+		t.Errorf("the new variable is bound to %s: %s", place(open(t, c.paths[0]), b.Base), b.Why)
+	}
+}

@@ -367,6 +367,8 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 				return Binding{Base: a, How: Witnessed, Why: "aligned instructions and both neighbours agree"}
 			case weak != nil:
 				return unmapped("aligned instructions say %#x, the neighbours %#x", uint64(weak.base), uint64(a))
+			case referred && m.wantedElsewhere(a, v):
+				return unmapped("the neighbours put it at %#x, which functions paired by order, or aligned instructions, find at a place that is not known otherwise", uint64(a))
 			case referred && m.startsDifferently(a, v):
 				return unmapped("the neighbours put it at %#x, which starts with another value", uint64(a))
 			case referred && m.succeeds(a, v):

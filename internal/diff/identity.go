@@ -181,6 +181,10 @@ func (d *Diff) Kept(t image.Addr) bool {
 	return false
 }
 
+// WasConstant says whether the constant at t has a counterpart in the base image,
+// equal or not.
+func (d *Diff) WasConstant(t image.Addr) bool { _, ok := d.constants[t]; return ok }
+
 // EndOf is the named table or variable that ends at t, when nothing with a name
 // starts there: then t is its end, whatever follows. Among plain constants
 // strings and switch tables have no names, so there it cannot be told.

@@ -124,6 +124,23 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 	return near.walk(f, r, w.returns)
 }
 
+// Escapes says whether f may hand the address that its reference k takes to
+// somebody who keeps it: it passes it to a call, stores or returns it.
+func (w *Walker) Escapes(f *Func, k int) bool {
+	l := w.look(f, k, func(*Ref) bool { return false })
+	at, ok := l.t.index[f.Lo+image.Addr(f.Refs[k].At)]
+	if !ok || l.t.lost {
+		return true
+	}
+	mine := l.t.steps[at].bit | l.t.steps[at].mem
+	for i := range l.t.steps {
+		if l.t.states[i].seen && (l.t.passes(i, mine) || l.t.hands(i, mine) && w.returns(f)) {
+			return true
+		}
+	}
+	return mine == 0
+}
+
 // walked is the class of the objects that a walk to the address of r goes over:
 // that of the section before where one starts that has no objects (.dynamic).
 func (d *Diff) walked(r *Ref) image.Class {
@@ -224,12 +241,7 @@ func (w *trace) uses(i int, mine provenance) bool {
 	s, t := &w.steps[i], &w.states[i]
 	in := &s.in
 	if in.IsCall() || in.IsJump() && (in.IsIndirect() || len(s.next) == 0) || in.IsRet() {
-		for _, r := range argumentRegisters {
-			if t.regs[r]&mine != 0 && !in.IsRet() {
-				return true
-			}
-		}
-		return false
+		return w.passes(i, mine)
 	}
 	if s.mem&mine != 0 && in.Op != 0x8d {
 		return true
@@ -238,6 +250,17 @@ func (w *trace) uses(i int, mine provenance) bool {
 		if in.Base >= 0 && in.Base < 16 && t.regs[in.Base]&mine != 0 || in.Index >= 0 && in.Index < 16 && t.regs[in.Index]&mine != 0 {
 			return true
 		}
+	}
+	return w.passes(i, mine)
+}
+
+// passes says that step i hands a value from mine to a call, or stores it outside
+// of the frame.
+func (w *trace) passes(i int, mine provenance) bool {
+	s, t := &w.steps[i], &w.states[i]
+	in := &s.in
+	if in.IsCall() || in.IsJump() && (in.IsIndirect() || len(s.next) == 0) {
+		return slices.ContainsFunc(argumentRegisters[:], func(r int) bool { return t.regs[r]&mine != 0 })
 	}
 	if in.Map == 0 && in.Op == 0xc7 && s.bit&mine != 0 { // stored somewhere
 		_, rm := gpr(in, s.code)

@@ -62,7 +62,9 @@ func (c *trial) chooseLaterFlags() {
 		}
 	}
 	if slices.Contains(c.flags, "-fuse-ld=gold") { // which does not know these
-		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return f == "-Wl,-z,pack-relative-relocs" || f == "-static-pie" || f == "-Wl,-z,noseparate-code" })
+		c.flags = slices.DeleteFunc(c.flags, func(f string) bool {
+			return f == "-Wl,-z,pack-relative-relocs" || f == "-static-pie" || f == "-Wl,-z,noseparate-code"
+		})
 	}
 	if c.library = c.library || dice.IntN(100) < 25; !c.library {
 		return
