@@ -291,6 +291,12 @@ func (e *emitter) store(at image.Addr, r *image.Reloc) {
 			e.pointer(at, r.SymAddr+image.Addr(r.Add))
 			return
 		}
+		if same, why := e.d.SameExport(r); !same {
+			if e.export(r, why) {
+				e.pointer(at, r.SymAddr+image.Addr(r.Add))
+			}
+			return
+		}
 		s := e.importSymbol(image.Import{Name: r.Sym, Version: r.Version})
 		e.relocs = append(e.relocs, patch.Reloc{At: uint64(at), Type: patch.Abs64, Sym: s, Add: r.Add})
 	default:

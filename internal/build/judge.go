@@ -295,6 +295,9 @@ func (j *judge) initialValues() {
 	for _, v := range j.d.InitialValues() {
 		j.r.add(dataInitChanged, "", "the initial value of the variable %s (%d bytes) changed; running programs keep the one they have", v.Name, v.Size)
 	}
+	for _, v := range j.d.ExportedConstants() {
+		j.r.add(dataInitChanged, "", "the exported constant %s changed; programs and libraries that use it keep the one they have", v.Name)
+	}
 }
 
 // neverReturns: main is on the stack for as long as the program runs, so its

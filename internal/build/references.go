@@ -247,6 +247,12 @@ func (e *emitter) got(f *diff.Func, r *diff.Ref) {
 	}
 	switch q.Type {
 	case elf.R_X86_64_GLOB_DAT, elf.R_X86_64_JMP_SLOT:
+		if same, why := e.d.SameExport(q); !same {
+			if e.export(q, why) {
+				e.redirect(f, r, e.slot(slot{local: q.SymAddr}))
+			}
+			return
+		}
 		e.namedSlot(f, r, image.Import{Name: q.Sym, Version: q.Version})
 	case elf.R_X86_64_RELATIVE:
 		if t, ok := diff.Pointee(q); ok {
@@ -261,6 +267,22 @@ func (e *emitter) got(f *diff.Func, r *diff.Ref) {
 	default:
 		e.threadSlot(f, r, q)
 	}
+}
+
+// export judges an exported object of the image that differs, as why says. True:
+// it is a constant, of which carried code gets a copy; others go on with the old.
+func (e *emitter) export(q *image.Reloc, why string) bool {
+	t, _ := diff.Pointee(q)
+	switch old, _ := e.d.Base.Dynamic(q.Sym); {
+	case !e.d.Fixed.ClassAt(t).Writable():
+		e.note(tableCarried, "it brings its own copy of %s, which changed (it %s); pointers to the old one stay with it", q.Sym, why)
+		return true
+	case e.d.Base.ClassAt(old.Addr).Writable():
+		e.refuse(layoutChanged, "it %s", why)
+	default:
+		e.refuse(dataUnmapped, "it uses the variable %s, which is a constant in the base image", q.Sym)
+	}
+	return false
 }
 
 func (e *emitter) namedSlot(f *diff.Func, r *diff.Ref, i image.Import) {

@@ -262,13 +262,49 @@ func (d *Diff) sameSlot(ta, tb image.Addr, user *objectNode) (bool, string) {
 		return false, "uses another GOT slot"
 	}
 	if p.Sym != "" {
-		return p.Add == q.Add, "uses another GOT slot"
+		if p.Add != q.Add {
+			return false, "uses another GOT slot"
+		}
+		return d.sameExport(p, q, user)
 	}
 	switch p.Type {
 	case elf.R_X86_64_RELATIVE, elf.R_X86_64_IRELATIVE:
 		return d.sameTarget(image.Addr(p.Add), image.Addr(q.Add), 0, nil, user)
 	}
 	return p.Add == q.Add, "uses another thread-local variable"
+}
+
+// sameExport compares what two slots with the address of one symbol lead to, where
+// both images define it themselves: a library reaches its own exported variables
+// and constants so, and the name says nothing of their content.
+func (d *Diff) sameExport(p, q *image.Reloc, user *objectNode) (bool, string) {
+	ta, okA := Pointee(p)
+	tb, okB := Pointee(q)
+	if !okA || !okB || q.Type != elf.R_X86_64_GLOB_DAT && q.Type != elf.R_X86_64_64 {
+		return true, "" // of another library, or thread-local
+	}
+	ca, cb := d.Base.ClassAt(ta), d.Fixed.ClassAt(tb)
+	constant := func(c image.Class) bool { return c == image.ROData || c == image.RelRO }
+	switch {
+	case ca.Writable() && cb.Writable():
+		a, _ := d.Base.Dynamic(p.Sym)
+		b, _ := d.Fixed.Dynamic(q.Sym)
+		return a.Size == b.Size, fmt.Sprintf("uses %s, which has %d bytes instead of %d", q.Sym, b.Size, a.Size)
+	case constant(ca) || constant(cb):
+		same, why := d.sameTarget(ta, tb, 0, nil, user)
+		return same, "uses " + q.Sym + ": " + why
+	}
+	return true, ""
+}
+
+// SameExport is what sameExport says of the symbol that a relocation of the fixed
+// image names, where both images define it.
+func (d *Diff) SameExport(q *image.Reloc) (bool, string) {
+	s, ok := d.Base.Dynamic(q.Sym)
+	if q.Sym == "" || !ok || q.SymAddr == 0 {
+		return true, ""
+	}
+	return d.sameExport(&image.Reloc{Type: q.Type, Sym: q.Sym, SymAddr: s.Addr, Add: q.Add}, q, nil)
 }
 
 // SameTable says whether the constants at base and fixed are equal, with all

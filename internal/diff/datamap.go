@@ -155,7 +155,7 @@ func (m *dataMap) addNamed() {
 		if o.base == nil || o.base.size != o.size || o.pure {
 			continue
 		}
-		if _, voted := m.placeAt(o.addr); voted {
+		if _, voted := m.placeAt(o.addr); voted || !o.sure && m.succeeds(o.base.addr, o.addr) {
 			continue
 		}
 		m.points = append(m.points, point{fixed: o.addr, base: o.base.addr, how: Named, why: "symbol " + o.name, by: several})
@@ -270,8 +270,13 @@ func (m *dataMap) supports(p *place, base image.Addr) bool {
 	return false
 }
 
-// checkNamed lets aligned instructions contradict a symbol nobody voted for.
+// checkNamed lets aligned instructions contradict a symbol nobody voted for, and
+// who uses a static variable of a function, when the name repeats: one of that
+// name may have gone while another came.
 func (m *dataMap) checkNamed(v image.Addr, named Binding) Binding {
+	if o := m.objects.covering(v); named.OK() && o != nil && !o.sure && m.succeeds(named.Base, v) {
+		return unmapped("several variables are named %s, and no function that refers to the one at %#x has a counterpart that refers to this one", stem(o.name), uint64(named.Base))
+	}
 	p, ok := m.placeAt(v)
 	if !ok || !named.OK() {
 		return named

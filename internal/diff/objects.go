@@ -387,7 +387,7 @@ func (d *Diff) samePointer(p, q *image.Reloc, user *objectNode) (bool, string) {
 	if p.Add != q.Add {
 		return false, "another place in " + p.Sym
 	}
-	return true, ""
+	return d.sameExport(p, q, user)
 }
 
 // quote shortens a string for a message.

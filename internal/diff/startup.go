@@ -33,6 +33,26 @@ func (d *Diff) InitialValues() []Value {
 	return out
 }
 
+// ExportedConstants are the constants that both images define for others under
+// one name, and whose content differs: other images go on reading the old one.
+func (d *Diff) ExportedConstants() []Value {
+	var out []Value
+	constant := func(c image.Class) bool { return c == image.ROData || c == image.RelRO }
+	for _, o := range d.data.objects.fixed {
+		s, ok := d.Fixed.Dynamic(o.name)
+		if !ok || o.base == nil || s.Addr != o.addr || !constant(d.Fixed.ClassAt(o.addr)) || !constant(d.Base.ClassAt(o.base.addr)) {
+			continue
+		}
+		if _, ok := d.Base.Dynamic(o.name); !ok {
+			continue
+		}
+		if n := min(o.size, o.base.size); o.size != o.base.size || d.valueDiffers(o.base.addr, o.addr, n) {
+			out = append(out, Value{o.base.addr, o.addr, uint64(n), o.name})
+		}
+	}
+	return out
+}
+
 func (d *Diff) valueDiffers(ta, tb, n image.Addr) bool {
 	ca, cb := d.Base.ClassAt(ta), d.Fixed.ClassAt(tb)
 	if ca == image.BSS && cb == image.BSS {
