@@ -121,6 +121,7 @@ type Diff struct {
 	entrances  []Entrance
 	handovers  []Handover
 	foreign    *Foreign
+	strings    func() map[string]image.Addr // of the base image, see takenStrings
 }
 
 // Compare pairs base with fixed and finds every difference.
@@ -137,6 +138,7 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 	wg.Go(func() { d.Base = decode(base) })
 	d.Fixed = decode(fixed)
 	wg.Wait()
+	d.strings = sync.OnceValue(d.Base.takenStrings)
 
 	d.baseOf = make([]*Func, len(d.Fixed.Funcs))
 	d.fixedOf = make([]*Func, len(d.Base.Funcs))

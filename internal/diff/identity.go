@@ -118,11 +118,16 @@ func (d *Diff) namedIdentities(all []vote) []vote {
 func (d *Diff) SameConstant(t image.Addr) (image.Addr, bool) {
 	b, ok := d.constants[t]
 	if !ok {
-		o := d.data.objects.covering(t)
-		if o == nil || o.base == nil || !o.sure || o.size != o.base.size || d.Fixed.ClassAt(o.addr) != image.ROData {
+		switch o := d.data.objects.covering(t); {
+		case o != nil && o.base != nil && o.sure && o.size == o.base.size && d.Fixed.ClassAt(o.addr) == image.ROData:
+			b = o.base.addr + (t - o.addr) // a place inside a named one
+		case o == nil:
+			if b, ok = d.onlyString(t); !ok {
+				return 0, false
+			}
+		default:
 			return 0, false
 		}
-		b = o.base.addr + (t - o.addr) // a place inside a named one
 	}
 	if o := d.data.objects.covering(t); o != nil && o.base != nil && d.Fixed.ClassAt(o.addr) == image.ROData {
 		if o.size != o.base.size || b-o.base.addr != t-o.addr || !d.SameTable(o.base.addr, o.addr) {
@@ -133,6 +138,42 @@ func (d *Diff) SameConstant(t image.Addr) (image.Addr, bool) {
 		return b, string(d.Base.Bytes(b, n)) == string(d.Fixed.Bytes(t, n)) && d.SameTable(b, t)
 	}
 	return b, d.SameTable(b, t)
+}
+
+// onlyString is the one string that the base image takes the address of with the
+// content of that at t. Programs compare with the address of a default, and free
+// what is not it.
+func (d *Diff) onlyString(t image.Addr) (image.Addr, bool) {
+	n := d.Fixed.CString(t)
+	if n <= 1 || !d.Fixed.startsString(t) {
+		return 0, false
+	}
+	b := d.strings()[string(d.Fixed.Bytes(t, n))]
+	return b, b != 0
+}
+
+// SeveralStrings says whether the base image takes the addresses of several
+// strings with the content of that at t: which of them is meant nobody knows.
+func (d *Diff) SeveralStrings(t image.Addr) bool {
+	b, ok := d.strings()[string(d.Fixed.Bytes(t, d.Fixed.CString(t)))]
+	return ok && b == 0
+}
+
+// takenStrings are the strings of an image whose address is taken, 0: several of
+// that content.
+func (c *Code) takenStrings() map[string]image.Addr {
+	out := map[string]image.Addr{}
+	for _, a := range c.heads {
+		if c.ClassAt(a) != image.ROData || !c.startsString(a) {
+			continue
+		}
+		s := string(c.Bytes(a, c.CString(a)))
+		if _, twice := out[s]; twice {
+			a = 0
+		}
+		out[s] = a
+	}
+	return out
 }
 
 // JumpTargets are the places that the switch table of f at t leads to; none:

@@ -170,6 +170,9 @@ var noisePieces = sync.OnceValue(func() []*regexp.Regexp {
 
 var ipAddress = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,3}){3}$`) })
 
+// objectID: 1.2.840.113549.1.1.4, 2.5.29.17. What they stand for a process needs.
+var objectID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:[0-2](?:\.[0-9]+){4,}|2\.5(?:\.[0-9]+){2,})$`) })
+
 const mark = "\x00"
 
 // NoiseStrings says whether two different strings differ only in pieces that
@@ -190,7 +193,7 @@ func blankNoise(s, version string) string {
 	}
 	for _, re := range noisePieces() {
 		s = re.ReplaceAllStringFunc(s, func(m string) string {
-			if ipAddress().MatchString(m) {
+			if ipAddress().MatchString(m) || objectID().MatchString(m) {
 				return m
 			}
 			return mark

@@ -31,6 +31,8 @@ func TestNoiseIsOnlyWhatNoProcessNeeds(t *testing.T) {
 		{"127.0.0.1", "0.0.0.0", false},
 		{"SECLEVEL=1", "SECLEVEL=2", false},
 		{"SHA1", "SHA256", false},
+		{"1.2.840.113549.1.1.4", "1.2.840.113549.1.1.11", false},
+		{"2.5.29.17", "2.5.29.18", false},
 		{"limit is 5", "limit is 6", false},
 		{"version 1.2.3 of foo", "version 1.2.4 of bar", false},
 		{"same", "same", false},
