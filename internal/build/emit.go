@@ -181,13 +181,13 @@ func (e *emitter) carry(f *diff.Func) {
 }
 
 // sameTLS: size, alignment and initial values of thread-local storage agree,
-// and so do the places of named variables in it.
+// and so do the places of variables in it, as far as they are known.
 func sameTLS(d *diff.Diff) bool {
 	a, b := d.Base, d.Fixed
 	if a.TLSSize != b.TLSSize || a.TLSAlign != b.TLSAlign {
 		return false
 	}
-	return d.SameTLSNames()
+	return d.SameTLSNames() && !d.ThreadsMoved()
 }
 
 // leave makes the field of r lead to an address of the base image.

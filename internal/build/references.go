@@ -307,16 +307,16 @@ func (e *emitter) threadSlot(f *diff.Func, r *diff.Ref, q *image.Reloc) {
 		e.refuse(newTLS, "it uses thread-local storage, whose layout changed")
 		return
 	}
-	fits := func(p *image.Reloc) bool { return p.Type == q.Type && p.Sym == q.Sym && p.Add == q.Add }
-	at, ok := only(e.d.Base.Relocs, fits)
-	if !ok {
-		i := slices.IndexFunc(e.d.Base.Relocs, func(p image.Reloc) bool { return fits(&p) })
-		if i < 0 {
-			e.refuse(newTLS, "it uses a thread-local variable that the base image has no slot for (%s)", q.Sym)
-			return
-		}
-		at = e.d.Base.Relocs[i].At // equal slots hold equal values
+	off, _ := e.d.Fixed.ThreadSlot(r.Target)
+	i := slices.IndexFunc(e.d.Base.Relocs, func(p image.Reloc) bool {
+		was, _ := e.d.Base.ThreadSlot(p.At)
+		return p.Type == q.Type && p.Sym == q.Sym && p.Add == q.Add && was == off
+	})
+	if i < 0 {
+		e.refuse(newTLS, "it uses a thread-local variable that the base image has no slot for (%s)", q.Sym)
+		return
 	}
+	at := e.d.Base.Relocs[i].At // equal slots hold equal values
 	e.leave(f, r, at, "tls "+hexAddr(at))
 }
 

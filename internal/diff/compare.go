@@ -271,7 +271,9 @@ func (d *Diff) sameSlot(ta, tb image.Addr, user *objectNode) (bool, string) {
 	case elf.R_X86_64_RELATIVE, elf.R_X86_64_IRELATIVE:
 		return d.sameTarget(image.Addr(p.Add), image.Addr(q.Add), 0, nil, user)
 	}
-	return p.Add == q.Add, "uses another thread-local variable"
+	was, okA := d.Base.ThreadSlot(ta)
+	is, okB := d.Fixed.ThreadSlot(tb)
+	return p.Add == q.Add && okA == okB && was == is, "uses another thread-local variable"
 }
 
 // sameExport compares what two slots with the address of one symbol lead to, where

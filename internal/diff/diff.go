@@ -121,7 +121,9 @@ type Diff struct {
 	entrances  []Entrance
 	handovers  []Handover
 	foreign    *Foreign
-	strings    func() map[string]image.Addr // of the base image, see takenStrings
+
+	threadsMoved bool
+	strings      func() map[string]image.Addr // of the base image, see takenStrings
 }
 
 // Compare pairs base with fixed and finds every difference.
@@ -155,6 +157,9 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 	}
 	d.pair()
 	d.compare()
+	if d.Base.TLSSize+d.Fixed.TLSSize > 0 && !d.data.objects.complete {
+		d.threadsMoved = d.findThreadMoves()
+	}
 	d.findNoise()
 	d.findIdentities()
 	d.handovers = d.findHandovers()

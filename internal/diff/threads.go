@@ -1,0 +1,96 @@
+package diff
+
+import (
+	"debug/elf"
+	"encoding/binary"
+
+	"hotpatch/internal/image"
+)
+
+// Thread-local variables have places in a block that each thread has, and code
+// knows these as numbers: in instructions (%fs:-8), or in slots of the GOT. Nobody
+// translates such a number for carried code, so all must be where they were.
+
+// threadPlace is such a number, and in which form: 0 for instructions.
+type threadPlace struct {
+	form elf.R_X86_64
+	off  int64
+}
+
+// ThreadSlot is the place that a GOT slot without a name holds; of a pair for
+// __tls_get_addr, which is filled with the module, the second word. ok: it is one.
+func (c *Code) ThreadSlot(a image.Addr) (off int64, ok bool) {
+	r := c.RelocAt(a)
+	if r == nil || r.Sym != "" {
+		return 0, false
+	}
+	switch r.Type {
+	case elf.R_X86_64_TPOFF64, elf.R_X86_64_TLSDESC:
+		return r.Add, true
+	case elf.R_X86_64_DTPMOD64:
+		if b := c.Bytes(a+8, 8); len(b) == 8 {
+			return int64(binary.LittleEndian.Uint64(b)), true
+		}
+	}
+	return 0, false
+}
+
+// ThreadsMoved says that functions use thread-local variables at other places of
+// their block than before, so that these may have changed places. Symbols know it
+// better, see SameTLSNames.
+func (d *Diff) ThreadsMoved() bool { return d.threadsMoved }
+
+// findThreadMoves holds the places of pairs of functions against each other. One
+// that functions with equal code use in both images has not moved, though a fix may
+// use it in place of another.
+func (d *Diff) findThreadMoves() bool {
+	stayed, came := map[threadPlace]bool{}, map[threadPlace]bool{}
+	for i, a := range d.baseOf {
+		b := d.Fixed.Funcs[i]
+		if a == nil || !a.described() || !b.described() || !d.usesThreads(d.Base, a) && !d.usesThreads(d.Fixed, b) {
+			continue
+		}
+		x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, b)
+		equal := a.Hash == b.Hash && len(x) == len(y)
+		pairs := d.align(a, b)
+		for _, p := range pairs {
+			s, t := &x[p[0]], &y[p[1]]
+			if s.in.FS && t.in.FS && s.disp < 0 && t.disp < 0 {
+				to := threadPlace{0, int64(t.disp)}
+				stayed[to] = stayed[to] || equal && s.disp == t.disp
+				came[to] = came[to] || s.disp != t.disp
+			}
+			for k, l := range pairedRefs(s, t) {
+				q := d.Fixed.RelocAt(b.Refs[l].Target)
+				was, ok := d.Base.ThreadSlot(a.Refs[k].Target)
+				is, too := d.Fixed.ThreadSlot(b.Refs[l].Target)
+				if !ok || !too || q.Type != d.Base.RelocAt(a.Refs[k].Target).Type {
+					continue
+				}
+				to := threadPlace{q.Type, is}
+				stayed[to] = stayed[to] || equal && d.how[i].firm() && was == is
+				came[to] = came[to] || was != is
+			}
+		}
+	}
+	for to, moved := range came {
+		if moved && !stayed[to] {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Diff) usesThreads(c *Code, f *Func) bool {
+	if f.TLS {
+		return true
+	}
+	for k := range f.Refs {
+		if r := &f.Refs[k]; r.Class == image.GOT {
+			if _, ok := c.ThreadSlot(r.Target); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
