@@ -2,6 +2,7 @@ package build
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -95,8 +96,10 @@ func sameUpstream(versions [2]string) bool {
 // all compilers: structures and classes, tables of virtual functions, guards of
 // static variables, tables of handlers. In C++ this leaves the objects that the
 // compiler makes up itself (what a lambda captures, std::function around one, the
-// frame of a coroutine). The program finds its way into these only through
-// pointers to functions that it puts into an object.
+// frame of a coroutine). Whoever keeps one without knowing its type finds its way
+// into it by a pointer to a function that is put into an object, or by the table
+// of virtual functions of a class made for it (std::thread, the deleter of a
+// std::shared_ptr), whose name has that of the lambda in it.
 func language(d *diff.Diff) string {
 	for _, c := range []*diff.Code{d.Base, d.Fixed} {
 		cxx := false
@@ -112,9 +115,71 @@ func language(d *diff.Diff) string {
 		if f := c.Keeps(); cxx && f != nil {
 			return "it is C++, and " + label(d, f) + " puts the address of a function into an object, which may be of the compiler's own making"
 		}
+		if why := erased(c); cxx && why != "" {
+			return "it is C++, and " + why
+		}
 	}
 	return ""
 }
+
+// erased says whether classes of c are, or may be, made for lambdas.
+func erased(c *diff.Code) string {
+	for _, s := range c.Sections {
+		if s.Class == image.ROData && closureName.Match(s.Data) {
+			return "it has classes that are made for lambdas, which another compiler may have laid out otherwise"
+		}
+	}
+	if at := nameless(c); at != 0 {
+		return "the table of functions at " + hexAddr(at) + " is of no class that has a name (-fno-rtti), and may be of one that is made for a lambda"
+	}
+	return ""
+}
+
+// nameless is a table of functions in front of which nothing leads to what
+// describes its class (Itanium C++ ABI 2.5.2); 0: there is none.
+func nameless(c *diff.Code) image.Addr {
+	const slot = 8
+	var last image.Addr
+	described, n := false, 0 // of the slots without a gap before this one
+	for i := range c.Relocs {
+		r := &c.Relocs[i]
+		if k := c.ClassAt(r.At); k != image.RelRO && k != image.Data {
+			continue
+		}
+		// An abstract class has no destructors, and 0 for both.
+		abstract := n == 1 && described && r.At == last+3*slot
+		if r.At != last+slot && !abstract {
+			described, n = false, 0
+		}
+		last = r.At
+		n++
+		t, ok := diff.Pointee(r)
+		switch {
+		case !ok:
+			described = described || strings.HasPrefix(r.Sym, "_ZTI")
+		case c.ClassAt(t) != image.Text:
+			described = true
+		case !described && !namedTable(c, r.At):
+			return r.At
+		}
+	}
+	return 0
+}
+
+// namedTable: a symbol says whose table of virtual functions the slot is in, and
+// that this is no lambda.
+func namedTable(c *diff.Code, at image.Addr) bool {
+	i := c.LastSymbol(at)
+	if i < 0 {
+		return false
+	}
+	y := &c.Symbols[i]
+	return strings.HasPrefix(y.Name, "_ZTV") && !strings.Contains(y.Name, "Ul") && at-y.Addr < image.Addr(y.Size)
+}
+
+// closureName is a mangled name of a type with a lambda in it (Itanium C++ ABI
+// 5.1.8: Ul, its parameters, E, a number, _).
+var closureName = regexp.MustCompile(`[0-9A-Za-z_]Ul[0-9A-Za-z_]+?E[0-9]*_[0-9A-Za-z_]*\x00`)
 
 // foreignHandlers says whether functions of c handle exceptions in the way of a
 // language of which no ABI fixes what is in memory (Rust), or of one that cannot

@@ -93,8 +93,10 @@ func TestRecompiledCXXWithObjectsOfTheCompilers(t *testing.T) {
 		testkit.Skip(t, "g++ is missing")
 	}
 	for define, why := range map[string]string{
-		"-DKEPT": "puts the address of a function into an object",
-		"-DRUST": "not in the way of C++",
+		"-DKEPT":   "puts the address of a function into an object",
+		"-DRUST":   "not in the way of C++",
+		"-DLAMBDA": "classes that are made for lambdas",
+		"-DNAMELESS -fno-rtti -fvisibility=hidden": "is of no class that has a name",
 	} {
 		base := recompiled(t, "g++", define+" -fno-schedule-insns2 -fno-ipa-ra -mtune=znver3 -fno-tree-vectorize")
 		rep, b, err := build.Build(t.Context(), base, recompiled(t, "g++", define+" -DFIXED"), build.Options{Accept: "a test", By: "test"})

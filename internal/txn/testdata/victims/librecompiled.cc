@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -145,6 +146,11 @@ Work *work;
 void keep() { work = new Work{1, by_number}; }
 #endif
 
+#ifdef LAMBDA
+std::shared_ptr<int> held;
+void hold(int n) { held = std::shared_ptr<int>(new int(n), [n](int *p) { total += n; delete p; }); }
+#endif
+
 #ifdef RUST // as a part in Rust would have it
 asm(R"(
 	.text
@@ -169,6 +175,14 @@ DW.ref.rust_eh_personality: .quad rust_eh_personality
 
 using namespace shapes;
 
+#ifdef NAMELESS // with -fno-rtti
+#define SCALED(s) static_cast<Scaled *>(static_cast<Circle *>(s))
+#define SQUARE(s) (n % 8 == 1)
+#else
+#define SCALED(s) dynamic_cast<Scaled *>(s)
+#define SQUARE(s) dynamic_cast<Square *>(s)
+#endif
+
 extern "C" const char *lib_ask(char what, int n, char *out, int size) {
 	int v = 0;
 	try {
@@ -178,8 +192,8 @@ extern "C" const char *lib_ask(char what, int n, char *out, int size) {
 			s = make(n);
 		switch (what) {
 		case 'a': v = s->area(n); break;
-		case 's': v = dynamic_cast<Scaled *>(s)->scaled(n); break;
-		case 't': v = (int)s->text(n).size() + (dynamic_cast<Square *>(s) ? 1000 FIX : 0); break;
+		case 's': v = SCALED(s)->scaled(n); break;
+		case 't': v = (int)s->text(n).size() + (SQUARE(s) ? 1000 FIX : 0); break;
 		case 'd': delete s; s = nullptr; break;
 		case 'q': v = least(s); break;
 		case 'j': snprintf(out, size, "%s", journal().c_str()); return out;
