@@ -81,6 +81,39 @@ func CodeMaps(pid int) ([]Map, error) {
 	return out, nil
 }
 
+// MapAt is the mapping that holds addr: what Find says of Maps, without a list of
+// all of them where the kernel can be asked (Linux 6.11). pid may be a thread id.
+func MapAt(pid int, addr uint64) (m Map, ok bool, err error) {
+	a := procmap()
+	if !a.denied.Load() {
+		m, err := a.mapAt(pid, addr)
+		switch {
+		case err == nil:
+			return m, true, nil
+		case errors.Is(err, unix.ENOTTY):
+			a.denied.Store(true)
+		}
+		// ENOENT may also come from a leader that has given up its memory.
+	}
+	all, err := Maps(pid)
+	if err != nil {
+		return Map{}, false, err
+	}
+	m, ok = Find(all, addr)
+	return m, ok, nil
+}
+
+func (a *asking) mapAt(pid int, addr uint64) (Map, error) {
+	fd, err := open(path(pid, "maps"), unix.O_RDONLY)
+	if err != nil {
+		return Map{}, err
+	}
+	defer unix.Close(fd)
+	x := a.pool.Get().(*question)
+	defer a.pool.Put(x)
+	return x.ask(fd, addr, 0, true)
+}
+
 func (a *asking) codeMaps(pid int) ([]Map, error) {
 	fd, err := open(path(pid, "maps"), unix.O_RDONLY)
 	if err != nil {

@@ -215,7 +215,7 @@ func (g *Group) stop(batch []int, window, patience int, deadline time.Time) erro
 			continue
 		}
 		patience = polls
-		nap()
+		nap(shortNap)
 		if naps++; naps%4 == 0 {
 			window = min(2*window, len(coming)+len(batch))
 		}

@@ -13,6 +13,8 @@ import (
 var (
 	// ErrBorrow: this thread cannot be borrowed now; another one, or later, may do.
 	ErrBorrow = errors.New("thread cannot be borrowed")
+	// ErrRoom: what is to hold the stub holds something else.
+	ErrRoom = errors.New("the room for the stub is in use")
 	// ErrSeccomp: the thread runs under a seccomp filter that we may not suspend.
 	ErrSeccomp = errors.New("seccomp filter cannot be suspended")
 )
@@ -31,7 +33,7 @@ type Injection struct {
 	// was in a system call does not miss the time; but others may wait for what
 	// the calls change: from the start of each to our seeing its end.
 	Held *time.Duration
-	// Data is what the calls need in memory; see dataAt.
+	// data is what the calls need in memory; see dataAt.
 	data []byte
 	// took, if not nil, is told what each call returned, before the next.
 	took func(call int, result uint64)
@@ -50,115 +52,211 @@ type Injection struct {
 // is suspended only as long as we live (ErrSeccomp where even that is not
 // permitted).
 func (t *Tracer) Inject(m *Mem, in Injection) (results []uint64, err error) {
-	step := in.Step
-	if step == nil {
-		step = func(string) error { return nil }
+	l, err := t.Lend(m, in)
+	if err != nil {
+		return nil, err
 	}
+	results, err = l.Make(in.Calls, in.Step)
+	if eerr := l.End(); err == nil {
+		err = eerr
+	}
+	if in.Held != nil {
+		*in.Held = l.Held()
+	}
+	return results, err
+}
+
+// Loan is a thread that stands and makes system calls for us, until End gives it
+// back. Should we die between two calls, it goes home by itself. It belongs to
+// the Tracer's OS thread, as everything does.
+type Loan struct {
+	t       *Tracer
+	m       *Mem
+	in      Injection
+	back    Regs // what the thread goes back to
+	stop    Stop
+	mask    uint64
+	was     []byte // what the room held; nil: nothing was written there
+	begin   time.Time
+	inCalls time.Duration
+	entered bool  // the registers lead to the stub
+	astray  bool  // the thread does not stand behind the last call
+	lost    error // the thread is gone, or does not come back
+	held    time.Duration
+}
+
+// Lend is the first half of Inject: it borrows the thread and makes no call yet.
+func (t *Tracer) Lend(m *Mem, in Injection) (*Loan, error) {
 	begin := time.Now()
 	back, stop, err := t.borrow(m, in)
 	if err != nil {
 		return nil, err
 	}
-	var inCalls time.Duration
-	ran := int64(back.Orig_rax) < 0 // it was in no system call
-	if in.Held != nil {
-		defer func() {
-			if *in.Held = inCalls; ran {
-				*in.Held = time.Since(begin)
-			}
-		}()
+	return &Loan{t: t, m: m, in: in, back: back, stop: stop, begin: begin}, nil
+}
+
+// Ran says whether the thread was in no system call when it was borrowed.
+func (l *Loan) Ran() bool { return int64(l.back.Orig_rax) < 0 }
+
+// Held is how long the process was held up at most (see Injection.Held), once
+// the loan has ended.
+func (l *Loan) Held() time.Duration { return l.held }
+
+// Make makes the calls, in order until one fails, and returns what they returned.
+// Where it returns an error no other call can be made, and the loan is to be
+// ended; so it is where one of several calls failed.
+func (l *Loan) Make(calls []Call, step func(point string) error) (results []uint64, err error) {
+	if step == nil {
+		step = func(string) error { return nil }
 	}
-	mask, was, err := t.install(m, in, back, step)
+	if l.lost != nil || l.astray {
+		return nil, fmt.Errorf("thread %d makes no more calls: %w", l.in.TID, ErrBorrow)
+	}
+	start, err := l.install(calls, step)
 	if err != nil {
-		t.giveBack(in.TID, back, stop)
 		return nil, err
 	}
-	entry := back
-	entry.Rip = in.Room
+	l.astray = true // unless it comes back
+	entry := l.back
+	entry.Rip = l.in.Room + start
 	entry.Orig_rax = noSyscall // the kernel must not restart anything on the way there
-	if err = t.setRegs(in.TID, &entry); err != nil {
-		err = fmt.Errorf("set registers: %w", err)
-	} else if err = step("registers-set"); err == nil {
+	if err := l.t.setRegs(l.in.TID, &entry); err != nil {
+		return nil, l.note(fmt.Errorf("set registers: %w", err))
+	}
+	first := !l.entered
+	l.entered = true
+	if err := step("registers-set"); err != nil {
+		return nil, err
+	}
+	if first {
 		// From here on the stub itself leads back, whatever happens to us. Signals
 		// wait until the thread is itself again; registers first, so that a death
 		// between the two leaves a thread that sets its own mask back.
-		if err = t.setSigMask(in.TID, ^uint64(0)); err != nil {
-			err = fmt.Errorf("hold signals: %w", err)
-		} else if err = step("signals-held"); err == nil {
-			results, inCalls, err = t.runStub(in, ran, step)
+		if err := l.t.setSigMask(l.in.TID, ^uint64(0)); err != nil {
+			return nil, l.note(fmt.Errorf("hold signals: %w", err))
 		}
-		_ = t.setSigMask(in.TID, mask)
-		if serr := step("calls-made"); err == nil {
-			err = serr
+		if err := step("signals-held"); err != nil {
+			return nil, err
 		}
 	}
-	switch {
-	case errors.Is(err, ErrGone):
-		t.bury(in.TID)
-	case errors.Is(err, ErrTimeout):
-		t.abandoned = true // still inside a call: the stub finishes alone
-	default:
-		// With the original registers, syscall number included, detaching lets
-		// the kernel restart what we interrupted.
-		werr := t.endLoan(m, in, back, stop, was, step)
-		if err == nil {
-			err = werr
-		}
-	}
-	return results, err
+	results, err = l.run(len(calls), step)
+	l.astray = err != nil || len(results) < len(calls)
+	return results, l.note(err)
 }
 
-// endLoan gives the thread back, and the room.
-func (t *Tracer) endLoan(m *Mem, in Injection, back Regs, stop Stop, was []byte, step func(string) error) error {
-	if !m.Writable() {
-		// The thread is the only way to write, so before it goes; and it has its own
-		// registers before that, as always.
-		t.restore(in.TID, back, stop)
-		err := t.write(in.TID, m, was, in.Room)
-		t.letGo(in.TID, stop)
-		return err
-	}
-	t.giveBack(in.TID, back, stop)
-	err := step("given-back")
-	if _, cerr := m.WriteAt(was, int64(in.Room)); cerr != nil {
-		err = fmt.Errorf("clear stub: %w", cerr)
+// note keeps in mind that the thread is not there any more to be given back.
+func (l *Loan) note(err error) error {
+	if errors.Is(err, ErrGone) || errors.Is(err, ErrTimeout) {
+		l.lost = err
 	}
 	return err
 }
 
-// install writes the stub into the room. It returns the thread's signal mask
-// and what was in the room. On an error the room is as it was.
-func (t *Tracer) install(m *Mem, in Injection, back Regs, step func(string) error) (mask uint64, was []byte, err error) {
-	if err := step("borrowed"); err != nil {
-		return 0, nil, err
+// End gives the thread back. A second call does nothing.
+func (l *Loan) End() (err error) {
+	if l.t == nil {
+		return nil
 	}
-	if mask, err = t.sigMask(in.TID); err != nil {
-		return 0, nil, fmt.Errorf("read signal mask: %w", err)
+	t, step := l.t, l.in.Step
+	l.t = nil
+	if step == nil {
+		step = func(string) error { return nil }
 	}
-	code := stub(in.Room, in.Calls, in.data, mask, userResume(back))
-	if code == nil {
-		return 0, nil, fmt.Errorf("stub for %d calls does not fit %d bytes", len(in.Calls), StubRoom)
+	defer func() {
+		if l.held = l.inCalls; l.Ran() {
+			l.held = time.Since(l.begin)
+		}
+	}()
+	if l.entered {
+		_ = t.setSigMask(l.in.TID, l.mask)
+		err = step("calls-made")
 	}
-	was = make([]byte, StubRoom)
-	if _, err := m.ReadAt(was, int64(in.Room)); err != nil {
-		return 0, nil, err
+	switch {
+	case errors.Is(l.lost, ErrGone):
+		t.bury(l.in.TID)
+		return err
+	case errors.Is(l.lost, ErrTimeout):
+		t.abandoned = true // still inside a call: the stub finishes alone
+		return err
 	}
-	if IsStub(was) {
-		clear(was) // a leftover in padding: zero was there before it
+	if l.was != nil && !l.m.Writable() {
+		// The thread is the only way to write, so before it goes; and it has its own
+		// registers before that, as always.
+		t.restore(l.in.TID, l.back, l.stop)
+		if werr := t.write(l.in.TID, l.m, l.was, l.in.Room); werr != nil {
+			err = fmt.Errorf("clear stub: %w", werr)
+		}
+		t.letGo(l.in.TID, l.stop)
+		return err
 	}
-	err = t.write(in.TID, m, code, in.Room)
-	if err == nil {
-		err = t.sees(in.TID, in.Room, code)
-	}
-	if err == nil {
-		if err = step("stub-written"); err == nil {
-			return mask, was, nil
+	// With the original registers, syscall number included, detaching lets
+	// the kernel restart what we interrupted.
+	t.giveBack(l.in.TID, l.back, l.stop)
+	if l.entered {
+		if serr := step("given-back"); err == nil {
+			err = serr
 		}
 	}
-	if cerr := t.write(in.TID, m, was, in.Room); cerr != nil {
-		err = fmt.Errorf("%w; clear stub: %w", err, cerr)
+	if l.was != nil {
+		if _, cerr := l.m.WriteAt(l.was, int64(l.in.Room)); cerr != nil {
+			err = fmt.Errorf("clear stub: %w", cerr)
+		}
 	}
-	return 0, nil, fmt.Errorf("write stub: %w", err)
+	return err
+}
+
+// install writes the calls into the room; the first time, with the way home
+// behind them. That stays as it is when other calls take the place of the first:
+// the thread stands right at its beginning then. It returns where in the room
+// the calls start.
+func (l *Loan) install(calls []Call, step func(string) error) (start uint64, err error) {
+	again := l.was != nil
+	if !again {
+		if err := step("borrowed"); err != nil {
+			return 0, err
+		}
+		if l.mask, err = l.t.sigMask(l.in.TID); err != nil {
+			return 0, l.note(fmt.Errorf("read signal mask: %w", err))
+		}
+	}
+	code, start := stub(l.in.Room, calls, l.in.data, l.mask, userResume(l.back))
+	if code == nil {
+		return 0, fmt.Errorf("stub for %d calls does not fit %d bytes", len(calls), StubRoom)
+	}
+	if again {
+		err = l.t.write(l.in.TID, l.m, code[:homeAt], l.in.Room)
+	} else {
+		was := make([]byte, StubRoom)
+		if _, err := l.m.ReadAt(was, int64(l.in.Room)); err != nil {
+			return 0, err
+		}
+		if IsStub(was) {
+			clear(was) // a leftover in padding: zero was there before it
+		}
+		if !allZero(was) {
+			return 0, fmt.Errorf("write stub at %#x: %w", l.in.Room, ErrRoom)
+		}
+		l.was = was
+		if err = l.t.write(l.in.TID, l.m, code, l.in.Room); err == nil {
+			err = l.t.sees(l.in.TID, l.in.Room, code)
+		}
+	}
+	if err == nil {
+		err = step("stub-written")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write stub: %w", err)
+	}
+	return start, nil
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // sees makes sure that the memory written to is the one that the thread runs in.
@@ -167,7 +265,7 @@ func (t *Tracer) install(m *Mem, in Injection, back Regs, step func(string) erro
 // The thread stands still and can start no program now. The two ends of the stub
 // are proof enough: there is none in a program that has just started.
 func (t *Tracer) sees(tid int, at uint64, code []byte) error {
-	for _, i := range []int{0, len(code) - wordSize} {
+	for _, i := range []int{homeAt, len(code) - wordSize} {
 		now, err := t.word(tid, at+uint64(i))
 		if err != nil && !errors.Is(err, ErrGone) || err == nil && now != [wordSize]byte(code[i:i+wordSize]) {
 			err = ErrReplaced
@@ -287,41 +385,34 @@ func (t *Tracer) restore(tid int, r Regs, s Stop) {
 	}
 }
 
-// waitSoon is wait for a thread that has a processor of its own and is stopped
-// within some microseconds: to sleep meanwhile would keep it longer.
-func (t *Tracer) waitSoon(tid int, deadline time.Time) (Stop, error) {
-	const looks = 64 // of less than a microsecond each
-	for range looks {
-		var ws int32
-		r, _, e := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&ws)), unix.WNOHANG|unix.WALL, 0, 0, 0)
-		if s := unix.WaitStatus(ws); e == 0 && int(r) == tid {
-			if s.Exited() || s.Signaled() {
-				return Stop{}, ErrGone
-			}
-			return decodeStop(s), nil
-		}
+// waitCall waits for a thread that makes a call for us. One that ran when it was
+// borrowed has a processor of its own and stops within some microseconds: to
+// sleep meanwhile would keep it longer. The other may need ours, in which case
+// to look again before it stands would only keep it from what it does, with the
+// mappings of the process locked.
+func (t *Tracer) waitCall(tid int, ran bool, deadline time.Time) (Stop, error) {
+	looks, sleep := polls, callNap
+	if ran {
+		looks, sleep = 64, shortNap // of less than a microsecond each
 	}
-	return t.wait(tid, deadline)
+	return t.waitFor(tid, looks, sleep, deadline)
 }
 
-// runStub follows the thread through the stub's system calls and stops behind
-// the last one of in.Calls, or behind the first that fails.
-func (t *Tracer) runStub(in Injection, ran bool, step func(string) error) (results []uint64, inCalls time.Duration, err error) {
+// run follows the thread through n system calls of the stub and stops behind
+// the last one, or behind the first that fails.
+func (l *Loan) run(n int, step func(string) error) (results []uint64, err error) {
+	t, tid := l.t, l.in.TID
 	deadline := time.Now().Add(2 * time.Second)
 	var pass unix.Signal
 	var begin time.Time
 	for entered := false; ; {
-		if err := t.resumeToSyscall(in.TID, pass); err != nil {
-			return results, inCalls, fmt.Errorf("resume thread %d: %w", in.TID, err)
+		if err := t.resumeToSyscall(tid, pass); err != nil {
+			return results, fmt.Errorf("resume thread %d: %w", tid, err)
 		}
 		pass = 0
-		wait := t.wait
-		if ran {
-			wait = t.waitSoon
-		}
-		s, err := wait(in.TID, deadline)
+		s, err := t.waitCall(tid, l.Ran(), deadline)
 		if err != nil {
-			return results, inCalls, fmt.Errorf("thread %d in its loan: %w", in.TID, err)
+			return results, fmt.Errorf("thread %d in its loan: %w", tid, err)
 		}
 		switch s.Kind {
 		case Delivery:
@@ -335,18 +426,18 @@ func (t *Tracer) runStub(in Injection, ran bool, step func(string) error) (resul
 			begin = time.Now()
 			continue
 		}
-		inCalls += time.Since(begin)
-		r, err := t.regs(in.TID)
+		l.inCalls += time.Since(begin)
+		r, err := t.regs(tid)
 		if err != nil {
-			return results, inCalls, fmt.Errorf("read result of call %d: %w", len(results), err)
+			return results, fmt.Errorf("read result of call %d: %w", len(results), err)
 		}
 		results = append(results, r.Rax)
 		failed := r.Rax > ^uint64(4095)
-		if in.took != nil && !failed {
-			in.took(len(results)-1, r.Rax)
+		if l.in.took != nil && !failed {
+			l.in.took(len(results)-1, r.Rax)
 		}
-		if failed || len(results) == len(in.Calls) {
-			return results, inCalls, nil
+		if failed || len(results) == n {
+			return results, nil
 		}
 	}
 }

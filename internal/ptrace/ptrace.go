@@ -86,14 +86,18 @@ type result struct {
 	err error
 }
 
-// Run calls fn on the thread.
-func (l *Loans) Run(fn func(*Tracer) error) error {
+// Begin starts the thread, ahead of the first Run: that takes as long as a loan
+// does, and the caller may have something else to do meanwhile.
+func (l *Loans) Begin() {
 	if l.work == nil {
 		l.work, l.done = make(chan func(*Tracer) error), make(chan result)
-		started := make(chan struct{})
-		go serve(l.work, l.done, started)
-		<-started
+		go serve(l.work, l.done)
 	}
+}
+
+// Run calls fn on the thread.
+func (l *Loans) Run(fn func(*Tracer) error) error {
+	l.Begin()
 	l.work <- fn
 	r := <-l.done
 	if r.t.abandoned {
@@ -111,24 +115,25 @@ func (l *Loans) Close() {
 	}
 }
 
-func serve(work <-chan func(*Tracer) error, done chan<- result, started chan<- struct{}) {
+func serve(work <-chan func(*Tracer) error, done chan<- result) {
 	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
 	t := &Tracer{tid: unix.Gettid()}
 	if t.tid == os.Getpid() {
 		// The runtime never ends the main thread, so it must not trace. While we
 		// hold it locked, another goroutine gets another thread.
-		inner := make(chan struct{})
-		go serve(work, done, inner)
-		<-inner
+		begun := make(chan struct{})
+		go func() {
+			close(begun)
+			serve(work, done)
+		}()
+		<-begun
 		runtime.UnlockOSThread()
-		close(started)
 		return
 	}
 	// Others wait while we work. Only those may who have the privilege; the
 	// thread ends with us, and its priority with it.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, t.tid, mostUrgent)
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // else each nap takes 50 µs more
-	close(started)
 	for fn := range work {
 		done <- result{t, fn(t)}
 	}

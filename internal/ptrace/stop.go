@@ -55,10 +55,15 @@ const manyPolls = 64
 // where that is lost: several signals that nobody has taken yet are one. A
 // shorter one would only take the processor back from the thread that is waited
 // for. Run sets the timer slack that keeps it from becoming much longer.
-func nap() {
-	ts := unix.Timespec{Nsec: 60_000}
+func nap(d time.Duration) {
+	ts := unix.Timespec{Nsec: int64(d)}
 	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
+
+const (
+	shortNap = 60 * time.Microsecond
+	callNap  = 250 * time.Microsecond // where the next thing that happens is the stop
+)
 
 // poll says whether a thread has stopped anew, and how.
 func (t *Tracer) poll(tid int) (s Stop, there bool, err error) {
@@ -81,12 +86,17 @@ func (t *Tracer) poll(tid int) (s Stop, there bool, err error) {
 // wait waits for one thread's next stop. It polls: a blocking wait4 cannot be
 // bounded.
 func (t *Tracer) wait(tid int, deadline time.Time) (Stop, error) {
+	return t.waitFor(tid, polls, shortNap, deadline)
+}
+
+// waitFor is wait with so many looks before the first nap, and naps of this length.
+func (t *Tracer) waitFor(tid, looks int, sleep time.Duration, deadline time.Time) (Stop, error) {
 	for i := 1; ; i++ {
 		if s, there, err := t.poll(tid); err != nil || there {
 			return s, err
 		}
-		if i > polls {
-			nap()
+		if i > looks {
+			nap(sleep)
 		}
 		if i%8 == 0 && time.Now().After(deadline) {
 			return Stop{}, ErrTimeout

@@ -28,12 +28,18 @@ const (
 	r11           = 11
 )
 
+// homeAt is where in a stub the way home begins, right behind the calls: always
+// at the same place, so that other calls can take the place of those made while
+// the thread stands there.
+const homeAt = 320
+
 // stub is code that makes the calls, sets the signal mask back, loads every
 // register that system calls clobber or take with its value from back, and
 // jumps to back.Rip. It uses no stack and changes no flag. So a thread that
-// runs it returns to its own work even if nobody supervises it any more. The
+// runs it returns to its own work even if nobody supervises it any more.
+// start is where in the stub the calls begin. nil: there is no room for them. The
 // calls find data at dataAt.
-func stub(at uint64, calls []Call, data []byte, mask uint64, back Regs) []byte {
+func stub(at uint64, calls []Call, data []byte, mask uint64, back Regs) (code []byte, start uint64) {
 	var b []byte
 	args := []int{rdi, rsi, rdx, r10, r8, r9}
 	for _, c := range calls {
@@ -47,6 +53,11 @@ func stub(at uint64, calls []Call, data []byte, mask uint64, back Regs) []byte {
 		b = movImm(b, rax, c.NR)
 		b = append(b, 0x0f, 0x05) // syscall
 	}
+	if len(b) > homeAt {
+		return nil, 0
+	}
+	start = homeAt - uint64(len(b))
+	b = append(make([]byte, start, StubRoom), b...)
 	// rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8), with the mask in the stub.
 	maskAt := at + StubRoom - uint64(len(stubTag)) - 8
 	for i, v := range []uint64{unix.SIG_SETMASK, maskAt, 0, 8} {
@@ -67,12 +78,12 @@ func stub(at uint64, calls []Call, data []byte, mask uint64, back Regs) []byte {
 	b = binary.LittleEndian.AppendUint64(b, back.Rip)
 	tail := int(dataAt(0, data))
 	if len(b) > tail {
-		return nil
+		return nil, 0
 	}
 	b = append(b, make([]byte, tail-len(b))...)
 	b = append(b, data...)
 	b = binary.LittleEndian.AppendUint64(b, mask)
-	return append(b, stubTag...)
+	return append(b, stubTag...), start
 }
 
 // dataAt is where the data of a stub at room is: before the mask and the tag.

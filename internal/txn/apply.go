@@ -11,10 +11,7 @@ import (
 
 // apply is the whole way of one bundle into one process.
 func (r *run) apply(b *patch.Bundle) error {
-	if err := b.Applicable(); err != nil {
-		return refuse("%v", err)
-	}
-	id, err := b.ID()
+	id, err := r.tables.applicable(b)
 	if err != nil {
 		return err
 	}
@@ -28,20 +25,12 @@ func (r *run) apply(b *patch.Bundle) error {
 	if err != nil {
 		return err
 	}
+	r.loans.Begin() // while the process is looked at
 	p, err := r.prepare(b, id, mode)
 	if err != nil {
 		return err
 	}
-	if err := r.refresh(); err != nil { // the stack check must know the new code
-		r.discard(p)
-		return err
-	}
-	c := p.redirect()
-	if err := r.tell(&c, p); err != nil {
-		r.discard(p)
-		return err
-	}
-	if err := r.putInForce(p, c); err != nil {
+	if err := r.putInForce(p); err != nil {
 		r.discard(p)
 		return err
 	}
@@ -64,9 +53,9 @@ func (r *run) apply(b *patch.Bundle) error {
 }
 
 // putInForce makes the change without stopping the process where it can.
-func (r *run) putInForce(p *plan, c change) error {
-	if p.exchange != nil {
-		err := r.exchange(p.exchange, c)
+func (r *run) putInForce(p *plan) error {
+	if p.exchange != nil { // then no unwinder is told
+		err := r.exchange(p.exchange, p.redirect())
 		no := (*unfit)(nil)
 		if !errors.As(err, &no) {
 			return err
@@ -75,6 +64,13 @@ func (r *run) putInForce(p *plan, c change) error {
 	}
 	if p.journal.Mode == patch.Independent {
 		r.o.Log.Info("stops the process", "pid", r.info.PID, "because", p.stops)
+	}
+	if err := r.refresh(); err != nil { // the stack check must know the new code
+		return err
+	}
+	c := p.redirect()
+	if err := r.tell(&c, p); err != nil {
+		return err
 	}
 	return r.swap(c)
 }
@@ -95,7 +91,7 @@ func consistency(bundle, asked patch.Mode) (patch.Mode, error) {
 // planned for meanwhile.
 func (r *run) prepare(b *patch.Bundle, id patch.ID, mode patch.Mode) (*plan, error) {
 	for fresh := false; ; {
-		p, err := r.plan(b, id, signature{r.o.By, mode}, fresh)
+		p, err := r.plan(b, id, signature{r.o.By, mode, r.o.few}, fresh)
 		switch {
 		case errors.Is(err, errRoomUsed):
 			fresh = true
@@ -108,6 +104,9 @@ func (r *run) prepare(b *patch.Bundle, id patch.ID, mode patch.Mode) (*plan, err
 		}
 		if err := r.o.step("planned"); err != nil {
 			return nil, err
+		}
+		if p.exchange != nil {
+			r.avoid = p.exchange.page
 		}
 		err = r.load(p)
 		if !errors.Is(err, errRoomTaken) || time.Now().After(r.deadline) {

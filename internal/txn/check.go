@@ -34,9 +34,8 @@ type checker struct {
 func newChecker(t *target, space *unwind.Space, guards []guard, trampolines []unwind.Range) *checker {
 	k := &checker{
 		pid: t.info.PID, mem: t.mem, maps: t.maps, space: space, guards: guards, known: map[int]bool{},
-		stack: make([]byte, 64<<10), frames: make([]unwind.Frame, 0, 64),
+		stack: t.stackBuffer(), frames: make([]unwind.Frame, 0, 64),
 	}
-	clear(k.stack) // it shall have memory before anything stands still
 	for _, g := range guards {
 		k.held = append(k.held, unwind.Range{Lo: g.lo, Hi: g.hi})
 	}

@@ -92,7 +92,7 @@ func (l *Look) examine(t *target) {
 		l.object(pid, OfStacks, err)
 	}
 	room, err := t.findRoom(anyPage)
-	if err == nil && room == 0 {
+	if err == nil && room.at == 0 {
 		err = noRoom()
 	}
 	if err != nil {

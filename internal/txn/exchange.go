@@ -64,27 +64,27 @@ func (x *exchange) isCopy(m proc.Map, at uint64) bool {
 // exchange puts the change in force. unfit: nothing is changed, and it has to be
 // done the other way.
 func (r *run) exchange(x *exchange, c change) (err error) {
-	room, err := r.roomOff(x.page)
-	if err != nil {
-		return err
-	}
 	r.attempts++
 	defer func() {
+		_ = r.endLoan() // what came of it, the page tells
 		if err != nil && !r.unsure {
 			err = errors.Join(err, r.dropCopy(x, x.spare))
 		}
 	}()
-	if err := r.copyPage(x, room); err != nil {
+	if err := r.copyPage(x); err != nil {
 		return err
 	}
-	want, err := r.fillCopy(x, room, c.edits)
+	want, err := r.fillCopy(x, c.edits)
 	if err != nil {
 		return err
 	}
 	if err := r.o.step("copy-verified"); err != nil {
 		return err
 	}
-	got, err := r.takePage(x, room, func() error { return r.same(x, want) })
+	got, err := r.takePage(x, func() error { return r.same(x, want) })
+	if eerr := r.endLoan(); err == nil {
+		err = eerr
+	}
 	now := make([]byte, pageSize)
 	_, rerr := r.mem.ReadAt(now, int64(x.page))
 	switch {
@@ -96,7 +96,7 @@ func (r *run) exchange(x *exchange, c change) (err error) {
 		return r.writePhase(c.journal, c.after)
 	case rerr != nil && !r.unsure:
 		// The kernel took the page away and then had no memory for the rest.
-		if got, err = r.takePage(x, room, func() error { return r.missing(x) }); err == nil && len(got) == 1 && got[0] == x.page {
+		if got, err = r.takePage(x, func() error { return r.missing(x) }); err == nil && len(got) == 1 && got[0] == x.page {
 			r.stopped, r.how = 1, Exchanged
 			return r.writePhase(c.journal, c.after)
 		}
@@ -129,15 +129,15 @@ func (r *run) missing(x *exchange) error {
 }
 
 // takePage puts the copy in the place of the page, if right before ready says so.
-func (r *run) takePage(x *exchange, room uint64, ready func() error) ([]uint64, error) {
-	return r.lend(room, ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
+func (r *run) takePage(x *exchange, ready func() error) ([]uint64, error) {
+	return r.lend(ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
 		x.spare, pageSize, pageSize, unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED, x.page,
 	}}, ready)
 }
 
 // copyPage makes the second mapping of the page.
-func (r *run) copyPage(x *exchange, room uint64) error {
-	got, err := r.lend(room, ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
+func (r *run) copyPage(x *exchange) error {
+	got, err := r.lend(ptrace.Call{NR: unix.SYS_MREMAP, Args: [6]uint64{
 		x.page, pageSize, pageSize, unix.MREMAP_MAYMOVE | unix.MREMAP_DONTUNMAP, x.spare,
 	}}, func() error { return r.holds(x.page, x.file) })
 	switch {
@@ -168,18 +168,21 @@ func callError(got []uint64) error {
 
 // fillCopy writes the edits into the copy and makes sure that it is the page but
 // for them. It returns what the copy holds.
-func (r *run) fillCopy(x *exchange, room uint64, edits []edit) (want []byte, err error) {
-	if err := r.refresh(); err != nil {
+func (r *run) fillCopy(x *exchange, edits []edit) (want []byte, err error) {
+	switch m, _, err := proc.MapAt(r.info.PID, x.spare); {
+	case err != nil:
 		return nil, err
-	}
-	if m, _ := proc.Find(r.maps, x.spare); !x.isCopy(m, x.spare) {
+	case !x.isCopy(m, x.spare):
 		return nil, refuse("the page at %#x is not what was mapped there: its image was unloaded", x.page)
 	}
-	if m, _ := proc.Find(r.maps, x.page); !sameFile(m, x.at, x.page) {
+	switch m, _, err := proc.MapAt(r.info.PID, x.page); {
+	case err != nil:
+		return nil, err
+	case !sameFile(m, x.at, x.page):
 		return nil, refuse("the mapping of the page at %#x changed while it was looked at", x.page)
 	}
 	if err := r.holds(x.spare, x.file); err != nil {
-		return nil, r.putBack(x, room, err)
+		return nil, r.putBack(x, err)
 	}
 	want = slices.Clone(x.file)
 	for _, e := range edits {
@@ -221,8 +224,8 @@ func (r *run) holds(page uint64, want []byte) error {
 
 // putBack gives the process back a page into which something wrote right before
 // it was copied: what was written is in the copy alone.
-func (r *run) putBack(x *exchange, room uint64, why error) error {
-	got, err := r.takePage(x, room, func() error { return r.holds(x.page, x.file) })
+func (r *run) putBack(x *exchange, why error) error {
+	got, err := r.takePage(x, func() error { return r.holds(x.page, x.file) })
 	if err == nil && len(got) == 1 && got[0] == x.page {
 		return why
 	}
@@ -248,29 +251,48 @@ func (r *run) dropCopy(x *exchange, at uint64) error {
 	return nil
 }
 
-// lend borrows a thread for one call, which is made once or not at all: another
+// lend has a thread make one call, which is made once or not at all: another
 // thread is tried only when the first could not be had. A thread that stays in
 // the call leaves the run unsure. ready, if not nil, is asked when the thread
 // stands ready to make the call.
-func (r *run) lend(room uint64, call ptrace.Call, ready func() error) (got []uint64, err error) {
+//
+// A thread that slept when it was borrowed stands by for the next call (until
+// endLoan): to borrow it again takes longer than what we do meanwhile, and it
+// does not notice. One that ran goes on in between.
+func (r *run) lend(call ptrace.Call, ready func() error) (got []uint64, err error) {
 	if err := r.own(); err != nil {
 		return nil, err
 	}
+	if r.loan != nil {
+		got, final, err := r.make(call, ready)
+		if no := (*unfit)(nil); final || !errors.As(err, &no) {
+			return got, err
+		}
+	}
 	until := time.Now().Add(time.Until(r.deadline) / 2) // the rest is for a stop
-	for {
-		threads, err := r.sleepersFirst()
+	for choice := 1; ; choice = enough {
+		room, err := r.roomOff(r.avoid)
+		if err == nil && room.at == 0 {
+			err = unfitting("no loaded image has unused bytes behind its code, but the one that changes")
+		}
+		if err != nil {
+			return nil, err
+		}
+		threads, err := r.sleepersFirst(choice)
 		if err != nil {
 			return nil, err
 		}
 		filtered := 0
 		for _, th := range threads {
-			var began bool
 			if th.filtered {
 				filtered++
 				continue
 			}
-			if got, began, err = r.lendOne(th.tid, room, call, ready); began || err == nil {
-				return got, err
+			if err = r.beginLoan(th.tid, room); err == nil {
+				var final bool
+				if got, final, err = r.make(call, ready); final {
+					return got, err
+				}
 			}
 			if no := (*unfit)(nil); !errors.As(err, &no) {
 				return nil, err
@@ -291,43 +313,71 @@ func (r *run) lend(room uint64, call ptrace.Call, ready func() error) (got []uin
 	}
 }
 
-// lendOne is lend with one thread. began: the call may have been made.
-func (r *run) lendOne(tid int, room uint64, call ptrace.Call, ready func() error) (got []uint64, began bool, err error) {
-	var held time.Duration
+// beginLoan borrows a thread.
+func (r *run) beginLoan(tid int, room room) error {
+	err := r.loans.Run(func(tr *ptrace.Tracer) (err error) {
+		r.loan, err = tr.Lend(r.mem, ptrace.Injection{
+			TID: tid, Room: room.at, Step: r.o.step,
+			NoFilter: true, // if we died meanwhile, one that kills would see the call
+		})
+		return err
+	})
+	return r.notLent(err)
+}
+
+// notLent makes an error of a thread that could not be had, or not any more, one
+// for which another may be tried.
+func (r *run) notLent(err error) error {
+	r.roomGone = r.roomGone || errors.Is(err, ptrace.ErrRoom)
+	if errors.Is(err, ptrace.ErrBorrow) || errors.Is(err, ptrace.ErrGone) || errors.Is(err, ptrace.ErrSeccomp) || errors.Is(err, ptrace.ErrRoom) {
+		return unfitting("no thread can be borrowed: %v", err)
+	}
+	return err
+}
+
+// make has the borrowed thread make one call. final: that was it, or it cannot
+// be done. Else the thread could not be had any more, and another may do.
+func (r *run) make(call ptrace.Call, ready func() error) (got []uint64, final bool, err error) {
+	began := false
 	step := func(point string) error {
 		began = began || point == "registers-set"
 		if err := r.o.step(point); err != nil || ready == nil || point != "stub-written" {
 			return err
 		}
-		return ready()
+		err := ready()
+		final = final || err != nil
+		return err
 	}
-	err = r.loans.Run(func(tr *ptrace.Tracer) error {
-		var err error
-		got, err = tr.Inject(r.mem, ptrace.Injection{
-			TID: tid, Room: room, Calls: []ptrace.Call{call}, Held: &held, Step: step,
-			NoFilter: true, // if we died meanwhile, one that kills would see the call
-		})
+	err = r.loans.Run(func(*ptrace.Tracer) (err error) {
+		got, err = r.loan.Make([]ptrace.Call{call}, r.inRoom(r.room, step))
 		return err
 	})
-	r.paused += held
+	if err != nil || r.loan.Ran() || r.o.apart {
+		if eerr := r.endLoan(); err == nil {
+			err = eerr
+		}
+	}
 	switch {
 	case err == nil:
 	case began && errors.Is(err, ptrace.ErrTimeout):
 		r.unsure = true
-		err = fmt.Errorf("thread %d was lent to exchange a page and does not come back: %w", tid, err)
-	case !began && (errors.Is(err, ptrace.ErrBorrow) || errors.Is(err, ptrace.ErrGone) || errors.Is(err, ptrace.ErrSeccomp)):
-		err = unfitting("no thread can be borrowed: %v", err)
+		err = fmt.Errorf("a thread was lent to exchange a page and does not come back: %w", err)
+	case !began && !final:
+		err = r.notLent(err)
 	}
-	return got, began, err
+	return got, final || began || err == nil, err
 }
 
-// roomOff is room for the stub on another page than the one that is exchanged.
-func (r *run) roomOff(page uint64) (uint64, error) {
-	at, err := r.findRoom(page)
-	if at == 0 && err == nil {
-		err = unfitting("no loaded image has unused bytes behind its code, but the one that changes")
+// endLoan gives a thread back that stands by, if there is one.
+func (r *run) endLoan() error {
+	l := r.loan
+	if l == nil {
+		return nil
 	}
-	return at, err
+	r.loan = nil
+	err := r.loans.Run(func(*ptrace.Tracer) error { return l.End() })
+	r.paused += l.Held()
+	return err
 }
 
 const (
@@ -383,6 +433,9 @@ func (r *run) settle(guards []guard) (lingers string) {
 		if tids = left; lingers == "" {
 			return ""
 		}
+		if left := settlingAwake - time.Since(begin); left > 0 && wait > left {
+			wait = left // not later than those that do not sleep are given up
+		}
 		if !hopeful || time.Now().Add(wait).After(limit) || r.pause(wait) != nil {
 			return lingers
 		}
@@ -423,14 +476,14 @@ func (r *run) processorTime(tid int) time.Duration {
 
 // mayBeIn says whether a thread may be in guarded code, "" if not, as far as
 // can be told without stopping it; sleeps: it was looked at.
-func (r *run) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
+func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	name := k.guards[0].name
-	s, err := proc.ReadSyscall(r.info.PID, tid)
+	s, err := proc.ReadSyscall(t.info.PID, tid)
 	switch {
 	case errors.Is(err, proc.ErrGone):
 		return "", false
 	case err != nil || s.Running:
-		if state, serr := proc.ThreadState(r.info.PID, tid); serr != nil || state == 'Z' || state == 'X' || kernelWorker(r.info.PID, tid) {
+		if state, serr := proc.ThreadState(t.info.PID, tid); serr != nil || state == 'Z' || state == 'X' || kernelWorker(t.info.PID, tid) {
 			return "", false
 		}
 		return fmt.Sprintf("%s, if thread %d is in it, which has not slept since", name, tid), false
@@ -440,7 +493,7 @@ func (r *run) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	}
 	k.known[tid] = true
 	if _, ok := proc.Find(k.maps, s.SP); !ok { // a young thread
-		if maps, err := proc.Maps(r.info.PID); err == nil {
+		if maps, err := proc.Maps(t.info.PID); err == nil {
 			k.maps = maps
 		}
 	}

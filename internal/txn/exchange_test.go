@@ -262,7 +262,7 @@ func TestChildForkedInTheMiddleOfAnExchange(t *testing.T) {
 	for _, point := range []string{"page-copied", "copy-verified"} {
 		v := start(t, base)
 		child := &victim{t: t}
-		o := txn.WithStep(txn.Options{Wait: patience}, func(p string) {
+		o := txn.WithStep(txn.Apart(txn.Options{Wait: patience}), func(p string) {
 			if p == point && child.pid == 0 {
 				var err error
 				if child.pid, err = strconv.Atoi(v.ask("F")); err == nil {
@@ -357,7 +357,7 @@ func TestRoomForTheCopyThatIsTakenIsLeftAlone(t *testing.T) {
 	base, b := exchanged(t, "-DENTRY_SHORT")
 	v := start(t, base)
 	done := false
-	o := txn.WithStep(txn.Options{Wait: patience}, func(point string) {
+	o := txn.WithStep(txn.Exchanging(txn.Options{Wait: patience}), func(point string) {
 		if point == "region-filled" && !done {
 			done = true
 			if err := txn.TakeSpare(v.pid); err != nil {
@@ -400,7 +400,7 @@ func anonymous(t *testing.T, v *victim) (n int) {
 // until the page is exchanged; then it is in force.
 func TestFailureAtEveryPointOfAnExchange(t *testing.T) {
 	t.Setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0")
-	for _, shape := range []string{"-DWIDE", "-DSHORT"} {
+	for shape, way := range map[string]func(txn.Options) txn.Options{"-DWIDE": txn.Exchanging, "-DSHORT": txn.Apart} {
 		base, fixed := compile(t, "quiet", shape)
 		b := independent(t, byHand(t, base, fixed, "fixed_function"))
 		seen := map[string]int{}
@@ -409,6 +409,7 @@ func TestFailureAtEveryPointOfAnExchange(t *testing.T) {
 			v := start(t, base)
 			before := snap(t, v)
 			o, hit := failing(n)
+			o = way(o)
 			r := txn.Apply(context.Background(), v.pid, b, o)
 			if *hit == "" {
 				if r.Outcome != txn.Applied || r.How != txn.Exchanged {
@@ -455,23 +456,20 @@ func TestFailureAtEveryPointOfAnExchange(t *testing.T) {
 // TestKilledToolAtEveryPointOfAnExchange: the process is whole, and the next
 // tool finds what was left.
 func TestKilledToolAtEveryPointOfAnExchange(t *testing.T) {
-	shapes := []string{"-DSHORT", "-DWIDE"}
-	if !long() {
-		shapes = shapes[:1]
-	}
-	for _, shape := range shapes {
+	for _, shape := range []string{"-DSHORT", "-DWIDE"} {
 		base, fixed := compile(t, "blocked", shape)
 		b := independent(t, byHand(t, base, fixed, "fixed_function"))
 		file := writeBundle(t, b)
 		v := start(t, base)
 		clean := len(code(t, v, "blocked"))
-		passed := points(t, "apply", v, file)
+		verb := map[string]string{"-DSHORT": "apply", "-DWIDE": "apart"}[shape]
+		passed := points(t, verb, v, file)
 		if !strings.Contains(fmt.Sprint(passed), "copy-verified") {
 			t.Fatalf("nothing was exchanged: %v", passed)
 		}
 		for _, i := range telling(passed) {
 			p, v := passed[i], start(t, base)
-			killed(t, toolCmd(t, "apply", v, file, i))
+			killed(t, toolCmd(t, verb, v, file, i))
 			settled(t, v, b, fmt.Sprintf("killed at %d (%s)", i, p))
 			v.want("c", "spurious=0 early=0 woken=0 last=nobody")
 			if c := code(t, v, "blocked"); len(c) != clean {
@@ -503,19 +501,23 @@ func TestCallThatIsMadeLate(t *testing.T) {
 		t.Fatal("the victim does not stop")
 		return nil
 	}
-	for loan, answer := range []string{1: "2", 2: "1001"} { // 0 maps the region, 1 makes the copy, 2 takes it
-		if answer == "" {
-			continue
-		}
-		v := killedAt(t, file, stopped, "signals-held", loan)
+	for _, late := range []struct {
+		point  string
+		n      int
+		answer string
+	}{ // the first maps the region
+		{"signals-held", 1, "2"},     // makes the copy
+		{"registers-set", 2, "1001"}, // takes it, in the same loan
+	} {
+		v := killedAt(t, file, stopped, late.point, late.n)
 		busyWith(t, "a call for an interrupted hotpatch", func(o txn.Options) txn.Result {
 			return txn.Apply(context.Background(), v.pid, b, o)
-		}, txn.Options{})
+		}, txn.Exchanging(txn.Options{}))
 		if err := syscall.Kill(v.pid, syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		v.want("q", answer)
-		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
+		v.want("q", late.answer)
+		r := txn.Apply(context.Background(), v.pid, b, txn.Exchanging(txn.Options{Wait: patience}))
 		if r.Outcome != txn.Applied && r.Outcome != txn.Already {
 			t.Fatalf("%+v", r)
 		}
@@ -610,7 +612,7 @@ func TestWhatOthersWriteMeanwhileIsKept(t *testing.T) {
 		base, b := exchanged(t, "-DENTRY_SHORT")
 		v := start(t, base)
 		done := false
-		o := txn.WithStep(txn.Options{Wait: patience}, func(p string) {
+		o := txn.WithStep(txn.Exchanging(txn.Options{Wait: patience}), func(p string) {
 			if p == point && !done {
 				done = true
 				flip(t, v, base, "behind", 1)

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,19 @@ import (
 func WithStep(o Options, step func(point string)) Options {
 	o.step = func(point string) error { step(point); return nil }
 	return o
+}
+
+// Exchanging makes a transaction exchange a page where it can, also in a process
+// that it would rather stop, as all those are whose threads sleep.
+func Exchanging(o Options) Options {
+	o.few = -1
+	return o
+}
+
+// Apart is Exchanging with a loan for each call, as in a process whose threads run.
+func Apart(o Options) Options {
+	o.apart = true
+	return Exchanging(o)
 }
 
 // WithFail makes each point fail where fail says so.
@@ -70,12 +84,9 @@ func TakePage(pid int) error {
 	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
 	defer r.loans.Close()
 	page := t.journals[len(t.journals)-1].Sites[0].Addr &^ (pageSize - 1)
-	room, err := r.roomOff(page)
-	if err != nil {
-		return err
-	}
-	_, err = r.lend(room, ptrace.Call{NR: unix.SYS_MUNMAP, Args: [6]uint64{page, pageSize}}, nil)
-	return err
+	r.avoid = page
+	_, err = r.lend(ptrace.Call{NR: unix.SYS_MUNMAP, Args: [6]uint64{page, pageSize}}, nil)
+	return errors.Join(err, r.endLoan())
 }
 
 // Place exposes the search for free address space.
@@ -170,7 +181,7 @@ func Borrowable(pid int) ([]int, error) {
 		return nil, err
 	}
 	defer t.close()
-	threads, err := (&run{target: t}).sleepersFirst()
+	threads, err := (&run{target: t}).sleepersFirst(enough)
 	var tids []int
 	for _, th := range threads {
 		tids = append(tids, th.tid)

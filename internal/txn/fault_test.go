@@ -131,7 +131,7 @@ func (s snapshot) differs(o snapshot) string {
 func failing(n int) (o txn.Options, hit *string) {
 	hit = new(string)
 	i := -1
-	return txn.WithFail(txn.Options{Wait: time.Second}, func(point string) error {
+	return txn.WithFail(txn.Exchanging(txn.Options{Wait: time.Second}), func(point string) error {
 		if i++; i == n {
 			*hit = point
 			return errors.New("injected")

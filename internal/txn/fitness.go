@@ -18,7 +18,7 @@ import (
 
 // exchangeable decides whether the plan can be put in force by exchanging one
 // page, and then makes its sites such that it can. The error says why not.
-func (t *target) exchangeable(p *plan) (*exchange, error) {
+func (t *target) exchangeable(p *plan, few int) (*exchange, error) {
 	switch {
 	case p.journal.Mode != patch.Independent:
 		return nil, unfitting("it is %s", p.journal.Mode)
@@ -28,6 +28,9 @@ func (t *target) exchangeable(p *plan) (*exchange, error) {
 		return nil, unfitting("an unwinder has to be told of the new code")
 	case !remapsFiles():
 		return nil, unfitting("the kernel cannot map a part of a file a second time (Linux 5.13)")
+	}
+	if t.rests(p.journal.Sites[0].guards(), few) {
+		return nil, unfitting("its few threads all sleep")
 	}
 	if is, err := proc.ReadRights(t.info.PID, t.info.Live); err != nil {
 		return nil, err
@@ -59,6 +62,36 @@ func (t *target) exchangeable(p *plan) (*exchange, error) {
 	}
 	p.journal.Sites = sites
 	return x, nil
+}
+
+// fewSleepers is how many threads that sleep are rather stopped than a page
+// exchanged. To stop them takes less time than the second loan of a thread, none
+// of them notices, and no old code lingers. More stand longer than a borrowed
+// one does.
+const fewSleepers = 8
+
+// rests says whether there are few threads, all of which sleep with nothing of
+// the guards on their stacks: as far as can be told without a stop, which sees
+// for itself.
+func (t *target) rests(guards []guard, few int) bool {
+	tids, err := t.threads()
+	if err != nil || len(tids) > few {
+		return false
+	}
+	trampolines, err := t.trampolines()
+	if err != nil {
+		return false
+	}
+	k := newChecker(t, nil, guards, trampolines)
+	for _, tid := range tids {
+		if s, err := proc.ThreadState(t.info.PID, tid); err != nil || s != 'S' {
+			return false
+		}
+		if where, sleeps := t.mayBeIn(k, tid); where != "" || !sleeps {
+			return false
+		}
+	}
+	return true
 }
 
 // remapsFiles says whether the kernel knows MREMAP_DONTUNMAP for files.

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// tool apply|revert PID BUNDLE N: N < 0 lets it finish. It prints each point.
+// tool apply|apart|revert PID BUNDLE N (apart: with a loan for each call): N < 0 lets it finish. It prints each point.
 // tool fail PID BUNDLE N fails once all threads are stopped, and is killed while
 // a thread is lent to it to unmap what it had brought.
 func tool(args []string) int {
@@ -46,7 +46,7 @@ func tool(args []string) int {
 		return 1
 	}
 	n := 0
-	o := txn.WithStep(txn.Options{Wait: patience}, func(point string) {
+	o := txn.WithStep(txn.Exchanging(txn.Options{Wait: patience}), func(point string) {
 		fmt.Println(point)
 		if n == at {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -56,6 +56,9 @@ func tool(args []string) int {
 	})
 	var r txn.Result
 	switch args[0] {
+	case "apart":
+		o = txn.Apart(o)
+		fallthrough
 	case "apply":
 		r = txn.Apply(context.Background(), pid, b, o)
 	case "fail":
@@ -126,7 +129,7 @@ func settled(t *testing.T, v *victim, b *patch.Bundle, when string) {
 	if got := v.ask("q"); got != "2" && got != "1001" {
 		t.Fatalf("%s: victim answers %q", when, got)
 	}
-	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
+	r := txn.Apply(context.Background(), v.pid, b, txn.Exchanging(txn.Options{Wait: patience}))
 	if r.Outcome != txn.Applied && r.Outcome != txn.Already {
 		t.Fatalf("%s: apply afterwards: %s (%s)", when, r.Outcome, r.Reason)
 	}

@@ -22,7 +22,7 @@ const patience = 10 * time.Second
 
 func apply(t testing.TB, v *victim, b *patch.Bundle, want txn.Outcome) txn.Result {
 	t.Helper()
-	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
+	r := txn.Apply(context.Background(), v.pid, b, txn.Exchanging(txn.Options{Wait: patience}))
 	if r.Outcome != want {
 		t.Fatalf("apply: %s (%s), not %s", r.Outcome, r.Reason, want)
 	}

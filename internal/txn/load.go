@@ -244,13 +244,14 @@ func (r *run) own() error {
 		return nil
 	}
 	err := r.borrow(func(tr *ptrace.Tracer, in ptrace.Injection) error {
+		looks := in.Step
 		in.Step = func(point string) error {
 			// The thread stands still, and starts no program now; what was read before
 			// may be of another one.
 			if point == "borrowed" && r.replaced() {
 				return ptrace.ErrReplaced
 			}
-			return r.o.step(point)
+			return looks(point)
 		}
 		return tr.Adopt(r.mem, r.info.PID, in)
 	})
@@ -263,22 +264,25 @@ func (r *run) own() error {
 // borrow has do use a thread, a sleeping one if there is any. What of the
 // injection is about what to do with it is for do to fill in.
 func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
-	room, err := r.findRoom(anyPage)
-	if err == nil && room == 0 {
-		err = noRoom()
-	}
-	if err != nil {
-		return err
-	}
+	r.endLoan()
 	until := time.Now().Add(max(time.Until(r.deadline), 200*time.Millisecond))
-	for {
-		threads, err := r.sleepersFirst()
+	for choice := 1; ; choice = enough {
+		room, err := r.roomOff(r.avoid)
+		if err == nil && room.at == 0 {
+			if room, err = r.roomOff(anyPage); err == nil && room.at == 0 {
+				err = noRoom()
+			}
+		}
+		if err != nil {
+			return err
+		}
+		threads, err := r.sleepersFirst(choice)
 		if err != nil {
 			return err
 		}
 		for _, th := range threads {
 			err = r.loans.Run(func(tr *ptrace.Tracer) error {
-				return do(tr, ptrace.Injection{TID: th.tid, Room: room, Step: r.o.step})
+				return do(tr, ptrace.Injection{TID: th.tid, Room: room.at, Step: r.inRoom(room, r.o.step)})
 			})
 			if err == nil {
 				return nil
@@ -290,6 +294,8 @@ func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
 		switch {
 		case errors.Is(err, ptrace.ErrSeccomp):
 			return refuse("it runs under a seccomp filter, which would have to be passed for a moment: %v", err)
+		case errors.Is(err, ptrace.ErrRoom) && time.Now().Before(until):
+			r.roomGone = true
 		case err != nil && !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone):
 			return err
 		case r.changed():
@@ -305,7 +311,7 @@ func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
 	}
 }
 
-// enough is how many threads that sleep and have no seccomp filter are a choice.
+// enough is how many threads are a choice where the first could not be had.
 const enough = 4
 
 // candidate is a thread that may be borrowed.
@@ -316,9 +322,10 @@ type candidate struct {
 }
 
 // sleepersFirst lists threads that can be borrowed, of many only some: to ask
-// how a thread fares takes longer than to borrow it. Those with a seccomp filter
+// how a thread fares takes longer than to borrow it. It looks until there is a
+// choice of so many that sleep and have no seccomp filter; those that have one
 // come last: one that kills would end the process if we died during the loan.
-func (r *run) sleepersFirst() ([]candidate, error) {
+func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 	tids, err := r.threads()
 	if err != nil {
 		return nil, err
@@ -337,7 +344,7 @@ func (r *run) sleepersFirst() ([]candidate, error) {
 		if s.State == 'S' && !filtered {
 			free++
 		}
-		if free == enough {
+		if free == choice {
 			break
 		}
 	}

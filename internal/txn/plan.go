@@ -44,6 +44,7 @@ type plan struct {
 type signature struct {
 	By
 	mode patch.Mode
+	few  int // Options.few
 }
 
 // parts matches the images of a bundle with the modules of the process,
@@ -158,7 +159,7 @@ func (t *target) plan(b *patch.Bundle, id patch.ID, by signature, fresh bool) (*
 	if len(p.replaced) > 0 {
 		p.journal.Mode = patch.Strict
 	}
-	if p.exchange, err = t.exchangeable(p); err != nil {
+	if p.exchange, err = t.exchangeable(p, by.few); err != nil {
 		p.stops = err.Error()
 	}
 	if p.reuse && !t.sameCode(p) {

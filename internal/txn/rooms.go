@@ -11,12 +11,58 @@ import (
 	"hotpatch/internal/unwind"
 )
 
+// room is where a stub may lie.
+type room struct {
+	at uint64   // 0: there is none
+	in proc.Map // the mapping that it is in
+}
+
+// roomOff is room for a stub on another page than avoid.
+func (r *run) roomOff(avoid uint64) (room, error) {
+	if r.roomGone {
+		if err := r.refresh(); err != nil {
+			return room{}, err
+		}
+		r.room, r.roomGone = room{}, false
+	}
+	if r.room.at == 0 || r.room.at&^(pageSize-1) == avoid {
+		var err error
+		if r.room, err = r.findRoom(avoid); err != nil {
+			return room{}, err
+		}
+	}
+	return r.room, nil
+}
+
+// inRoom looks at a room once more when a thread stands ready to make a call in
+// it, before anything is written: what was mapped there when it was found may
+// have been unmapped since, and something else, of the same zeros, mapped. Step
+// is the next to see the points of the loan.
+//
+// Then nothing more can happen to a room in an image that stays, since nobody
+// unmaps that. Where there is only one that can be unloaded, its loader would
+// have to do so in the few microseconds until the thread runs the stub.
+func (r *run) inRoom(room room, step func(point string) error) func(point string) error {
+	return func(point string) error {
+		if point == "borrowed" {
+			m, ok, err := proc.MapAt(r.info.PID, room.at)
+			if err != nil {
+				return err
+			}
+			if !ok || !sameFile(m, room.in, room.at) {
+				return fmt.Errorf("another mapping is at %#x now: %w", room.at, ptrace.ErrRoom)
+			}
+		}
+		return step(point)
+	}
+}
+
 // findRoom finds StubRoom bytes of padding behind the code of some module, on
 // another page than avoid: the rest of the last page of an executable segment,
 // which no address in any table refers to. Best is an image that stays, before
 // one that may be unloaded while a thread is in there. A stub that a killed tool
-// left may be overwritten when no thread is in it. 0: there is none.
-func (t *target) findRoom(avoid uint64) (uint64, error) {
+// left may be overwritten when no thread is in it.
+func (t *target) findRoom(avoid uint64) (room, error) {
 	empty := func(_ uint64, room []byte) bool { return allZero(room) }
 	left := func(at uint64, room []byte) bool { return ptrace.IsStub(room) && t.roomIdle(at) }
 	staying := func(m proc.Module) bool { return t.stays(m) == nil }
@@ -28,13 +74,14 @@ func (t *target) findRoom(avoid uint64) (uint64, error) {
 			return at&^(pageSize-1) != avoid && search.fits(at, room)
 		})
 		if at != 0 || err != nil {
-			return at, err
+			in, _ := proc.Find(t.maps, at)
+			return room{at, in}, err
 		}
 	}
-	return 0, nil
+	return room{}, nil
 }
 
-const anyPage = 0 // to findRoom: none is avoided
+const anyPage = 0 // to roomOff: none is avoided
 
 func anyModule(proc.Module) bool { return true }
 

@@ -78,9 +78,13 @@ const (
 // cannot clear: most stacks it can, and the data of a large program takes
 // longer to read than everything else together.
 func (r *run) swap(c change) error {
+	r.endLoan()
 	if err := r.own(); err != nil {
 		return err
 	}
+	tracer := new(ptrace.Loans) // one for each attempt: see there
+	tracer.Begin()
+	defer func() { tracer.Close() }()
 	if err := r.touch(c.edits); err != nil {
 		return err
 	}
@@ -97,7 +101,8 @@ func (r *run) swap(c change) error {
 		if c.least != nil && time.Now().After(content) {
 			k.least = newChecker(r.target, space, c.least, trampolines)
 		}
-		err := ptrace.Run(func(t *ptrace.Tracer) error { return r.attempt(t, c, k) })
+		err := tracer.Run(func(t *ptrace.Tracer) error { return r.attempt(t, c, k) })
+		tracer.Close()
 		r.lingers = k.lingers
 		var b *busy
 		switch {

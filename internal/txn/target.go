@@ -9,6 +9,7 @@ import (
 	"path"
 	"sync"
 
+	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
 	"hotpatch/internal/ptrace"
 	"hotpatch/internal/unwind"
@@ -25,6 +26,7 @@ type target struct {
 	journals []*journal // by Seq
 	tables   *Tables
 	staying  map[uint64]error // by bias: what stays said of modules
+	stack    []byte           // for checkers, one at a time
 }
 
 // openTarget looks at a process that is to be changed. It refuses those that
@@ -97,7 +99,25 @@ func (t *target) free() error {
 	return sharesMemory(info.PID, []int{info.PPID})
 }
 
-func (t *target) close() { _ = t.mem.Close() } // nothing is buffered
+func (t *target) close() {
+	if t.stack != nil {
+		t.tables.stacks.Put(&t.stack)
+	}
+	_ = t.mem.Close() // nothing is buffered
+}
+
+// room for stacks that has memory already, before anything stands still.
+func (t *target) stackBuffer() []byte {
+	if t.stack == nil {
+		if b, ok := t.tables.stacks.Get().(*[]byte); ok {
+			t.stack = *b
+		} else {
+			t.stack = make([]byte, 64<<10)
+			clear(t.stack)
+		}
+	}
+	return t.stack
+}
 
 // refresh reads mappings, modules and journals anew. Of a process that maps
 // and unmaps code all the time (a JIT) the first picture may not hold together.
@@ -179,6 +199,27 @@ type Tables struct {
 	trampolines map[string][]unwind.Range
 	files       map[string]fileFacts
 	padding     map[string]uint64 // base address of padding near an entry, by build-id and entry
+	bundle      *patch.Bundle     // the last one that was found to be applicable,
+	id          patch.ID          // and its id
+	stacks      sync.Pool         // of *[]byte, for checkers
+}
+
+// applicable is the id of a bundle that may be applied. A bundle must not change
+// between calls that share the tables.
+func (c *Tables) applicable(b *patch.Bundle) (patch.ID, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bundle == b {
+		return c.id, nil
+	}
+	if err := b.Applicable(); err != nil {
+		return "", refuse("%v", err)
+	}
+	id, err := b.ID()
+	if err == nil {
+		c.bundle, c.id = b, id
+	}
+	return id, err
 }
 
 // remember returns what is known of id, or reads and keeps it. Images without

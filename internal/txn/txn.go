@@ -38,6 +38,12 @@ type Options struct {
 	// independent that was not proved to be.
 	Consistency patch.Mode
 
+	// few is how many threads, all of them asleep, are stopped although a page could
+	// be exchanged; 0: fewSleepers, less: none.
+	few int
+	// apart makes a loan of each call, as where threads run, also where they sleep.
+	apart bool
+
 	// step is told each point of a transaction: a test may kill us there, or
 	// make what comes next fail.
 	step func(point string) error
@@ -60,6 +66,9 @@ func (o Options) filled() Options {
 	}
 	if o.Tables == nil {
 		o.Tables = &Tables{}
+	}
+	if o.few == 0 {
+		o.few = fewSleepers
 	}
 	if o.step == nil {
 		o.step = func(string) error { return nil }
@@ -153,6 +162,10 @@ type run struct {
 	o        Options
 	deadline time.Time
 	loans    ptrace.Loans
+	loan     *ptrace.Loan // of a thread that stands by for more calls; nil: none does
+	room     room         // for stubs, found already
+	roomGone bool         // it is not what it was
+	avoid    uint64       // the page that is to be exchanged, where no stub may lie
 	attempts int
 	paused   time.Duration
 	stopped  int
@@ -217,6 +230,7 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 	res.Comm = t.info.Comm
 	r := &run{target: t, ctx: ctx, o: o, deadline: deadline}
 	defer r.loans.Close()
+	defer r.endLoan()
 	unlock, err := r.lock()
 	if err != nil {
 		return false, err
