@@ -3,6 +3,7 @@ package ptrace
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -47,7 +48,12 @@ const (
 // instruction on, and both stand until Release. On an error the caller still
 // calls Release.
 func (t *Tracer) Seize(list Lister) (*Group, error) {
-	g := &Group{t: t, list: list, state: map[int]threadState{}}
+	var mu sync.Mutex // buryMeanwhile lists, too
+	g := &Group{t: t, state: map[int]threadState{}, list: func() ([]int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return list()
+	}}
 	err := g.seizeNew()
 	// Room for all of them, and memory under it: not while they stand still.
 	g.Threads = make([]Thread, 0, len(g.state)+8)
@@ -78,7 +84,7 @@ func (g *Group) complete() bool {
 
 // seizeNew seizes the threads that it has not seen, until a listing shows none.
 func (g *Group) seizeNew() error {
-	defer g.t.buryMeanwhile()()
+	defer g.t.buryMeanwhile(g.list)()
 	for {
 		tids, err := g.list()
 		if err != nil {
@@ -219,6 +225,9 @@ func (g *Group) stop(batch []int, window, patience int, deadline time.Time) erro
 		if naps++; naps%4 == 0 {
 			window = min(2*window, len(coming)+len(batch))
 		}
+		if naps%16 == 0 { // one that starts another program waits for the others' end
+			g.t.buryEnded(g.list)
+		}
 		if naps%8 == 0 && time.Now().After(deadline) {
 			if coming, err = g.late(coming); err != nil {
 				return err
@@ -329,7 +338,7 @@ func (g *Group) Release() {
 	for i := len(g.Threads) - 1; i >= 0; i-- {
 		g.t.letGo(g.Threads[i].TID, g.Threads[i].Stop)
 	}
-	defer g.t.buryMeanwhile()()
+	defer g.t.buryMeanwhile(g.list)()
 	for tid, s := range g.state {
 		if s == running {
 			g.t.letGoLate(tid)

@@ -183,26 +183,35 @@ func (t *Tracer) seize(tid int, opts uintptr) error {
 // a process starts another program, it waits for the end of all others, those
 // included that we have already, and keeps us waiting for itself where we ask to
 // seize one more (cred_guard_mutex): for ever, were it not that any thread of ours
-// can take note.
-func (t *Tracer) buryMeanwhile() (stop func()) {
+// can take note. It asks of all that list shows: the kernel attaches to us what
+// our threads clone, without our knowing.
+func (t *Tracer) buryMeanwhile(list Lister) (stop func()) {
 	const suspicious, again = 2 * time.Millisecond, time.Millisecond
 	var over atomic.Bool
 	timer := time.AfterFunc(suspicious, func() {
 		for !over.Load() {
-			t.mu.Lock()
-			mine := slices.Clone(t.mine)
-			t.mu.Unlock()
-			for _, tid := range mine {
-				if hasEnded(tid) {
-					_, _, _ = t.poll(tid)
-				}
-			}
+			t.buryEnded(list)
 			time.Sleep(again)
 		}
 	})
 	return func() {
 		over.Store(true)
 		timer.Stop()
+	}
+}
+
+// buryEnded takes note of the end of the threads that we trace.
+func (t *Tracer) buryEnded(list Lister) {
+	t.mu.Lock()
+	ours := slices.Clone(t.mine)
+	t.mu.Unlock()
+	if listed, err := list(); err == nil { // else they are all gone
+		ours = append(ours, listed...)
+	}
+	for _, tid := range ours {
+		if hasEnded(tid) { // false of what we do not trace
+			_, _, _ = t.poll(tid)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package txn_test
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"os"
 	"path/filepath"
@@ -116,6 +117,95 @@ func TestProcessThatStartsAnotherProgramWhileItsThreadsAreSeized(t *testing.T) {
 	v.want("q", "2")
 }
 
+// TestProcessThatStartsAnotherProgramWhileItHasAThreadThatNobodyKnows: one that
+// the kernel attached to us when it was cloned, and that no listing has shown.
+func TestProcessThatStartsAnotherProgramWhileItHasAThreadThatNobodyKnows(t *testing.T) {
+	base, _ := compile(t, "moving")
+	v := start(t, base, "leaves")
+	tids, err := proc.Threads(v.pid)
+	if err != nil || len(tids) != 3 {
+		t.Fatalf("threads %v, %v", tids, err)
+	}
+	parent := tids[1]
+	left := false
+	done := make(chan error, 1)
+	go func() {
+		done <- ptrace.Run(func(tr *ptrace.Tracer) error {
+			g, err := tr.Seize(func() ([]int, error) {
+				switch {
+				case left:
+					return proc.Threads(v.pid)
+				case !traced(parent):
+					return []int{parent}, nil
+				}
+				if err := unix.Kill(v.pid, unix.SIGUSR1); err != nil {
+					return nil, err
+				}
+				for range 5000 {
+					if alive(v.pid) == 4 {
+						left = true
+						return tids[:1], v.leave()
+					}
+					time.Sleep(time.Millisecond)
+				}
+				return nil, errors.New("no thread was started")
+			})
+			defer g.Release()
+			return err
+		})
+	}()
+	select {
+	case err = <-done:
+	case <-time.After(20 * time.Second):
+		v.kill()
+		t.Fatal("the tracer and the process wait for each other")
+	}
+	if !left {
+		t.Errorf("not tried: %v", err)
+	}
+	if l := v.line(); l != "ready "+itoa(v.pid) {
+		t.Fatalf("victim says %q", l)
+	}
+	v.running()
+	v.want("q", "2")
+}
+
+// TestProcessThatStartsAnotherProgramIsNotHeldUp: it stands in uninterruptible
+// sleep until note is taken of the end of its other threads, and is not waited
+// for meanwhile.
+func TestProcessThatStartsAnotherProgramIsNotHeldUp(t *testing.T) {
+	base, fixed := compile(t, "moving")
+	b := byHand(t, base, fixed, "fixed_function")
+	for _, point := range []string{"seized", "sleepers-stopped"} {
+		quickest := time.Hour
+		for range 5 { // a busy host may hold it up
+			v := start(t, base, "leaves")
+			var left time.Time
+			var err error
+			o := txn.WithStep(txn.Options{}, func(p string) {
+				if p == point && left.IsZero() {
+					err, left = v.leaveUnasked(base), time.Now()
+				}
+			})
+			got := make(chan txn.Result, 1)
+			go func() { got <- txn.Apply(context.Background(), v.pid, b, o) }()
+			if l := v.line(); l != "ready "+itoa(v.pid) {
+				t.Fatalf("victim says %q", l)
+			}
+			took := time.Since(left)
+			if r := <-got; err != nil {
+				t.Fatalf("%v, %+v", err, r)
+			}
+			quickest = min(quickest, took)
+			v.running()
+			v.kill()
+		}
+		if t.Logf("%s: held up for %v", point, quickest); quickest > 100*time.Millisecond {
+			t.Errorf("%s: the next program began %v later", point, quickest)
+		}
+	}
+}
+
 // traced says whether a thread has a tracer.
 func traced(tid int) bool {
 	b, _ := os.ReadFile("/proc/" + itoa(tid) + "/status")
@@ -128,6 +218,43 @@ func (v *victim) leave() error {
 	if err := unix.Kill(v.pid, unix.SIGUSR2); err != nil {
 		return err
 	}
+	return v.left()
+}
+
+// leaveUnasked is leave without a signal, which the victim's tracer would have to
+// let through.
+func (v *victim) leaveUnasked(path string) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	symbols, err := f.Symbols()
+	if err != nil {
+		return err
+	}
+	modules, err := proc.Modules(v.pid)
+	if err != nil {
+		return err
+	}
+	mem, err := ptrace.OpenMem(v.pid)
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	for _, s := range symbols {
+		if s.Name == "leave" {
+			if _, err := mem.WriteAt([]byte{1}, int64(modules[0].Bias+s.Value)); err != nil {
+				return err
+			}
+			return v.left()
+		}
+	}
+	return errors.New("it has no variable to tell it by")
+}
+
+// left waits until the other threads have been killed.
+func (v *victim) left() error {
 	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(time.Millisecond) {
 		if alive(v.pid) == 1 {
 			return nil

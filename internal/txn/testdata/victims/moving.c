@@ -87,6 +87,16 @@ static void *vforker(void *a) {
 static void on_usr2(int sig) { (void)sig; leave = 1; }
 static void *sleeper(void *a) { (void)a; for (;;) pause(); }
 
+// parent starts a thread when SIGUSR1 comes.
+static void *parent(void *a) {
+	pthread_t t;
+	int sig;
+	(void)a;
+	sigwait(&usr1, &sig);
+	pthread_create(&t, NULL, sleeper, NULL);
+	for (;;) pause();
+}
+
 int main(int argc, char **argv) {
 	const char *how = argc > 1 ? argv[1] : "";
 	pthread_t t;
@@ -120,7 +130,9 @@ int main(int argc, char **argv) {
 		sigaddset(&usr2, SIGUSR2);
 		sigaction(SIGUSR2, &act, NULL);
 		sigprocmask(SIG_BLOCK, &usr2, NULL);
-		for (int i = 0; i < (often ? 60 : 2); i++) pthread_create(&t, NULL, sleeper, NULL);
+		sigaddset(&usr1, SIGUSR1);
+		sigprocmask(SIG_BLOCK, &usr1, NULL);
+		for (int i = 0; i < (often ? 60 : 2); i++) pthread_create(&t, NULL, i == 0 && !often ? parent : sleeper, NULL);
 		sigprocmask(SIG_UNBLOCK, &usr2, NULL);
 		if (!often) {
 			usleep(20000); // the others sleep by then
