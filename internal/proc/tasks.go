@@ -56,7 +56,25 @@ func OpenTasks(pid int) (*Tasks, error) {
 // List appends the thread ids to tids[:0]. Threads that are created or end
 // meanwhile may or may not be in it: who needs all of them lists until nothing
 // new appears.
+//
+// The kernel hands out a long list in pieces, and a thread that ends between two
+// of them can make it leave out others, which were there all the time. So a list
+// with fewer threads than there are is made again; of a process in which none
+// begins or ends any more, all are in it.
 func (t *Tasks) List(tids []int) ([]int, error) {
+	const tries = 4
+	for try := 1; ; try++ {
+		tids, err := t.list(tids)
+		if err != nil || try == tries {
+			return tids, err
+		}
+		if n, err := t.Count(); err != nil || n <= len(tids) {
+			return tids, nil
+		}
+	}
+}
+
+func (t *Tasks) list(tids []int) ([]int, error) {
 	if _, err := unix.Seek(t.fd, 0, 0); err != nil {
 		return nil, explain("list threads", t.pid, err)
 	}

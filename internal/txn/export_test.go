@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,42 @@ func MapRegion(pid int, addr, rx, rw uint64) error {
 	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
 	defer r.loans.Close()
 	return r.mapRegion(region{Addr: addr, RX: rx, RW: rw})
+}
+
+// StaleRoom finds room for a stub, has something happen to it, and borrows a
+// thread as if nothing had: first in that very room, then as a transaction does,
+// which finds another.
+func StaleRoom(pid int, happens func(mem *ptrace.Mem, at int64), mapped bool) (there, anew error) {
+	t, err := openTarget(pid, &Tables{})
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	if err := t.refresh(); err != nil {
+		return nil, err
+	}
+	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(time.Second)}
+	defer r.loans.Close()
+	room, err := r.roomOff(anyPage)
+	if err != nil {
+		return nil, err
+	}
+	if happens != nil {
+		happens(t.mem, int64(room.at))
+	}
+	if mapped {
+		r.room.in.Off += pageSize
+	}
+	call := []ptrace.Call{{NR: unix.SYS_GETPID}}
+	there = r.loans.Run(func(tr *ptrace.Tracer) error {
+		_, err := tr.Inject(t.mem, ptrace.Injection{TID: pid, Room: room.at, Calls: call, Step: r.inRoom(r.room, r.o.step)})
+		return err
+	})
+	got, anew := r.inject(call)
+	if anew == nil && (len(got) != 1 || got[0] != uint64(pid)) {
+		anew = fmt.Errorf("the call returned %v", got)
+	}
+	return there, anew
 }
 
 // TakeSpare maps a page of the process's own where an exchange would put its
