@@ -154,6 +154,34 @@ func TestWhoCannotBeExchangedIsStopped(t *testing.T) {
 	}
 }
 
+// TestFewThreadsThatSleepAreStopped, since none of them notices: where one runs a
+// page is exchanged.
+func TestFewThreadsThatSleepAreStopped(t *testing.T) {
+	try := func(base string, b *patch.Bundle, prepare func(*victim)) txn.How {
+		t.Helper()
+		v := start(t, base)
+		prepare(v)
+		r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
+		if r.Outcome != txn.Applied {
+			t.Fatalf("%+v", r)
+		}
+		v.running()
+		return r.How
+	}
+	base, b := exchanged(t, "-DENTRY_SHORT")
+	if how := try(base, b, func(v *victim) { waitState(t, v, 'S') }); how != txn.Stopped {
+		t.Errorf("one that sleeps: %s", how)
+	}
+	if how := try(base, b, func(v *victim) { v.want("b1", "busy") }); how != txn.Exchanged {
+		t.Errorf("one that runs: %s", how)
+	}
+	base, fixed := compile(t, "quiet", "-DSHORT")
+	b = independent(t, byHand(t, base, fixed, "fixed_function"))
+	if how := try(base, b, func(v *victim) { asleep(t, v) }); how != txn.Stopped {
+		t.Errorf("five that sleep: %s", how)
+	}
+}
+
 // behind is the memory of a victim, and where in it the second byte of a function is.
 func behind(t *testing.T, v *victim, path, name string) (*ptrace.Mem, int64) {
 	t.Helper()

@@ -306,8 +306,10 @@ func (r *run) write(c change) (err error) {
 			err = fmt.Errorf("%w; %w", err, uerr)
 		}
 	}()
-	if err := r.writePhase(c.journal, c.before); err != nil {
-		return err
+	if was != c.before { // each write costs those who stand two microseconds
+		if err := r.writePhase(c.journal, c.before); err != nil {
+			return err
+		}
 	}
 	for _, e := range c.edits {
 		written++
