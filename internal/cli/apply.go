@@ -68,8 +68,10 @@ hotpatch are left alone.
 
 While the change is made, none of the functions that change may be waiting on
 any stack (strict). A hotpatch of a single function that was proved independent
-of everything else lets a call that is under way finish in the old code;
---consistency strict has it wait, too.
+of everything else lets a call that is under way finish in the old code. Where
+it can, it is put in force by exchanging a page of code, and no thread but one
+is held up; a process with few threads, all of which sleep, is stopped instead.
+--consistency strict has it wait, and stop, too.
 
 A hotpatch that needs review is refused until somebody accepted it (hotpatch
 review FILE --accept REASON).
