@@ -11,6 +11,8 @@ need() { # command package
 command -v go >/dev/null 2>&1 || { echo "setup: Go 1.26 or later is needed (https://go.dev/dl)" >&2; exit 1; }
 need gcc gcc
 need g++ g++
+need gcc-11 gcc-11 # another compiler than that of Debian 12
+need g++-11 g++-11
 need objdump binutils
 need gdb gdb
 need dwz dwz
