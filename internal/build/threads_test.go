@@ -31,10 +31,14 @@ func TestThreadLocalVariablesAreToldApart(t *testing.T) {
 }
 
 func TestThreadLocalVariablesThatChangePlacesAreRefused(t *testing.T) {
-	for _, s := range []bool{false, true} {
-		base, fixed := compile(t, "threads.c", style{flags: []string{"-DPLACES", "-fno-toplevel-reorder"}, strip: s})
-		if r, _ := run(t, base, fixed, build.Options{}); r.Verdict != patch.Refused || !slices.Contains(codes(r), "new-tls") {
-			t.Errorf("stripped %v: %s: %v", s, r.Verdict, r.Reasons)
+	for _, model := range [][]string{
+		nil, {"-DPASSED"}, {"-fPIC", "-shared"}, {"-fPIC", "-shared", "-mtls-dialect=gnu2"}, {"-fPIC", "-shared", "-ftls-model=initial-exec"},
+	} {
+		for _, s := range []bool{false, true} {
+			base, fixed := compile(t, "threads.c", style{flags: append([]string{"-DPLACES", "-fno-toplevel-reorder"}, model...), strip: s})
+			if r, _ := run(t, base, fixed, build.Options{}); r.Verdict != patch.Refused || !slices.Contains(codes(r), "new-tls") {
+				t.Errorf("%v, stripped %v: %s: %v", model, s, r.Verdict, r.Reasons)
+			}
 		}
 	}
 }

@@ -3,7 +3,9 @@ package diff
 import (
 	"debug/elf"
 	"encoding/binary"
+	"slices"
 
+	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
 )
 
@@ -53,10 +55,21 @@ func (d *Diff) findThreadMoves() bool {
 		x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, b)
 		equal := a.Hash == b.Hash && len(x) == len(y)
 		pairs := d.align(a, b)
+		block := d.asksForBlock(d.Base, a) && d.asksForBlock(d.Fixed, b)
 		for _, p := range pairs {
 			s, t := &x[p[0]], &y[p[1]]
 			if s.in.FS && t.in.FS && s.disp < 0 && t.disp < 0 {
 				to := threadPlace{0, int64(t.disp)}
+				stayed[to] = stayed[to] || equal && s.disp == t.disp
+				came[to] = came[to] || s.disp != t.disp
+			}
+			if a.TLS && b.TLS && behindBlock(d.Base, s) && behindBlock(d.Fixed, t) {
+				to := threadPlace{0, int64(t.disp)}
+				stayed[to] = stayed[to] || equal && s.disp == t.disp
+				came[to] = came[to] || s.disp != t.disp
+			}
+			if block && inBlock(d.Base, s) && inBlock(d.Fixed, t) {
+				to := threadPlace{elf.R_X86_64_DTPOFF32, int64(t.disp)}
 				stayed[to] = stayed[to] || equal && s.disp == t.disp
 				came[to] = came[to] || s.disp != t.disp
 			}
@@ -79,6 +92,31 @@ func (d *Diff) findThreadMoves() bool {
 		}
 	}
 	return false
+}
+
+// asksForBlock: f gets the address of the image's own block, to which it adds the
+// places of variables (the local-dynamic model).
+func (d *Diff) asksForBlock(c *Code, f *Func) bool {
+	return slices.ContainsFunc(f.Refs, func(r Ref) bool {
+		if r.Class != image.GOT {
+			return false
+		}
+		off, ok := c.ThreadSlot(r.Target)
+		return ok && off == 0 && c.RelocAt(r.Target).Type == elf.R_X86_64_DTPMOD64
+	})
+}
+
+// inBlock: the instruction may add such a place to a register: four bytes, where
+// one would be enough for most members of structures.
+func inBlock(c *Code, t *token) bool {
+	return t.refs == 0 && t.in.DispLen == 4 && t.in.Base != arch.NoReg && t.in.Base != arch.RIP && !t.in.FS && t.disp >= 0 && uint64(t.disp) < uint64(c.TLSSize)
+}
+
+// behindBlock: the instruction may add such a place to the address where the blocks
+// of all images end (mov %fs:0,%rax; lea -8(%rax)).
+func behindBlock(c *Code, t *token) bool {
+	return t.refs == 0 && t.in.DispLen == 4 && !t.in.FS && t.in.Base != arch.NoReg && t.in.Base != arch.RIP && t.in.Base != rsp && t.in.Base != rbp &&
+		t.disp < 0 && uint64(-int64(t.disp)) <= uint64(c.TLSSize)+uint64(c.TLSAlign)
 }
 
 func (d *Diff) usesThreads(c *Code, f *Func) bool {

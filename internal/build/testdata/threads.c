@@ -9,13 +9,18 @@ static __thread int one, two;
 #else
 __thread int one, two;
 #endif
-KEEP int ones(int n) { return one += n * 3; }
+#ifdef PASSED /* by address */
+KEEP int *more(int *p, int n) { *p += n; return p; }
+#else
+#define more(p, n) (*(p) += (n), (p))
+#endif
+KEEP int ones(int n) { return *more(&one, n * 3); }
 KEEP int twos(int n) {
 #ifdef FIXED
 	if (n > 100)
 		return -1;
 #endif
-	return two += n * 5;
+	return *more(&two, n * 5);
 }
 #ifndef PLACES
 KEEP int either(int n) {
