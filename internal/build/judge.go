@@ -31,6 +31,7 @@ func (j *judge) all() {
 	j.gonePointers()
 	j.initialValues()
 	j.neverReturns()
+	j.coroutines()
 	j.pairs()
 }
 

@@ -35,6 +35,7 @@ const (
 	// Refused: nothing is written.
 	enumRenumbered   = "enum-renumbered"
 	branchIntoEntry  = "branch-into-entry"
+	coroutineChanged = "coroutine-changed"
 	dataUnmapped     = "data-unmapped"
 	dataOnly         = "data-only"
 	endPointer       = "end-pointer"

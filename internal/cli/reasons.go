@@ -127,6 +127,10 @@ func meanings() map[string]meaning {
 			"the function is shorter than the five bytes of the redirection",
 			reportIt,
 		},
+		"coroutine-changed": {
+			"a C++ coroutine has other code; one that is suspended holds the number of the point where it goes on, and that is another point in the new code",
+			useRestart,
+		},
 		"enum-renumbered": {
 			"a named value has another number in the fixed program, and the program keeps such numbers in variables of other types or nobody can tell where",
 			useRestart,
