@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 
 	"hotpatch/internal/patch"
@@ -51,8 +52,8 @@ func findJournals(maps []proc.Map, modules []proc.Module, mem io.ReaderAt) ([]*j
 		js = append(js, j)
 	}
 	sort.Slice(js, func(a, b int) bool { return js[a].Seq < js[b].Seq })
-	if len(js) == 0 {
-		return nil, nil
+	if !slices.ContainsFunc(js, func(j *journal) bool { return j.Phase != reverted }) {
+		return js, nil // what is loaded says nothing of them
 	}
 	if modules == nil {
 		var err error

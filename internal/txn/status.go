@@ -213,7 +213,8 @@ func Patched(id patch.ID) (cs []Carrier, denied map[int]error, err error) {
 	return cs, denied, err
 }
 
-// carried is Status of a process whose mappings were just read. Where anything
+// carried is Status of a process whose mappings were just read; one that carries
+// nothing has no name here. Where anything
 // is not as it should be, Status has the patience to find out.
 func carried(pid int, mapsText []byte) (comm string, _ []State, err error) {
 	mem, err := proc.OpenMem(pid)
@@ -221,6 +222,9 @@ func carried(pid int, mapsText []byte) (comm string, _ []State, err error) {
 		defer mem.Close()
 		maps, merr := proc.ParseMaps(mapsText)
 		ss, serr := states(maps, mem)
+		if merr == nil && serr == nil && len(ss) == 0 {
+			return "", nil, nil
+		}
 		st, rerr := proc.ReadStat(pid, pid)
 		if merr == nil && serr == nil && rerr == nil {
 			return st.Comm, ss, nil
