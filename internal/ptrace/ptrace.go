@@ -22,7 +22,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -187,16 +186,27 @@ func (t *Tracer) seize(tid int, opts uintptr) error {
 // our threads clone, without our knowing.
 func (t *Tracer) buryMeanwhile(list Lister) (stop func()) {
 	const suspicious, again = 2 * time.Millisecond, time.Millisecond
-	var over atomic.Bool
+	over, ended := make(chan struct{}), make(chan struct{})
 	timer := time.AfterFunc(suspicious, func() {
-		for !over.Load() {
-			t.buryEnded(list)
-			time.Sleep(again)
+		defer close(ended)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				t.buryEnded(list)
+			}
+			select {
+			case <-over:
+			case <-time.After(again):
+			}
 		}
 	})
 	return func() {
-		over.Store(true)
-		timer.Stop()
+		close(over)
+		if !timer.Stop() {
+			<-ended // what it lists with may be closed next
+		}
 	}
 }
 
