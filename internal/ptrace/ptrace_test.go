@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,6 +166,35 @@ func TestStopAllBelievesOnlyACountThatAgrees(t *testing.T) {
 		if err != nil || listed != tc.listed {
 			t.Errorf("%s: %d listings, not %d; %v", name, listed, tc.listed, err)
 		}
+	}
+}
+
+// TestNobodyListsThreadsBehindOurBack: what takes note of ended threads while we
+// wait lists them, too. When that is over the listing may be closed, and its file
+// descriptor be another file's.
+func TestNobodyListsThreadsBehindOurBack(t *testing.T) {
+	pid := sleeper(t)
+	var calls, under atomic.Int32
+	list := func() ([]int, error) {
+		under.Add(1)
+		defer under.Add(-1)
+		calls.Add(1)
+		time.Sleep(5 * time.Millisecond) // long enough for others to wait in a row
+		return []int{pid}, nil
+	}
+	err := ptrace.Run(func(tr *ptrace.Tracer) error {
+		g, err := tr.Seize(list)
+		if n := under.Load(); n != 0 {
+			t.Errorf("after %d listings %d is under way", calls.Load(), n)
+		}
+		g.Release()
+		if n := under.Load(); n != 0 {
+			t.Errorf("released, and after %d listings %d is under way", calls.Load(), n)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
