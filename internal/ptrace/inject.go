@@ -179,7 +179,7 @@ func (l *Loan) End() (err error) {
 		t.abandoned = true // still inside a call: the stub finishes alone
 		return err
 	}
-	if l.was != nil && !l.m.Writable() {
+	if l.was != nil && !l.m.Writable() && l.stubStays() {
 		// The thread is the only way to write, so before it goes; and it has its own
 		// registers before that, as always.
 		t.restore(l.in.TID, l.back, l.stop)
@@ -197,12 +197,20 @@ func (l *Loan) End() (err error) {
 			err = serr
 		}
 	}
-	if l.was != nil {
+	if l.was != nil && l.stubStays() {
 		if _, cerr := l.m.WriteAt(l.was, int64(l.in.Room)); cerr != nil {
 			err = fmt.Errorf("clear stub: %w", cerr)
 		}
 	}
 	return err
+}
+
+// stubStays says whether the stub is still in the room: its image may have been
+// unloaded meanwhile, and what is there now is not ours to write to.
+func (l *Loan) stubStays() bool {
+	now := make([]byte, StubRoom)
+	_, err := l.m.ReadAt(now, int64(l.in.Room))
+	return err == nil && IsStub(now)
 }
 
 // install writes the calls into the room; the first time, with the way home
@@ -211,7 +219,12 @@ func (l *Loan) End() (err error) {
 // the calls start.
 func (l *Loan) install(calls []Call, step func(string) error) (start uint64, err error) {
 	again := l.was != nil
-	if !again {
+	if again {
+		// Another thread may have asked for a filter while this one stood by.
+		if err := l.t.passesFilters(l.in); err != nil {
+			return 0, fmt.Errorf("thread %d: %w", l.in.TID, err)
+		}
+	} else {
 		if err := step("borrowed"); err != nil {
 			return 0, err
 		}
@@ -224,6 +237,9 @@ func (l *Loan) install(calls []Call, step func(string) error) (start uint64, err
 		return 0, fmt.Errorf("stub for %d calls does not fit %d bytes", len(calls), StubRoom)
 	}
 	if again {
+		if !l.stubStays() {
+			return 0, fmt.Errorf("write stub at %#x: %w", l.in.Room, ErrRoom)
+		}
 		err = l.t.write(l.in.TID, l.m, code[:homeAt], l.in.Room)
 	} else {
 		was := make([]byte, StubRoom)
@@ -351,6 +367,13 @@ func (t *Tracer) suitable(m *Mem, in Injection, r *Regs) error {
 			return fmt.Errorf("it is in a restartable sequence: %w", ErrBorrow)
 		}
 	}
+	return t.passesFilters(in)
+}
+
+// passesFilters makes sure that no seccomp filter sees the calls of a stopped
+// thread.
+func (t *Tracer) passesFilters(in Injection) error {
+	tid := in.TID
 	// A thread without a filter gets one at any moment where another thread of
 	// the process asks for it (SECCOMP_FILTER_FLAG_TSYNC), also while it stands
 	// in our loan. So filters are suspended ahead, where that is permitted.

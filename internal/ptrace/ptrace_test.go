@@ -280,6 +280,50 @@ func TestThreadThatStaysInABorrowedCallFinishesTheStubAlone(t *testing.T) {
 	}
 }
 
+// TestStubThatIsGoneIsNotWrittenOver: while a thread stands by for another call,
+// others may unload the image that its stub is in, and map something else there.
+func TestStubThatIsGoneIsNotWrittenOver(t *testing.T) {
+	pid := sleeper(t)
+	mem, err := ptrace.OpenMem(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	room := padding(t, pid, mem)
+	others := bytes.Repeat([]byte{0x90}, ptrace.StubRoom)
+	call := []ptrace.Call{{NR: unix.SYS_GETPID}}
+	for _, twice := range []bool{true, false} {
+		err = borrowing(func(tr *ptrace.Tracer) error {
+			l, err := tr.Lend(mem, ptrace.Injection{TID: pid, Room: room})
+			if err != nil {
+				return err
+			}
+			if got, err := l.Make(call, nil); err != nil || got[0] != uint64(pid) {
+				t.Errorf("the call returned %v, %v", got, err)
+			}
+			if _, err := mem.WriteAt(others, int64(room)); err != nil {
+				t.Error(err)
+			}
+			if twice {
+				if _, err := l.Make(call, nil); !errors.Is(err, ptrace.ErrRoom) {
+					t.Errorf("the second call: %v", err)
+				}
+			}
+			return l.End()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := make([]byte, len(others))
+		if _, err := mem.ReadAt(now, int64(room)); err != nil || !bytes.Equal(now, others) {
+			t.Errorf("what others have there is % x now, %v", now, err)
+		}
+		if _, err := mem.WriteAt(make([]byte, len(others)), int64(room)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // padding finds zero bytes at the end of the code of some image.
 func padding(t *testing.T, pid int, mem *ptrace.Mem) uint64 {
 	t.Helper()

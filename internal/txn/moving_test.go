@@ -221,6 +221,59 @@ func TestRoomThatIsTakenMeanwhileIsLeftAlone(t *testing.T) {
 	v.running()
 }
 
+// filterComes has a latecomer install its filter.
+func filterComes(t *testing.T, v *victim) {
+	t.Helper()
+	if err := unix.Kill(v.pid, unix.SIGUSR1); err != nil {
+		t.Error(err)
+	}
+	for range 1000 {
+		if is, err := proc.ReadRights(v.pid, v.pid); err != nil || is.Seccomp != 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Error("no filter came")
+}
+
+// TestFilterThatComesBetweenTwoCallsOfALoan: a filter that kills on the second
+// call, while a thread stands by for that which is not permitted to pass filters.
+func TestFilterThatComesBetweenTwoCallsOfALoan(t *testing.T) {
+	needRoot(t)
+	base, fixed := compile(t, "moving", "-DWIDE")
+	b := independent(t, byHand(t, base, fixed, "fixed_function"))
+	v := start(t, base, "latecomer", itoa(unix.SYS_MREMAP))
+	came := false
+	o := txn.WithStep(txn.Exchanging(txn.Options{Wait: patience}), func(point string) {
+		switch {
+		case point == "given-back": // on the tracer's thread, which ends with the transaction
+			without(t, unix.CAP_SYS_ADMIN)
+		case point == "copy-verified" && !came:
+			came = true
+			filterComes(t, v)
+		}
+	})
+	if r := txn.Apply(context.Background(), v.pid, b, o); r.Outcome != txn.Applied || r.How != txn.Stopped || !came {
+		t.Errorf("%+v", r)
+	}
+	v.want("q", "1001")
+	v.running()
+}
+
+// without takes a capability from this OS thread.
+func without(t *testing.T, capability int) {
+	t.Helper()
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&head, &data[0]); err != nil {
+		t.Error(err)
+	}
+	data[capability/32].Effective &^= 1 << (capability % 32)
+	if err := unix.Capset(&head, &data[0]); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFilterThatComesDuringALoan: another thread installs a seccomp filter for
 // all threads, which kills on the very call that the borrowed one is to make.
 func TestFilterThatComesDuringALoan(t *testing.T) {
@@ -234,16 +287,7 @@ func TestFilterThatComesDuringALoan(t *testing.T) {
 			return
 		}
 		came = true
-		if err := unix.Kill(v.pid, unix.SIGUSR1); err != nil {
-			t.Error(err)
-		}
-		for range 1000 {
-			if is, err := proc.ReadRights(v.pid, v.pid); err != nil || is.Seccomp != 0 {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
-		t.Error("no filter came")
+		filterComes(t, v)
 	})
 	if r := txn.Apply(context.Background(), v.pid, b, o); r.Outcome != txn.Applied || !came {
 		t.Errorf("%+v", r)

@@ -43,12 +43,14 @@ static void confine(void) {
 }
 // filtered has a filter; the other threads have none.
 static void *filtered(void *a) { (void)a; confine(); for (;;) pause(); }
-// latecomer installs that filter for all threads when SIGUSR1 comes.
+// latecomer installs such a filter, against any one call, for all threads when
+// SIGUSR1 comes.
 static sigset_t usr1;
+static int unwanted = SYS_mmap;
 static void *latecomer(void *a) {
 	struct sock_filter f[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, unwanted, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -104,6 +106,7 @@ int main(int argc, char **argv) {
 	if (!strcmp(how, "filtered-thread")) { pthread_create(&t, NULL, filtered, NULL); pthread_create(&t, NULL, spin, NULL); }
 	if (!strcmp(how, "filtered-main")) { pthread_create(&t, NULL, spin, NULL); confine(); }
 	if (!strcmp(how, "latecomer")) {
+		if (argc > 2) unwanted = atoi(argv[2]);
 		sigaddset(&usr1, SIGUSR1);
 		sigprocmask(SIG_BLOCK, &usr1, NULL);
 		for (int i = 0; i < 2; i++) pthread_create(&t, NULL, latecomer, NULL); // one may be borrowed
