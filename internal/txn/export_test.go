@@ -89,6 +89,24 @@ func StaleRoom(pid int, happens func(mem *ptrace.Mem, at int64), mapped bool) (t
 	return there, anew
 }
 
+// StuckLoan has a thread make a call that takes longer than a loan may, and then
+// borrows a thread again.
+func StuckLoan(pid int) (first, second error) {
+	t, err := openTarget(pid, &Tables{})
+	if err != nil {
+		return err, err
+	}
+	defer t.close()
+	if err := t.refresh(); err != nil {
+		return err, err
+	}
+	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(4 * time.Second)}
+	defer r.loans.Close()
+	_, first = r.inject([]ptrace.Call{{NR: unix.SYS_POLL, Args: [6]uint64{0, 0, 2500}}})
+	_, second = r.inject([]ptrace.Call{{NR: unix.SYS_GETPID}})
+	return first, second
+}
+
 // TakeSpare maps a page of the process's own where an exchange would put its
 // copy: behind the last journal's region.
 func TakeSpare(pid int) error {

@@ -17,8 +17,16 @@ type room struct {
 	in proc.Map // the mapping that it is in
 }
 
-// roomOff is room for a stub on another page than avoid.
+// roomOff is room for a stub on another page than avoid. What was found before is
+// used again as long as nothing is in it: a thread that did not come back from a
+// call that it makes for us still needs its stub.
 func (r *run) roomOff(avoid uint64) (room, error) {
+	if r.room.at != 0 && !r.roomGone {
+		var now [ptrace.StubRoom]byte
+		if _, err := r.mem.ReadAt(now[:], int64(r.room.at)); err != nil || !allZero(now[:]) {
+			r.roomGone = true
+		}
+	}
 	if r.roomGone {
 		if err := r.refresh(); err != nil {
 			return room{}, err

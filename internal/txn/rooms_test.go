@@ -3,6 +3,7 @@ package txn_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"hotpatch/internal/ptrace"
 	"hotpatch/internal/txn"
@@ -50,4 +51,17 @@ func TestRoomThatIsNotWhatItWasIsNotWrittenTo(t *testing.T) {
 		}
 		v.running()
 	})
+}
+
+// TestRoomWithAThreadInItIsNotUsedAgain: a thread that stays in a call that it
+// makes for us still needs its stub, while other calls are made.
+func TestRoomWithAThreadInItIsNotUsedAgain(t *testing.T) {
+	base, _ := compile(t, "quiet")
+	v := start(t, base)
+	if first, second := txn.StuckLoan(v.pid); !errors.Is(first, ptrace.ErrTimeout) || second != nil {
+		t.Errorf("%v, %v", first, second)
+	}
+	time.Sleep(time.Second) // it is to come home
+	v.want("q", "2 3")
+	v.running()
 }
