@@ -78,10 +78,15 @@ func StaleRoom(pid int, happens func(mem *ptrace.Mem, at int64), mapped bool) (t
 		r.room.in.Off += pageSize
 	}
 	call := []ptrace.Call{{NR: unix.SYS_GETPID}}
-	there = r.loans.Run(func(tr *ptrace.Tracer) error {
-		_, err := tr.Inject(t.mem, ptrace.Injection{TID: pid, Room: room.at, Calls: call, Step: r.inRoom(r.room, r.o.step)})
-		return err
-	})
+	for range 50 { // a busy host keeps the thread from stopping in time
+		there = r.loans.Run(func(tr *ptrace.Tracer) error {
+			_, err := tr.Inject(t.mem, ptrace.Injection{TID: pid, Room: room.at, Calls: call, Step: r.inRoom(r.room, r.o.step)})
+			return err
+		})
+		if !errors.Is(there, ptrace.ErrBorrow) {
+			break
+		}
+	}
 	got, anew := r.inject(call)
 	if anew == nil && (len(got) != 1 || got[0] != uint64(pid)) {
 		anew = fmt.Errorf("the call returned %v", got)
