@@ -40,7 +40,15 @@ func (im *imports) of(m proc.Module) func(name, version string) (uint64, error) 
 				return 0, err
 			}
 		}
-		return im.lookup(im.scope(m), name, version)
+		v, err := im.lookup(im.scope(m), name, version)
+		if errors.Is(err, link.ErrUndefined) {
+			// What another library defines counts where that was opened for all to use
+			// (RTLD_GLOBAL), or together with this one: nobody can tell.
+			if _, aerr := im.lookup(im.files, name, version); !errors.Is(aerr, link.ErrUndefined) {
+				return 0, fmt.Errorf("look up %s: only a library that was opened later defines it", versioned(name, version))
+			}
+		}
+		return v, err
 	}
 }
 

@@ -1,6 +1,7 @@
 package txn_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -24,5 +25,24 @@ func TestWeakSymbolThatNothingDefinesIsZero(t *testing.T) {
 		t.Errorf("%q, the fixed library %q, want %q", got, now, want)
 	}
 	revert(t, v, b, txn.Reverted)
+	v.running()
+}
+
+// TestWeakSymbolThatAnotherLibraryMayDefineIsNotTakenForZero: whether that was opened for
+// all to use, nobody can tell.
+func TestWeakSymbolThatAnotherLibraryMayDefineIsNotTakenForZero(t *testing.T) {
+	lib, fixed := compile(t, "libweak", "-shared", "-fPIC", "-s")
+	other := compileAs(t, "libweak", "libother", "-shared", "-fPIC", "-DPROVIDES")
+	program, _ := compile(t, "recompiled", "-ldl")
+	b := built(t, lib, fixed)
+	v, like := start(t, program, lib, other), start(t, program, fixed, other)
+	want := fmt.Sprintf("a%d", 503+os.Getpagesize())
+	if now := like.ask("a3"); now != want {
+		t.Fatalf("the fixed library: %q, want %q", now, want)
+	}
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
+	if got := v.ask("a3"); r.Outcome != txn.Failed && r.Outcome != txn.Denied || got != "a3" {
+		t.Errorf("%q, %+v", got, r)
+	}
 	v.running()
 }

@@ -1,8 +1,10 @@
-// A program that asks librecompiled.so.
+// A program that asks librecompiled.so. Other libraries are for all to use.
 #include "victim.h"
 #include <dlfcn.h>
 
 int main(int argc, char **argv) {
+	for (int i = 2; i < argc; i++)
+		if (!dlopen(argv[i], RTLD_NOW | RTLD_GLOBAL)) return 1;
 	void *lib = dlopen(argv[1], RTLD_NOW);
 	if (argc < 2 || !lib)
 		return 1;
