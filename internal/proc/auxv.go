@@ -31,6 +31,8 @@ const maxStart = 1 << 20
 
 // stackAuxv walks over what the System V ABI (x86-64 psABI, 3.4.1) has at the
 // start of the stack: argc, argv, a null, the environment, a null, the vector.
+// Programs write into these lists: unsetenv(3) leaves nulls behind. So the vector
+// begins with the first word that is neither null nor a pointer: a type of entry.
 func stackAuxv(tid int) ([]byte, error) {
 	at, err := stackStart(tid)
 	if err != nil {
@@ -43,8 +45,7 @@ func stackAuxv(tid int) ([]byte, error) {
 	defer mem.Close()
 	page := make([]byte, 4096)
 	var out []byte
-	nulls := 0
-	const lists = 2 // arguments, environment
+	const notTypes = 4096 // the least pointer
 	for words := 0; words < maxStart; {
 		// To the end of a page at a time: behind the stack there is nothing.
 		part := page[:len(page)-int(at%uint64(len(page)))]
@@ -57,10 +58,7 @@ func stackAuxv(tid int) ([]byte, error) {
 			w := binary.LittleEndian.Uint64(part)
 			switch {
 			case words == 1: // argc
-			case nulls < lists:
-				if w == 0 {
-					nulls++
-				}
+			case len(out) == 0 && (w == 0 || w >= notTypes): // arguments, environment
 			default:
 				out = append(out, part[:8]...)
 				if n := len(out); n%16 == 0 && binary.LittleEndian.Uint64(out[n-16:]) == 0 {

@@ -78,7 +78,18 @@ func TestMemoryDoesNotFollowAProcessIntoAnotherProgram(t *testing.T) {
 
 func TestAuxiliaryVectorIsOnTheStack(t *testing.T) {
 	c := start(t, victim(t), "some", "arguments", "")
-	pid := c.Process.Pid
+	same(t, c.Process.Pid)
+}
+
+// TestAuxiliaryVectorIsFoundBehindWhatAProgramHasWritten: many daemons take
+// variables out of their environment.
+func TestAuxiliaryVectorIsFoundBehindWhatAProgramHasWritten(t *testing.T) {
+	c := start(t, victim(t), "unset")
+	same(t, c.Process.Pid)
+}
+
+func same(t *testing.T, pid int) {
+	t.Helper()
 	want, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", pid))
 	if err != nil {
 		t.Fatal(err)

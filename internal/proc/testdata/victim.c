@@ -83,6 +83,9 @@ int main(int argc, char **argv)
 		self = pthread_self();
 		must(!pthread_create(&t, 0, survivor, &self), "pthread_create");
 		pthread_exit(0);
+	} else if (!strcmp(mode, "unset")) {
+		must(getenv("PATH") && !unsetenv("PATH"), "unsetenv");
+		environ[0] = 0;
 	} else if (!strcmp(mode, "exec")) {
 		signal(SIGINT, again);
 	} else if (!strcmp(mode, "name")) {
