@@ -47,7 +47,7 @@ func (d *Diff) compareRefs(a, b *Func) {
 	owner := [2]*Func{a, b}
 	for k := range b.Refs {
 		p, q := &a.Refs[k], &b.Refs[k]
-		if !b.described() && (q.Class.Writable() || d.sameField(a, b, q)) {
+		if !b.described() && (q.Class.Writable() || d.sameField(a, b, q) && !d.surelyConstant(b, q)) {
 			continue // what looks like code may be constants among it
 		}
 		if same, why := d.sameRef(p, q, &owner); !same {
@@ -55,6 +55,13 @@ func (d *Diff) compareRefs(a, b *Func) {
 			return
 		}
 	}
+}
+
+// surelyConstant says whether a function that nothing describes uses a constant:
+// it is code throughout, and takes an address of constants, which then have to be
+// compared even if it is the same address.
+func (d *Diff) surelyConstant(f *Func, r *Ref) bool {
+	return f.Bad == 0 && r.Kind == Lea && (r.Class == image.ROData || r.Class == image.RelRO)
 }
 
 // sameField compares the bytes of a reference as they are.
