@@ -3,6 +3,7 @@ package ptrace
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -266,22 +267,22 @@ const starved = 100 * time.Millisecond
 func (g *Group) late(tids []int) (coming []int, err error) {
 	coming = tids[:0]
 	for _, tid := range tids {
-		switch stateOf(tid) {
-		case 'Z':
+		if stateOf(tid) == 'Z' {
 			g.state[tid] = gone // a leader that ended before its threads: it never reports
 			continue
-		case 'R', 't':
-			// It only waits for a processor, as on a host with more work than
-			// processors; giving up would not bring it one sooner.
-			if g.patient.IsZero() {
-				g.patient = time.Now().Add(starved)
-			}
-			if time.Now().Before(g.patient) {
-				coming = append(coming, tid)
-				continue
-			}
 		}
-		return nil, fmt.Errorf("stop thread %d: %w", tid, ErrTimeout)
+		if !isReady(tid) {
+			return nil, fmt.Errorf("stop thread %d: %w", tid, ErrTimeout)
+		}
+		// As on a host with more work than processors; giving up would not bring it
+		// one sooner.
+		if g.patient.IsZero() {
+			g.patient = time.Now().Add(starved)
+		}
+		if time.Now().After(g.patient) {
+			return nil, fmt.Errorf("stop thread %d: %w", tid, ErrStarved)
+		}
+		coming = append(coming, tid)
 	}
 	return coming, nil
 }
@@ -339,11 +340,13 @@ func (g *Group) Release() {
 		g.t.letGo(g.Threads[i].TID, g.Threads[i].Stop)
 	}
 	defer g.t.buryMeanwhile(g.list)()
+	var late []int
 	for tid, s := range g.state {
 		if s == running {
-			g.t.letGoLate(tid)
+			late = append(late, tid)
 		}
 	}
+	g.t.letGoLate(late...)
 	g.t.letGoUnlisted()
 	g.Threads, g.state = nil, nil
 }
@@ -407,25 +410,66 @@ func (t *Tracer) bury(tid int) {
 	_, _, _ = t.poll(tid)
 }
 
-// lateStop is how long a thread that missed its deadline is waited for, while
-// the others run again.
-const lateStop = 400 * time.Millisecond
+const (
+	// lateStop is how long a thread that missed its deadline is waited for, while
+	// the others run again, and lateStarved how long if it only waits for a
+	// processor: under a processor limit (cgroup) or beside real-time threads
+	// that can be seconds. Nobody is held up by that but the caller.
+	lateStop    = 400 * time.Millisecond
+	lateStarved = 20 * time.Second
+)
 
-// letGoLate releases a seized thread that has not been seen to stop. It cannot
-// be detached before it stops; one that still does not is released by the
-// kernel when Run ends this thread.
-func (t *Tracer) letGoLate(tid int) {
-	_ = t.interrupt(tid) // it may have none pending; what fails here fails below
-	s, err := t.wait(tid, time.Now().Add(lateStop))
-	if errors.Is(err, ErrGone) {
-		return
+// letGoLate releases seized threads that have not been seen to stop. They cannot
+// be detached before they stop; one that still does not is released by the
+// kernel when Run ends this thread, and sees an EINTR then if it was in
+// epoll_wait or its kin: its stop is never hidden.
+func (t *Tracer) letGoLate(tids ...int) {
+	for _, tid := range tids {
+		_ = t.interrupt(tid) // it may have none pending; what fails here fails below
 	}
-	if err != nil {
+	begin, sleep := time.Now(), shortNap
+	for looks := 1; ; looks++ {
+		tids = slices.DeleteFunc(tids, t.letGoIfStopped)
+		if len(tids) == 0 {
+			return
+		}
+		if looks > polls {
+			nap(sleep)
+		}
+		if looks%64 == 0 {
+			sleep = min(2*sleep, time.Millisecond)
+		}
+		if waited := time.Since(begin); looks%8 == 0 && waited > lateStop {
+			given := len(tids)
+			tids = slices.DeleteFunc(tids, func(tid int) bool { return waited > lateStarved || !isReady(tid) })
+			t.abandoned = t.abandoned || len(tids) < given
+		}
+	}
+}
+
+// letGoIfStopped releases a seized thread if it stands by now. It says whether
+// there is nothing more to be done about it.
+func (t *Tracer) letGoIfStopped(tid int) (done bool) {
+	s, there, err := t.poll(tid)
+	switch {
+	case errors.Is(err, ErrGone):
+		return true
+	case err != nil:
 		t.abandoned = true
-		return
+		return true
+	case !there:
+		return false
 	}
 	if r, err := t.regs(tid); err == nil {
 		t.hide(tid, r, s)
 	}
 	t.letGo(tid, s)
+	return true
+}
+
+// isReady says whether a thread that was asked to stop only waits for a
+// processor, or stands already and was not looked at since.
+func isReady(tid int) bool {
+	s := stateOf(tid)
+	return s == 'R' || s == 't'
 }

@@ -306,6 +306,9 @@ func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
 		return Regs{}, Stop{}, fmt.Errorf("interrupt thread %d: %w", in.TID, err)
 	}
 	s, err := t.wait(in.TID, time.Now().Add(20*time.Millisecond))
+	if errors.Is(err, ErrTimeout) && isReady(in.TID) {
+		s, err = t.wait(in.TID, time.Now().Add(starved))
+	}
 	if errors.Is(err, ErrTimeout) {
 		t.letGoLate(in.TID)
 		return Regs{}, Stop{}, fmt.Errorf("thread %d: %w", in.TID, ErrBorrow)
@@ -434,6 +437,10 @@ func (l *Loan) run(n int, step func(string) error) (results []uint64, err error)
 		}
 		pass = 0
 		s, err := t.waitCall(tid, l.Ran(), deadline)
+		if errors.Is(err, ErrTimeout) && isReady(tid) {
+			// It would go home by itself, but what its calls did would not be known.
+			s, err = t.waitFor(tid, 0, time.Millisecond, time.Now().Add(lateStarved))
+		}
 		if err != nil {
 			return results, fmt.Errorf("thread %d in its loan: %w", tid, err)
 		}

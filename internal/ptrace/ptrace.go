@@ -36,6 +36,8 @@ var (
 	ErrReplaced = errors.New("the process runs another program now")
 	// ErrTimeout: a thread did not stop in time (vfork, uninterruptible sleep).
 	ErrTimeout = errors.New("thread did not stop in time")
+	// ErrStarved: a thread did not get a processor in time, on which to stop.
+	ErrStarved = errors.New("thread gets no processor to stop on")
 	// ErrDenied: the kernel refuses to let us trace the thread.
 	ErrDenied = errors.New("tracing not permitted")
 )

@@ -499,7 +499,9 @@ func TestKilledToolAtEveryPointOfAnExchange(t *testing.T) {
 			p, v := passed[i], start(t, base)
 			killed(t, toolCmd(t, verb, v, file, i))
 			settled(t, v, b, fmt.Sprintf("killed at %d (%s)", i, p))
-			v.want("c", "spurious=0 early=0 woken=0 last=nobody")
+			if got := v.ask("c"); got != "spurious=0 early=0 woken=0 last=nobody" {
+				t.Errorf("killed at %d (%s): %s", i, p, got)
+			}
 			if c := code(t, v, "blocked"); len(c) != clean {
 				t.Errorf("killed at %d (%s): mappings %v", i, p, c)
 			}

@@ -303,7 +303,7 @@ func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
 		case r.replaced():
 			return ptrace.ErrReplaced
 		case time.Now().After(until):
-			return &busy{reason: fmt.Sprintf("no thread could be borrowed (uninterruptible sleep, vfork, a flood of signals?): %v", err)}
+			return &busy{reason: fmt.Sprintf("no thread could be borrowed (uninterruptible sleep, vfork, a flood of signals, no processor time?): %v", err)}
 		}
 		if err := r.pause(time.Millisecond); err != nil {
 			return err
