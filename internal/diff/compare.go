@@ -13,6 +13,7 @@ import (
 func (d *Diff) compare() {
 	d.parts, d.baseParts = joinParts(d.Fixed), joinParts(d.Base)
 	d.compareCode()
+	d.data.crossed = d.data.crossing()
 	for i, b := range d.Fixed.Funcs {
 		if d.state[i] == Same {
 			d.compareRefs(d.baseOf[i], b)
@@ -205,6 +206,8 @@ func (d *Diff) sameByVotes(p *place, ta image.Addr, taken bool, owner *[2]*Func)
 	for _, v := range p.votes {
 		switch {
 		case v.base != ta:
+		case len(p.votes) == 1 && !end && d.data.isCrossed(p.fixed):
+			return false
 		case len(p.votes) == 1:
 			return end && taken || !d.data.elsewhere(ta, p.fixed)
 		case firm && v.firm > 0:

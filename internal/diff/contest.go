@@ -293,6 +293,54 @@ func (m *dataMap) contestMoved() {
 	}
 }
 
+// crossing finds the places of which only pairs by order say anything, and what
+// they say is out of the order in which all such pairs, and the reliable points,
+// find the variables. Pairs by order are so in the order of the code, which the
+// order of variables does not follow: of twins, where one went and another came,
+// the pairs that are shifted show here.
+func (m *dataMap) crossing() (crossed []image.Addr) {
+	for i := 0; i < len(m.places); {
+		s := m.d.Fixed.SectionAt(m.places[i].fixed)
+		j := i + 1
+		for j < len(m.places) && m.d.Fixed.SectionAt(m.places[j].fixed) == s {
+			j++
+		}
+		if s != nil && s.Class.Writable() {
+			crossed = append(crossed, m.crossingIn(m.places[i:j], m.sectionLike(s))...)
+		}
+		i = j
+	}
+	return crossed
+}
+
+// isCrossed says whether crossing found the place.
+func (m *dataMap) isCrossed(v image.Addr) bool {
+	_, found := slices.BinarySearch(m.crossed, v)
+	return found
+}
+
+func (m *dataMap) crossingIn(places []place, t *image.Section) (crossed []image.Addr) {
+	var in []*point
+	var weights []int32
+	for i := range places {
+		p := &places[i]
+		q := m.pointAt(p.fixed)
+		sure := q != nil && q.reliable()
+		switch v := &p.votes[0]; {
+		case sure:
+			in, weights = append(in, q), append(weights, 50*outvoted)
+		case len(p.votes) == 1 && v.soft > 0 && t != nil && v.base >= t.Addr && v.base <= t.Addr+t.Size:
+			in, weights = append(in, &point{fixed: p.fixed, base: v.base, soft: true}), append(weights, min(v.soft, outvoted))
+		}
+	}
+	for i, kept := range heaviest(in, weights) {
+		if !kept && in[i].soft {
+			crossed = append(crossed, in[i].fixed)
+		}
+	}
+	return crossed
+}
+
 // arbitrate decides places of which functions with equal code disagree: some of
 // them have changed. What remains, when everything is left out that is out of
 // order or may be the end of what is before, must have moved as far as a

@@ -51,6 +51,7 @@ type dataMap struct {
 	// relocations refer to, sorted.
 	baseRefs  []image.Addr
 	addressed []image.Addr // see addressedPlaces
+	crossed   []image.Addr // see crossing; found when all pairs are known
 	usage     [2]*usage    // of base and fixed, made when needed
 	rests     map[restKey]*rest
 }
