@@ -20,7 +20,7 @@ func (b *bench) processes(ctx context.Context, counts string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(b.out, "\n| processes | apply p50 / max | revert p50 / max | status, none patched p50 / max | status, all patched p50 / max | memory of a patched process p50 / max |\n|---|---|---|---|---|---|\n")
+	fmt.Fprintf(b.out, "\n| processes | apply p50 / max | revert p50 / max | status, none ever patched p50 / max | status, all patched p50 / max | status, all reverted p50 / max | memory of a patched process p50 / max |\n|---|---|---|---|---|---|---|\n")
 	for word := range strings.SplitSeq(counts, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(word))
 		if err != nil || n < 1 {
@@ -56,48 +56,50 @@ func (b *bench) crowd(ctx context.Context, program, bundle string, n int) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, c.stop()) }()
-	var applied, reverted, without, with []time.Duration
+	var never, applied, with, reverted, without []time.Duration
 	var memory []int64
 	before, err := c.anonymous()
 	if err != nil {
 		return err
 	}
-	for i := range crowdRepeat {
-		for _, step := range []struct {
-			to   *[]time.Duration
-			want int // processes in the answer
-			args []string
-		}{
-			{&without, 0, []string{"status", "--json"}},
-			{&applied, n, []string{"apply", bundle, "--json"}},
-			{&with, n, []string{"status", "--json"}},
-			{&reverted, n, []string{"revert", bundle, "--json"}},
-		} {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			r, err := b.exec(ctx, nil, []int{0, partly}, step.args...)
+	type step struct {
+		to   *[]time.Duration
+		want int // processes in the answer
+		args []string
+	}
+	steps := slices.Repeat([]step{{&never, 0, []string{"status", "--json"}}}, crowdRepeat)
+	for range crowdRepeat {
+		steps = append(steps,
+			step{&applied, n, []string{"apply", bundle, "--json"}},
+			step{&with, n, []string{"status", "--json"}},
+			step{&reverted, n, []string{"revert", bundle, "--json"}},
+			step{&without, 0, []string{"status", "--json"}})
+	}
+	for _, step := range steps {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		r, err := b.exec(ctx, nil, []int{0, partly}, step.args...)
+		if err != nil {
+			return err
+		}
+		if got := c.count(r.stdout); got != step.want {
+			return fmt.Errorf("%s tells of %d processes, not %d", step.args[0], got, step.want)
+		}
+		*step.to = append(*step.to, r.took)
+		if memory == nil && step.args[0] == "apply" {
+			after, err := c.anonymous()
 			if err != nil {
 				return err
 			}
-			if got := c.count(r.stdout); got != step.want {
-				return fmt.Errorf("%s tells of %d processes, not %d", step.args[0], got, step.want)
-			}
-			*step.to = append(*step.to, r.took)
-			if i == 0 && step.args[0] == "apply" {
-				after, err := c.anonymous()
-				if err != nil {
-					return err
-				}
-				for i := range after {
-					memory = append(memory, after[i]-before[i])
-				}
+			for i := range after {
+				memory = append(memory, after[i]-before[i])
 			}
 		}
 	}
 	slices.Sort(memory)
-	fmt.Fprintf(b.out, "| %d | %s ms | %s ms | %s ms | %s ms | %d / %d KiB |\n", n,
-		span(applied), span(reverted), span(without), span(with), percentile(memory, 50), percentile(memory, 100))
+	fmt.Fprintf(b.out, "| %d | %s ms | %s ms | %s ms | %s ms | %s ms | %d / %d KiB |\n", n,
+		span(applied), span(reverted), span(never), span(with), span(without), percentile(memory, 50), percentile(memory, 100))
 	return nil
 }
 

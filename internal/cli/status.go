@@ -6,12 +6,14 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
@@ -83,9 +85,15 @@ func (a *app) status(pids []int, asJSON, long bool) error {
 		return err
 	}
 	var disk proc.Disk
+	var many errgroup.Group
+	many.SetLimit(runtime.GOMAXPROCS(0))
 	for _, c := range cs {
-		txn.Disks(&disk, c.PID, c.Hotpatches)
+		many.Go(func() error {
+			txn.Disks(&disk, c.PID, c.Hotpatches)
+			return nil
+		})
 	}
+	_ = many.Wait()
 	switch {
 	case asJSON:
 		err = writeJSON(a.out, cs)

@@ -416,7 +416,7 @@ const (
 	// processor: under a processor limit (cgroup) or beside real-time threads
 	// that can be seconds. Nobody is held up by that but the caller.
 	lateStop    = 400 * time.Millisecond
-	lateStarved = 20 * time.Second
+	lateStarved = 10 * time.Second
 )
 
 // letGoLate releases seized threads that have not been seen to stop. They cannot
