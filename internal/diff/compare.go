@@ -13,7 +13,9 @@ import (
 func (d *Diff) compare() {
 	d.parts, d.baseParts = joinParts(d.Fixed), joinParts(d.Base)
 	d.compareCode()
-	d.data.crossed = d.data.crossing()
+	if d.data.crossed = d.data.crossing(); len(d.data.crossed) > 0 {
+		d.starting = d.onlyFrom(d.Fixed.Starters())
+	}
 	for i, b := range d.Fixed.Funcs {
 		if d.state[i] == Same {
 			d.compareRefs(d.baseOf[i], b)
@@ -206,7 +208,7 @@ func (d *Diff) sameByVotes(p *place, ta image.Addr, taken bool, owner *[2]*Func)
 	for _, v := range p.votes {
 		switch {
 		case v.base != ta:
-		case len(p.votes) == 1 && !end && d.data.isCrossed(p.fixed):
+		case len(p.votes) == 1 && !end && d.data.isCrossed(p.fixed) && !d.startsOnly(owner):
 			return false
 		case len(p.votes) == 1:
 			return end && taken || !d.data.elsewhere(ta, p.fixed)
@@ -215,6 +217,12 @@ func (d *Diff) sameByVotes(p *place, ta image.Addr, taken bool, owner *[2]*Func)
 		}
 	}
 	return false
+}
+
+// startsOnly says whether the fixed function runs only while the image is loaded
+// or ended, so that nothing carried can call it.
+func (d *Diff) startsOnly(owner *[2]*Func) bool {
+	return owner != nil && d.starting[owner[1].Index]
 }
 
 // sameCodePlace: the same offset in functions that are a pair.
