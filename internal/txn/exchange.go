@@ -400,17 +400,23 @@ func (r *run) settle(guards []guard) (lingers string) {
 	for _, tid := range tids {
 		used[tid] = r.processorTime(tid)
 	}
-	alone := nobodyWaits()
 	trampolines, terr := r.trampolines()
 	if err != nil || terr != nil {
 		return guards[0].name + ", if it is on a stack, which could not be seen"
 	}
 	k := newChecker(r.target, nil, guards, trampolines)
 	limit := time.Now().Add(min(time.Until(r.deadline)/4, settling))
+	var calm time.Time // since when nobody waits for a processor, as far as was seen
 	for wait := 100 * time.Microsecond; ; wait = min(2*wait, 32*time.Millisecond) {
 		left := tids[:0]
 		lingers = ""
-		hopeful := false // waiting may help
+		if !nobodyWaits() {
+			calm = time.Time{}
+		} else if calm.IsZero() {
+			calm = time.Now()
+		}
+		alone := !calm.IsZero() && time.Since(calm) >= settlingAwake
+		hopeful, watched := false, false // waiting may help; there are threads that may be running
 		for _, tid := range tids {
 			where, sleeps := r.mayBeIn(k, tid)
 			if where == "" {
@@ -419,9 +425,8 @@ func (r *run) settle(guards []guard) (lingers string) {
 			left = append(left, tid)
 			// The kernel tells what a thread has used at the next clock tick. Where
 			// nobody waits for a processor, a clock tells sooner.
-			alone = alone && nobodyWaits()
-			awake := r.processorTime(tid)-used[tid] >= settlingAwake || alone && time.Since(begin) >= settlingAwake
-			hopeful = hopeful || sleeps || !awake
+			awake := alone || r.processorTime(tid)-used[tid] >= settlingAwake
+			hopeful, watched = hopeful || sleeps || !awake, watched || !sleeps
 			if sleeps || lingers == "" {
 				lingers = where
 			}
@@ -433,8 +438,8 @@ func (r *run) settle(guards []guard) (lingers string) {
 		if tids = left; lingers == "" {
 			return ""
 		}
-		if left := settlingAwake - time.Since(begin); left > 0 && wait > left {
-			wait = left // not later than those that do not sleep are given up
+		if watched && time.Since(begin) < 4*settlingAwake {
+			wait = min(wait, settlingAwake/4) // those that do not sleep are given up soon
 		}
 		if !hopeful || time.Now().Add(wait).After(limit) || r.pause(wait) != nil {
 			return lingers
@@ -442,10 +447,28 @@ func (r *run) settle(guards []guard) (lingers string) {
 	}
 }
 
-// nobodyWaits says whether all threads of the host that could run do so now.
+// nobodyWaits says whether all threads of the host that could run do so now, but
+// for our own, of which one at a time is enough.
 func nobodyWaits() bool {
 	n, err := proc.Runnable()
-	return err == nil && n <= runtime.NumCPU()
+	if err != nil {
+		return false
+	}
+	for _, tid := range ownThreads(n - runtime.NumCPU()) {
+		if state, err := proc.ThreadState(os.Getpid(), tid); err == nil && state == 'R' && tid != unix.Gettid() {
+			n--
+		}
+	}
+	return n <= runtime.NumCPU()
+}
+
+// ownThreads lists our threads where any are too many.
+func ownThreads(tooMany int) []int {
+	if tooMany <= 0 {
+		return nil
+	}
+	tids, _ := proc.Threads(os.Getpid())
+	return tids
 }
 
 // relativeMayBeIn says which child that shares the memory may be in replaced
