@@ -388,6 +388,9 @@ func (c *trial) live(ctx context.Context) (outcome []string, err error) {
 	if r := txn.Apply(ctx, subject.v.pid, c.bundle, txn.Options{}); r.Outcome != txn.Applied {
 		return outcome, fail("apply again: %s %s", r.Outcome, r.Reason)
 	}
+	if err := subject.patched(c.bundle, c.symbols[1]); err != nil {
+		return outcome, err
+	}
 	word, err = c.compare("hotpatched again", subject, 1)
 	return append(outcome, word), err
 }
