@@ -114,3 +114,28 @@ func TestSetsThatMeetAreToldApart(t *testing.T) {
 		}
 	}
 }
+
+// What finds a set by way of the GOT, as code for a library does, goes over it as
+// much as what takes its address.
+func TestSetsBehindTheGOTAreCompared(t *testing.T) {
+	for _, how := range [][]string{
+		{"-fPIC", "-Wl,--no-relax"},                   // slots with an address
+		{"-fPIC", "-shared", "-fuse-ld=gold"},         // slots with the name of a symbol
+		{"-fPIC", "-shared", "-Wl,--no-relax", "-O0"}, // as the last but one
+	} {
+		for _, change := range []string{"-DGROWN", "-DNUMBERS -DCHANGED", "-DNUMBERS -DGROWN"} {
+			for _, bare := range []bool{false, true} {
+				flags := append(strings.Fields(change+" -DALONE"), how...)
+				base, fixed := compile(t, "set.c", style{flags: flags, strip: bare})
+				r, b := run(t, base, fixed, build.Options{})
+				if b != nil || r.Verdict != patch.Refused || !slices.Contains(codes(r), "end-pointer") {
+					t.Errorf("%v, stripped %v: %s: %v", flags, bare, r.Verdict, r.Reasons)
+				}
+			}
+		}
+		same, fixed := compile(t, "set.c", style{flags: how})
+		if r, b := run(t, same, fixed, build.Options{}); b == nil {
+			t.Errorf("%v, the same set: %s: %v", how, r.Verdict, r.Reasons)
+		}
+	}
+}

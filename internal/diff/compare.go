@@ -287,6 +287,9 @@ func (d *Diff) sameSlot(ta, tb image.Addr, user *objectNode) (bool, string) {
 	}
 	switch p.Type {
 	case elf.R_X86_64_RELATIVE, elf.R_X86_64_IRELATIVE:
+		if same, why := d.sameSets(image.Addr(p.Add), image.Addr(q.Add)); !same {
+			return false, why
+		}
 		return d.sameTarget(image.Addr(p.Add), image.Addr(q.Add), 0, nil, user)
 	}
 	was, okA := d.Base.ThreadSlot(ta)
@@ -302,6 +305,11 @@ func (d *Diff) sameExport(p, q *image.Reloc, user *objectNode) (bool, string) {
 	tb, okB := Pointee(q)
 	if !okA || !okB || q.Type != elf.R_X86_64_GLOB_DAT && q.Type != elf.R_X86_64_64 {
 		return true, "" // of another library, or thread-local
+	}
+	if namesSet(q.Sym) {
+		if same, why := d.sameSets(ta, tb); !same {
+			return false, why
+		}
 	}
 	ca, cb := d.Base.ClassAt(ta), d.Fixed.ClassAt(tb)
 	constant := func(c image.Class) bool { return c == image.ROData || c == image.RelRO }

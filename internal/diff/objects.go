@@ -382,6 +382,9 @@ func (d *Diff) samePointer(p, q *image.Reloc, user *objectNode) (bool, string) {
 	ta, okA := Pointee(p)
 	tb, okB := Pointee(q)
 	if okA && okB && p.Sym == "" {
+		if same, why := d.sameSets(ta, tb); !same {
+			return false, why
+		}
 		return d.sameTarget(ta, tb, 0, nil, user)
 	}
 	if p.Add != q.Add {

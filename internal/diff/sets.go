@@ -39,6 +39,22 @@ func isIdentifier(name string) bool {
 	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == "" && !strings.ContainsRune("0123456789", rune(name[0]))
 }
 
+// namesSet says whether a symbol is one that linkers define for a set. Some
+// export it.
+func namesSet(sym string) bool {
+	return strings.HasPrefix(sym, "__start_") || strings.HasPrefix(sym, "__stop_")
+}
+
+// SetsBehind are the sets whose start or end a slot with a pointer holds; one with
+// the name of something else holds that.
+func (c *Code) SetsBehind(q *image.Reloc) []*image.Section {
+	t, ok := Pointee(q)
+	if !ok || q.Sym != "" && !namesSet(q.Sym) {
+		return nil
+	}
+	return c.SetsAt(t)
+}
+
 // sameSets says whether the linker sets at an address that code takes have the
 // same elements in both images: who goes over one uses them all, wherever in it
 // the change is.
