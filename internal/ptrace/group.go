@@ -39,7 +39,8 @@ type Group struct {
 type threadState uint8
 
 const (
-	running threadState = iota // seized, not stopped yet
+	running threadState = iota // seized, and not asked to stop
+	asked                      // to stop, and does not stand yet
 	stopped
 	gone
 )
@@ -149,6 +150,35 @@ func (g *Group) StopSome(tids []int, deadline time.Time) ([]Thread, error) {
 	return g.Threads[from:], nil
 }
 
+// StopAwake is StopSome for threads in uninterruptible sleep: each is asked to stop
+// when it has left that. One that is asked before would not stop however long it is
+// waited for, as in a frozen cgroup, and see later that it had to.
+func (g *Group) StopAwake(tids []int, deadline time.Time) (quiet []Thread, err error) {
+	from := len(g.Threads)
+	for len(tids) > 0 {
+		var awake, stuck []int
+		for _, tid := range tids {
+			if stateOf(tid) == 'D' {
+				stuck = append(stuck, tid)
+			} else {
+				awake = append(awake, tid)
+			}
+		}
+		if _, err := g.StopSome(awake, deadline); err != nil {
+			return nil, err
+		}
+		if tids = stuck; len(awake) > 0 || len(stuck) == 0 {
+			continue
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("stop thread %d: %w", stuck[0], ErrTimeout)
+		}
+		g.t.buryEnded(g.list) // one that starts another program waits for the others' end
+		nap(shortNap)
+	}
+	return g.Threads[from:], nil
+}
+
 // StopAll halts every thread that still runs, repeating until a listing shows
 // no new one: a thread may clone between our reading of the list and its own
 // stop. It returns the threads that this call stopped.
@@ -158,7 +188,7 @@ func (g *Group) StopAll(deadline time.Time) ([]Thread, error) {
 	for {
 		var batch []int
 		for tid, s := range g.state {
-			if s == running {
+			if s == running || s == asked {
 				batch = append(batch, tid)
 			}
 		}
@@ -204,6 +234,7 @@ func (g *Group) stop(batch []int, window, patience int, deadline time.Time) erro
 			if err := g.t.interrupt(batch[0]); err != nil && !errors.Is(err, ErrGone) {
 				return fmt.Errorf("interrupt thread %d: %w", batch[0], err)
 			}
+			g.state[batch[0]] = asked
 			coming, batch = append(coming, batch[0]), batch[1:]
 		}
 		if len(coming) == 0 {
@@ -333,17 +364,27 @@ func (g *Group) RunsIn(at uint64, text [8]byte) bool {
 	return err == nil && now == text
 }
 
-// Release lets every thread go on as if it had never stopped, the last stopped
-// first. A second call does nothing.
-func (g *Group) Release() {
+// LetGo is the first part of Release: it lets go of the threads that stand. What
+// has not stopped yet is left to Release, which may wait for it.
+func (g *Group) LetGo() {
 	for i := len(g.Threads) - 1; i >= 0; i-- {
 		g.t.letGo(g.Threads[i].TID, g.Threads[i].Stop)
 	}
+	g.Threads = nil
+}
+
+// Release lets every thread go on as if it had never stopped, the last stopped
+// first. A second call does nothing.
+func (g *Group) Release() {
+	g.LetGo()
 	defer g.t.buryMeanwhile(g.list)()
 	var late []int
 	for tid, s := range g.state {
-		if s == running {
+		switch s {
+		case asked:
 			late = append(late, tid)
+		case running:
+			g.t.abandoned = true // to be detached it would have to stop; our end does without
 		}
 	}
 	g.t.letGoLate(late...)
@@ -414,19 +455,17 @@ const (
 	// lateStop is how long a thread that missed its deadline is waited for, while
 	// the others run again, and lateStarved how long if it only waits for a
 	// processor: under a processor limit (cgroup) or beside real-time threads
-	// that can be seconds. Nobody is held up by that but the caller.
+	// that can be seconds. Nobody is held up by that but the caller, and who waits
+	// for its turn.
 	lateStop    = 400 * time.Millisecond
 	lateStarved = 10 * time.Second
 )
 
-// letGoLate releases seized threads that have not been seen to stop. They cannot
+// letGoLate releases threads that were asked to stop and have not been seen to. They cannot
 // be detached before they stop; one that still does not is released by the
 // kernel when Run ends this thread, and sees an EINTR then if it was in
 // epoll_wait or its kin: its stop is never hidden.
 func (t *Tracer) letGoLate(tids ...int) {
-	for _, tid := range tids {
-		_ = t.interrupt(tid) // it may have none pending; what fails here fails below
-	}
 	begin, sleep := time.Now(), shortNap
 	for looks := 1; ; looks++ {
 		tids = slices.DeleteFunc(tids, t.letGoIfStopped)

@@ -295,6 +295,9 @@ func (t *Tracer) sees(tid int, at uint64, code []byte) error {
 
 // borrow stops the thread where it can be diverted.
 func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
+	if stateOf(in.TID) == 'D' { // it would not stop, and we could not hide that it had to
+		return Regs{}, Stop{}, fmt.Errorf("thread %d is in uninterruptible sleep: %w", in.TID, ErrBorrow)
+	}
 	if err := t.seize(in.TID, unix.PTRACE_O_TRACESYSGOOD); err != nil {
 		if _, dead := t.tracedByUs(in.TID); dead {
 			err = ErrGone // the kernel says "not permitted" of the dying too
@@ -302,12 +305,13 @@ func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
 		return Regs{}, Stop{}, fmt.Errorf("seize thread %d: %w", in.TID, err)
 	}
 	if err := t.interrupt(in.TID); err != nil {
-		t.letGoLate(in.TID)
+		t.abandoned = true
 		return Regs{}, Stop{}, fmt.Errorf("interrupt thread %d: %w", in.TID, err)
 	}
 	s, err := t.wait(in.TID, time.Now().Add(20*time.Millisecond))
 	if errors.Is(err, ErrTimeout) && isReady(in.TID) {
-		s, err = t.wait(in.TID, time.Now().Add(starved))
+		// It cannot be let go before it stands, so it is as well waited for.
+		s, err = t.waitFor(in.TID, polls, time.Millisecond, time.Now().Add(lateStarved))
 	}
 	if errors.Is(err, ErrTimeout) {
 		t.letGoLate(in.TID)
@@ -429,6 +433,7 @@ func (t *Tracer) waitCall(tid int, ran bool, deadline time.Time) (Stop, error) {
 func (l *Loan) run(n int, step func(string) error) (results []uint64, err error) {
 	t, tid := l.t, l.in.TID
 	deadline := time.Now().Add(2 * time.Second)
+	last := deadline.Add(lateStarved)
 	var pass unix.Signal
 	var begin time.Time
 	for entered := false; ; {
@@ -439,7 +444,7 @@ func (l *Loan) run(n int, step func(string) error) (results []uint64, err error)
 		s, err := t.waitCall(tid, l.Ran(), deadline)
 		if errors.Is(err, ErrTimeout) && isReady(tid) {
 			// It would go home by itself, but what its calls did would not be known.
-			s, err = t.waitFor(tid, 0, time.Millisecond, time.Now().Add(lateStarved))
+			s, err = t.waitFor(tid, 0, time.Millisecond, last)
 		}
 		if err != nil {
 			return results, fmt.Errorf("thread %d in its loan: %w", tid, err)

@@ -65,8 +65,26 @@ const (
 	callNap  = 250 * time.Microsecond // where the next thing that happens is the stop
 )
 
-// poll says whether a thread has stopped anew, and how.
+// poll says whether a thread has stopped anew, and how. A signal that is about to
+// be delivered is only looked at: once a stop has been taken, the kernel forgets
+// the signal, and it would be lost if we died before we let the thread go.
 func (t *Tracer) poll(tid int) (s Stop, there bool, err error) {
+	var info unix.Siginfo
+	const look = unix.WSTOPPED | unix.WEXITED | unix.WNOHANG | unix.WNOWAIT | unix.WALL
+	_, _, e := unix.RawSyscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid), uintptr(unsafe.Pointer(&info)), look, 0, 0)
+	switch {
+	case e == unix.ECHILD:
+		return Stop{}, false, ErrGone
+	case e != 0 && e != unix.EINTR:
+		return Stop{}, false, e
+	case e != 0 || info.Signo == 0:
+		return Stop{}, false, nil
+	}
+	const trapped = 4 // CLD_TRAPPED; si_status is the third field behind the common ones
+	status := *(*int32)(unsafe.Add(unsafe.Pointer(&info), 24))
+	if s := decodeStop(unix.WaitStatus(status<<8 | 0x7f)); info.Code == trapped && s.Kind == Delivery {
+		return s, true, nil
+	}
 	var ws int32
 	r, _, e := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&ws)), unix.WNOHANG|unix.WALL, 0, 0, 0)
 	switch {

@@ -278,6 +278,9 @@ func (r *run) lend(call ptrace.Call, ready func() error) (got []uint64, err erro
 		if err != nil {
 			return nil, err
 		}
+		if group := proc.Frozen(r.info.PID); group != "" {
+			return nil, frozen(group)
+		}
 		threads, err := r.sleepersFirst(choice)
 		if err != nil {
 			return nil, err
@@ -296,6 +299,9 @@ func (r *run) lend(call ptrace.Call, ready func() error) (got []uint64, err erro
 			}
 			if no := (*unfit)(nil); !errors.As(err, &no) {
 				return nil, err
+			}
+			if time.Now().After(until) || r.ctx.Err() != nil {
+				break // one that gets no processor takes seconds, and they may be many
 			}
 		}
 		if r.changed() {
@@ -501,12 +507,14 @@ func (r *run) processorTime(tid int) time.Duration {
 // can be told without stopping it; sleeps: it was looked at.
 func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	name := k.guards[0].name
+	before := t.timesRun(tid)
 	s, err := proc.ReadSyscall(t.info.PID, tid)
 	switch {
 	case errors.Is(err, proc.ErrGone):
 		return "", false
 	case err != nil || s.Running:
-		if state, serr := proc.ThreadState(t.info.PID, tid); serr != nil || state == 'Z' || state == 'X' || kernelWorker(t.info.PID, tid) {
+		state, serr := proc.ThreadState(t.info.PID, tid)
+		if errors.Is(serr, proc.ErrGone) || state == 'Z' || state == 'X' || kernelWorker(t.info.PID, tid) {
 			return "", false
 		}
 		return fmt.Sprintf("%s, if thread %d is in it, which has not slept since", name, tid), false
@@ -523,9 +531,19 @@ func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	th := ptrace.Thread{TID: tid}
 	th.Regs.Rip, th.Regs.Rsp = s.PC, s.SP
 	if clear, _ := k.scan(&th); clear {
-		return "", true
+		// It may have gone on while its stack was read: what was seen is worth nothing then.
+		if now, err := proc.ReadSyscall(t.info.PID, tid); err == nil && !now.Running && before != "" && t.timesRun(tid) == before {
+			return "", true
+		}
+		return fmt.Sprintf("%s, if thread %d is in it, which was not seen asleep all the while", name, tid), true
 	}
 	return fmt.Sprintf("%s may be on the stack of thread %d", name, tid), true
+}
+
+// timesRun changes whenever a thread runs; "" if the kernel does not tell.
+func (t *target) timesRun(tid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/schedstat", t.info.PID, tid))
+	return string(b)
 }
 
 // pads are the jumps that lead through padding: they belong to a site before.

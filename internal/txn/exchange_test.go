@@ -667,3 +667,18 @@ func flipped(t *testing.T, v *victim, path, name string, bits byte) bool {
 	img := openImage(t, path)
 	return now[0] == img.Bytes(function(t, img, name).Lo+1, 1)[0]^bits
 }
+
+// TestThreadThatWakesWhileItIsLookedAtIsNotBelieved: its stack was read after it
+// had gone on, so that it showed nothing.
+func TestThreadThatWakesWhileItIsLookedAtIsNotBelieved(t *testing.T) {
+	base, fixed := compile(t, "wakes_lingering", "-DSHORT")
+	b := independent(t, byHand(t, base, fixed, "fixed_function"))
+	for range 20 {
+		v := start(t, base)
+		r := txn.Apply(context.Background(), v.pid, b, txn.Exchanging(txn.Options{Wait: 2 * time.Second}))
+		if r.Outcome == txn.Applied && r.How == txn.Exchanged && r.Lingers == "" && v.ask("r") == "loops" {
+			t.Errorf("old code lingers, and is not told of: %+v", r)
+		}
+		v.kill()
+	}
+}

@@ -357,3 +357,48 @@ func TestCodeThatIsUnmappedLate(t *testing.T) {
 	}
 	v.running()
 }
+
+// TestKilledToolLosesNoSignal: a thread stood right before the handler of a signal
+// when the tool died.
+func TestKilledToolLosesNoSignal(t *testing.T) {
+	base, fixed := compile(t, "signals")
+	b := byHand(t, base, fixed, "fixed_function")
+	file := writeBundle(t, b)
+	v := start(t, base)
+	points(t, "apply", v, file)
+	stopped := slices.Index(points(t, "revert", v, file), "stopped")
+	if stopped < 0 {
+		t.Fatal("nobody was stopped")
+	}
+	sent := 0
+	for range 15 {
+		points(t, "apply", v, file)
+		over, count := make(chan struct{}), make(chan int)
+		go func() {
+			for n := 0; ; {
+				select {
+				case <-over:
+					count <- n
+					return
+				default:
+				}
+				if unix.Kill(v.pid, 34) == nil { // SIGRTMIN of glibc
+					n++
+				}
+				pause := unix.NsecToTimespec(30_000)
+				_ = unix.Nanosleep(&pause, nil)
+			}
+		}()
+		killed(t, toolCmd(t, "revert", v, file, stopped))
+		close(over)
+		sent += <-count
+	}
+	for range 100 {
+		if v.ask("n") == itoa(sent) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	v.want("n", itoa(sent))
+	v.running()
+}

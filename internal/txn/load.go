@@ -276,6 +276,12 @@ func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
 		if err != nil {
 			return err
 		}
+		if group := proc.Frozen(r.info.PID); group != "" {
+			if time.Now().Before(until) && r.pause(10*time.Millisecond) == nil {
+				continue
+			}
+			return frozen(group)
+		}
 		threads, err := r.sleepersFirst(choice)
 		if err != nil {
 			return err
@@ -290,6 +296,9 @@ func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
 			if !errors.Is(err, ptrace.ErrBorrow) && !errors.Is(err, ptrace.ErrGone) {
 				break
 			}
+			if time.Now().After(until) || r.ctx.Err() != nil {
+				break // one that gets no processor takes seconds, and they may be many
+			}
 		}
 		switch {
 		case errors.Is(err, ptrace.ErrSeccomp):
@@ -303,12 +312,17 @@ func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
 		case r.replaced():
 			return ptrace.ErrReplaced
 		case time.Now().After(until):
-			return &busy{reason: fmt.Sprintf("no thread could be borrowed (uninterruptible sleep, vfork, a flood of signals, no processor time?): %v", err)}
+			return &busy{reason: fmt.Sprintf("no thread could be borrowed (uninterruptible sleep, frozen, vfork, a flood of signals, no processor time?): %v", err)}
 		}
 		if err := r.pause(time.Millisecond); err != nil {
 			return err
 		}
 	}
+}
+
+// frozen: a thread that is borrowed now would not come back before it thaws.
+func frozen(group string) error {
+	return &busy{reason: fmt.Sprintf("its cgroup %s is frozen, as by docker pause", group)}
 }
 
 // enough is how many threads are a choice where the first could not be had.

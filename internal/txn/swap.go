@@ -114,7 +114,7 @@ func (r *run) swap(c change) error {
 			}
 			continue
 		case errors.Is(err, ptrace.ErrTimeout):
-			err = &busy{reason: fmt.Sprintf("%v: it is in uninterruptible sleep, or waits for a vfork child", err)}
+			err = &busy{reason: fmt.Sprintf("%v: it is in uninterruptible sleep, frozen, or waits for a vfork child", err)}
 		case errors.Is(err, ptrace.ErrStarved):
 			err = &busy{reason: fmt.Sprintf("%v: too much else runs, or the processor limit of its cgroup is used up", err)}
 		case errors.Is(err, ptrace.ErrGone) && !r.changed():
@@ -219,25 +219,26 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	for _, tid := range known {
 		k.known[tid] = g.Traced(tid)
 	}
+	quiet, err := g.StopAwake(stuck, time.Now().Add(stuckBudget))
+	if err != nil {
+		return err
+	}
+	if err := k.check(quiet); err != nil {
+		return err
+	}
 	budget := stopBudget + time.Duration(len(asleep))*stopBudgetPerThread
-	for _, early := range []struct {
-		tids []int
-		wait time.Duration
-	}{{stuck, stuckBudget}, {asleep, budget}} {
-		quiet, err := g.StopSome(early.tids, time.Now().Add(early.wait))
-		if err != nil {
-			return err
-		}
-		if err := k.check(quiet); err != nil {
-			return err
-		}
+	if quiet, err = g.StopSome(asleep, time.Now().Add(budget)); err != nil {
+		return err
+	}
+	if err := k.check(quiet); err != nil {
+		return err
 	}
 	if err := r.o.step("sleepers-stopped"); err != nil {
 		return err
 	}
 	begin := time.Now()
 	defer func() { r.paused += time.Since(begin) }()
-	defer g.Release() // within the measured time; a second call does nothing
+	defer g.LetGo() // within the measured time; who has not stopped does not stand
 	rest, err := g.StopAll(time.Now().Add(budget))
 	if err != nil {
 		return err
