@@ -72,7 +72,8 @@ type fixup struct {
 // symbol, of the place in the fixed image.
 type slot struct {
 	imp   image.Import
-	local image.Addr
+	local image.Addr // of the fixed image
+	base  image.Addr // of the base image
 }
 
 // variable is a run of new variables [lo, hi) of the fixed image; they keep
@@ -255,9 +256,12 @@ func (e *emitter) slot(s slot) image.Addr {
 	}
 	at := slotSpace + image.Addr(len(e.slots)*slotSize)
 	e.slots = append(e.slots, s)
-	if s.imp.Name != "" {
+	switch {
+	case s.imp.Name != "":
 		e.relocs = append(e.relocs, patch.Reloc{At: uint64(at), Type: patch.Abs64, Sym: e.importSymbol(s.imp)})
-	} else {
+	case s.base != 0:
+		e.relocs = append(e.relocs, patch.Reloc{At: uint64(at), Type: patch.Abs64, Sym: e.baseSymbol(s.base, e.d.BaseVariableName(s.base))})
+	default:
 		e.pointer(at, s.local)
 	}
 	return at

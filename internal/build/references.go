@@ -245,11 +245,8 @@ func (e *emitter) got(f *diff.Func, r *diff.Ref) {
 		e.other(f, r)
 		return
 	}
-	for _, s := range e.d.Fixed.SetsBehind(q) {
-		if base, why := e.counterpart(s); base == nil {
-			e.refuse(endPointer, "it %s, and finds that by way of the GOT", why)
-			return
-		}
+	if e.setSlot(f, r, q) {
+		return
 	}
 	switch q.Type {
 	case elf.R_X86_64_GLOB_DAT, elf.R_X86_64_JMP_SLOT:

@@ -46,6 +46,42 @@ func (e *emitter) set(f *diff.Func, k int) bool {
 	return true
 }
 
+// setSlot binds a GOT slot that holds where a linker set starts or ends. True:
+// there is nothing left to bind.
+func (e *emitter) setSlot(f *diff.Func, r *diff.Ref, q *image.Reloc) bool {
+	sets := e.d.Fixed.SetsBehind(q)
+	if len(sets) == 0 {
+		return false
+	}
+	t, _ := diff.Pointee(q)
+	var to image.Addr
+	starts, agree := false, true
+	for i, s := range sets {
+		base, why := e.counterpart(s)
+		if base == nil {
+			e.refuse(endPointer, "it %s, and finds that by way of the GOT", why)
+			return true
+		}
+		at := base.Addr + (t - s.Addr)
+		agree = agree && (i == 0 || at == to)
+		to, starts = at, starts || t == s.Addr
+	}
+	if q.Sym != "" {
+		return false // the name says which
+	}
+	// Something else may start where a set ends.
+	if c := e.d.Fixed.ClassAt(t); !starts && !slices.Contains(sets, e.d.Fixed.SectionAt(t)) && (c == image.ROData || c == image.RelRO || c.Writable()) {
+		at, ok := e.place(t)
+		agree = agree && ok && at == to
+	}
+	if !agree {
+		e.refuse(endPointer, "it finds the address %#x by way of the GOT, which is an end of %s and belongs to something else, too, and these two do not stay together", uint64(t), sets[0].Name)
+		return true
+	}
+	e.redirect(f, r, e.slot(slot{base: to}))
+	return true
+}
+
 // counterpart is the set of the base image that is the same as s, or why there
 // is none.
 func (e *emitter) counterpart(s *image.Section) (*image.Section, string) {
@@ -154,9 +190,16 @@ func (e *emitter) certain(f *diff.Func, k int, s *image.Section) bool {
 	return len(w.From) > 0 && !slices.ContainsFunc(w.From, func(a diff.Taken) bool { return !over(a) }) && !w.Start && !w.Elsewhere && !w.Used
 }
 
-// takes says that f or a part of it takes the address t.
+// takes says that f or a part of it takes the address t, an end of a set; by way of
+// the GOT, too.
 func (e *emitter) takes(f *diff.Func, t image.Addr) bool {
 	return slices.ContainsFunc(append([]*diff.Func{f}, e.d.Parts(f)...), func(g *diff.Func) bool {
-		return slices.ContainsFunc(g.Refs, func(r diff.Ref) bool { return r.Kind == diff.Lea && r.Target == t })
+		return slices.ContainsFunc(g.Refs, func(r diff.Ref) bool {
+			if r.Class == image.GOT {
+				q := e.d.Fixed.RelocAt(r.Target)
+				return q != nil && slices.ContainsFunc(e.d.Fixed.SetsBehind(q), func(s *image.Section) bool { p, _ := diff.Pointee(q); return p == t })
+			}
+			return r.Kind == diff.Lea && r.Target == t
+		})
 	})
 }

@@ -133,9 +133,19 @@ func TestSetsBehindTheGOTAreCompared(t *testing.T) {
 				}
 			}
 		}
-		same, fixed := compile(t, "set.c", style{flags: how})
-		if r, b := run(t, same, fixed, build.Options{}); b == nil {
-			t.Errorf("%v, the same set: %s: %v", how, r.Verdict, r.Reasons)
+		for _, kind := range []string{"-DPOINTERS", "-DNUMBERS"} {
+			base, fixed := compile(t, "set.c", style{flags: append(how, kind)})
+			r, b := run(t, base, fixed, build.Options{})
+			if b == nil {
+				t.Errorf("%v, the same set: %s: %v", how, r.Verdict, r.Reasons)
+				continue
+			}
+			start, stop := symbol(t, fixed, "__start_entries").Value, symbol(t, fixed, "__stop_entries").Value
+			for _, c := range b.Objects[0].Chunks {
+				if (c.Kind == patch.Const || c.Kind == patch.Table) && c.Addr < stop && c.Addr+uint64(len(c.Data)) > start {
+					t.Errorf("%v %s, the same set: a part of it is carried, from %#x on", how, kind, c.Addr)
+				}
+			}
 		}
 	}
 }
