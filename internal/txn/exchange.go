@@ -540,9 +540,13 @@ func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	return fmt.Sprintf("%s may be on the stack of thread %d", name, tid), true
 }
 
-// timesRun changes whenever a thread runs; "" if the kernel does not tell.
+// timesRun changes whenever a thread runs; "" if the kernel does not tell: then it
+// says 0 of all that it could.
 func (t *target) timesRun(tid int) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/schedstat", t.info.PID, tid))
+	if string(b) == "0 0 0\n" {
+		return ""
+	}
 	return string(b)
 }
 

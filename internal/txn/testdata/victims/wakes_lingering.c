@@ -37,7 +37,7 @@ static void *loop(void *a) {
 int main(void) {
 	pthread_t t; const char *q;
 	pthread_create(&t, NULL, loop, NULL);
-	usleep(50000);
+	while (!rounds) usleep(1000); // it is in the old function
 	answer("ready %d", getpid());
 	while ((q = next())) switch (*q) {
 		case 'q': answer("%d", fixed_function(1, 0, 0, 0, 0)); break;
