@@ -66,6 +66,9 @@ func run(args []string) error {
 // busy matches the reason that txn gives: the function comes first.
 var busy = regexp.MustCompile(`^(.+) is (?:running in|on the stack of) thread \d+`)
 
+// late matches reasons that pass by themselves.
+var late = regexp.MustCompile("did not stop in time|gets no processor|no thread could be borrowed")
+
 const maxDropped = 400
 
 // calm drops sites until the bundle can be applied to the process, and reverts
@@ -89,6 +92,9 @@ func calm(b *patch.Bundle, pid int) error {
 			return nil
 		case txn.Busy:
 			m := busy.FindStringSubmatch(r.Reason)
+			if late.MatchString(r.Reason) {
+				continue // of a host with more work than processors
+			}
 			if m == nil {
 				return fmt.Errorf("apply to %d: busy for an unknown reason: %s", pid, r.Reason)
 			}
