@@ -112,9 +112,9 @@ func TestHotpatchedProgramsBehaveAsTheFixedOnes(t *testing.T) {
 				count["differs, as table-carried warned"]++
 				return
 			}
-			if errors.As(err, &f) && slices.Contains(c.codes(), "data-init-changed") && slices.ContainsFunc(c.edits, func(e string) bool { return strings.Contains(e, " of element") }) {
+			if errors.As(err, &f) && slices.Contains(c.codes(), "data-init-changed") && slices.ContainsFunc(c.edits, func(e string) bool { return strings.Contains(e, "element") }) {
 				// Elements of a linker set that the loader relocates are variables:
-				// a process keeps those it has.
+				// a process keeps those it has, in the order that they have.
 				count["differs, as data-init-changed warned"]++
 				return
 			}
