@@ -213,6 +213,16 @@ func ReadStat(pid, tid int) (Stat, error) {
 	return s, nil
 }
 
+// Comm is Info.Comm alone, for less: the kernel writes much into stat.
+func Comm(pid int) (string, error) {
+	var arr [256]byte
+	b, err := slurp(unix.AT_FDCWD, path(pid, "comm"), arr[:0])
+	if err != nil {
+		return "", explain("read name", pid, err)
+	}
+	return string(bytes.TrimSuffix(b, []byte("\n"))), nil
+}
+
 // Syscall is what a thread is blocked in.
 type Syscall struct {
 	Running bool  // on a processor or about to be: nothing else is known

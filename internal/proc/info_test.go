@@ -86,6 +86,9 @@ func TestReadNameWithSpacesParenthesesAndNewline(t *testing.T) {
 	if i.Comm != name || i.PPID != os.Getpid() || i.State != 'S' && i.State != 'R' {
 		t.Errorf("got %+v", i)
 	}
+	if comm, err := proc.Comm(c.Process.Pid); err != nil || comm != name {
+		t.Errorf("name %q alone, error %v", comm, err)
+	}
 }
 
 func TestReadFindsALiveThreadOfAZombieLeader(t *testing.T) {

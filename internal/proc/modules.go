@@ -179,3 +179,29 @@ func (h header) covers(x, m Map, bias uint64) bool {
 	}
 	return false
 }
+
+// BuildIDAt is the build-id of the image that is loaded with this bias and has
+// its first page there, as position-independent ones have; "" when that has none.
+// Anything else there is an error.
+func BuildIDAt(mem io.ReaderAt, bias uint64) (string, error) {
+	first := make([]byte, pageSize)
+	at := func(p []byte, addr uint64) error {
+		if off := addr - bias; addr >= bias && off+uint64(len(p)) <= uint64(len(first)) {
+			copy(p, first[off:])
+			return nil
+		}
+		_, err := mem.ReadAt(p, int64(addr))
+		return err
+	}
+	if _, err := mem.ReadAt(first, int64(bias)); err != nil {
+		return "", err
+	}
+	h, ok, err := parseHeader(first, func(p []byte, off uint64) error { return at(p, bias+off) })
+	if err != nil {
+		return "", fmt.Errorf("image at %#x: %w", bias, err)
+	}
+	if start, begins := h.start(); !ok || !begins || start != 0 {
+		return "", fmt.Errorf("at %#x: %w", bias, errNotELF)
+	}
+	return h.buildID(func(s segment) uint64 { return bias + s.addr }, at)
+}

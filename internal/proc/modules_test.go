@@ -76,6 +76,20 @@ func TestModulesFindsTheBiasOfEveryKindOfExecutable(t *testing.T) {
 			if want := testkit.BuildID(t, exe); m.BuildID != want {
 				t.Errorf("build-id %s, want %s", m.BuildID, want)
 			}
+			mem, err := proc.OpenMem(c.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mem.Close()
+			switch id, err := proc.BuildIDAt(mem, m.Bias); {
+			case m.Bias == 0 && err == nil:
+				t.Errorf("build-id %s where nothing is", id)
+			case m.Bias != 0 && (err != nil || id != m.BuildID):
+				t.Errorf("build-id %s at the bias, error %v", id, err)
+			}
+			if id, err := proc.BuildIDAt(mem, m.Maps[len(m.Maps)-1].Start); err == nil {
+				t.Errorf("build-id %s in the data", id)
+			}
 			if m.Path != exe || !slices.IsSortedFunc(m.Maps, func(a, b proc.Map) int { return int(a.Start) - int(b.Start) }) {
 				t.Errorf("got %+v", m)
 			}

@@ -146,10 +146,10 @@ func (a *asking) codeMaps(pid int) ([]Map, error) {
 
 // namelessCode is NamelessCode where the kernel can be asked for single
 // mappings. An error says that maps has to be read instead.
-func (a *asking) namelessCode(pid int) (bool, error) {
+func (a *asking) namelessCode(pid int) (ms []Map, err error) {
 	fd, err := open(path(pid, "maps"), unix.O_RDONLY)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer unix.Close(fd)
 	x := a.pool.Get().(*question)
@@ -159,21 +159,21 @@ func (a *asking) namelessCode(pid int) (bool, error) {
 		// Names of files are what costs most, and tell nothing here.
 		m, err := x.ask(fd, addr, vmaReadable|vmaExecutable|orNext, false)
 		if err == unix.ENOENT && any {
-			return false, nil
+			return ms, nil
 		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if m.End <= addr {
-			return false, fmt.Errorf("mapping at %#x does not come after %#x", m.Start, addr)
+			return nil, fmt.Errorf("mapping at %#x does not come after %#x", m.Start, addr)
 		}
 		if !m.Write && !m.Shared && m.Inode == 0 && m.Dev == "00:00" {
 			named, err := x.ask(fd, m.Start, 0, true)
 			if err != nil {
-				return false, err
+				return nil, err
 			}
 			if named.Path == "" {
-				return true, nil
+				ms = append(ms, named)
 			}
 		}
 		any, addr = true, m.End

@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -58,17 +59,14 @@ func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found 
 	return found, denied, nil
 }
 
-// NamelessCode says whether the process maps code that is no file's: private,
-// anonymous, readable and executable, not writable. Few processes do. The
-// buffer is used and returned, as for Walk.
-//
-// With yes, or where the kernel cannot be asked for single mappings, the buffer
-// holds the text of maps.
-func NamelessCode(pid int, buf []byte) (yes bool, _ []byte, err error) {
+// NamelessCode lists the mappings of a process with code that is no file's:
+// private, anonymous, readable and executable, not writable. Few processes have
+// any. The buffer is used and returned, as for Walk.
+func NamelessCode(pid int, buf []byte) (ms []Map, _ []byte, err error) {
 	if a := procmap(); !a.denied.Load() {
-		yes, err := a.namelessCode(pid)
-		if err == nil && !yes {
-			return false, buf, nil
+		ms, err := a.namelessCode(pid)
+		if err == nil {
+			return ms, buf, nil
 		}
 		if errors.Is(err, unix.ENOTTY) {
 			a.denied.Store(true)
@@ -77,16 +75,23 @@ func NamelessCode(pid int, buf []byte) (yes bool, _ []byte, err error) {
 	}
 	text, _, err := mapsText(pid, buf)
 	if err != nil {
-		return false, buf, err
+		return nil, buf, err
 	}
+	n := 0
 	for line := range bytes.Lines(text) {
+		n++
 		// start-end r-xp 00000000 00:00 0 \n
 		_, rest, _ := bytes.Cut(line, []byte(" "))
-		if bytes.HasPrefix(rest, []byte("r-xp ")) && bytes.HasSuffix(bytes.TrimRight(rest, " \n"), []byte(" 00:00 0")) {
-			return true, text, nil
+		if !bytes.HasPrefix(rest, []byte("r-xp ")) || !bytes.HasSuffix(bytes.TrimRight(rest, " \n"), []byte(" 00:00 0")) {
+			continue
 		}
+		m, bad := parseMap(string(bytes.TrimSuffix(line, []byte("\n"))))
+		if bad != "" {
+			return nil, text, fmt.Errorf("maps of process %d, line %d: %s", pid, n, bad)
+		}
+		ms = append(ms, m)
 	}
-	return false, text, nil
+	return ms, text, nil
 }
 
 // view tells two processes apart that may find different files under one name:

@@ -43,7 +43,7 @@ func TestIndependentHotpatchLetsOldCodeFinish(t *testing.T) {
 			t.Errorf("%+v does not say where the old code still runs", r)
 		}
 		v.want("q", "1001") // new calls, while the old one waits
-		ss, err := txn.Status(v.pid)
+		ss, err := states(t, v)
 		if err != nil || len(ss) != 1 || ss[0].Mode != patch.Independent || ss[0].State != txn.InForce {
 			t.Errorf("status %+v, %v", ss, err)
 		}

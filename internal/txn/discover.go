@@ -20,8 +20,8 @@ func mayHoldJournal(m proc.Map) bool {
 // the process, oldest first. They are found by their magic at the start of
 // anonymous read-execute mappings, of which an ordinary process has none.
 //
-// modules are those of the process, nil when they have not been read.
-func findJournals(maps []proc.Map, modules []proc.Module, mem io.ReaderAt) ([]*journal, error) {
+// loaded says whether the image that a region patches is still in the process.
+func findJournals(maps []proc.Map, loaded func(region) (bool, error), mem io.ReaderAt) ([]*journal, error) {
 	var js []*journal
 	for _, m := range maps {
 		if !mayHoldJournal(m) {
@@ -55,15 +55,9 @@ func findJournals(maps []proc.Map, modules []proc.Module, mem io.ReaderAt) ([]*j
 	if !slices.ContainsFunc(js, func(j *journal) bool { return j.Phase != reverted }) {
 		return js, nil // what is loaded says nothing of them
 	}
-	if modules == nil {
-		var err error
-		if modules, err = proc.ModulesIn(maps, mem); err != nil {
-			return nil, fmt.Errorf("read loaded images: %w", err)
-		}
-	}
 	taken := map[uint64]bool{} // entries that a later transaction redirects
 	for i := len(js) - 1; i >= 0; i-- {
-		if err := js[i].dropVoid(modules, mem, taken); err != nil {
+		if err := js[i].dropVoid(loaded, mem, taken); err != nil {
 			return nil, err
 		}
 		if js[i].Phase == applied {
@@ -79,13 +73,15 @@ func findJournals(maps []proc.Map, modules []proc.Module, mem io.ReaderAt) ([]*j
 // patched: unloaded, or unloaded and loaded again (then their entries are as
 // in the file, or where a later transaction has led them). With none left the
 // journal stands as reverted.
-func (j *journal) dropVoid(modules []proc.Module, mem io.ReaderAt, taken map[uint64]bool) error {
+func (j *journal) dropVoid(loaded func(region) (bool, error), mem io.ReaderAt, taken map[uint64]bool) error {
 	if j.Phase == reverted {
 		return nil
 	}
 	live := make([]bool, len(j.Regions))
 	for i, r := range j.Regions {
-		if !r.loaded(modules) {
+		if there, err := loaded(r); err != nil {
+			return err
+		} else if !there {
 			continue
 		}
 		if j.Phase != applied {
@@ -130,6 +126,11 @@ func (j *journal) sitesOf(region int) []site {
 		}
 	}
 	return out
+}
+
+// among is the images that are loaded, for findJournals.
+func among(modules []proc.Module) func(region) (bool, error) {
+	return func(r region) (bool, error) { return r.loaded(modules), nil }
 }
 
 // loaded says whether the image that the region patches is still there.

@@ -85,7 +85,7 @@ func Examine(pid int, tables *Tables) (*Look, error) {
 func (l *Look) examine(t *target) {
 	pid := t.info.PID
 	var err error
-	if l.Carried, err = states(t.maps, t.mem); err != nil {
+	if l.Carried, err = states(t.maps, among(t.modules), t.mem); err != nil {
 		l.object(pid, OfUnfinished, err)
 	}
 	if err := t.noCoroutines(); err != nil {

@@ -403,9 +403,6 @@ const (
 func (r *run) settle(guards []guard) (lingers string) {
 	tids, err := r.threads()
 	begin, used := time.Now(), map[int]time.Duration{}
-	for _, tid := range tids {
-		used[tid] = r.processorTime(tid)
-	}
 	trampolines, terr := r.trampolines()
 	if err != nil || terr != nil {
 		return guards[0].name + ", if it is on a stack, which could not be seen"
@@ -429,9 +426,13 @@ func (r *run) settle(guards []guard) (lingers string) {
 				continue
 			}
 			left = append(left, tid)
+			ran := r.processorTime(tid)
+			if _, seen := used[tid]; !seen {
+				used[tid] = ran
+			}
 			// The kernel tells what a thread has used at the next clock tick. Where
 			// nobody waits for a processor, a clock tells sooner.
-			awake := alone || r.processorTime(tid)-used[tid] >= settlingAwake
+			awake := alone || ran-used[tid] >= settlingAwake
 			hopeful, watched = hopeful || sleeps || !awake, watched || !sleeps
 			if sleeps || lingers == "" {
 				lingers = where
@@ -531,8 +532,10 @@ func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	th := ptrace.Thread{TID: tid}
 	th.Regs.Rip, th.Regs.Rsp = s.PC, s.SP
 	if clear, _ := k.scan(&th); clear {
-		// It may have gone on while its stack was read: what was seen is worth nothing then.
-		if now, err := proc.ReadSyscall(t.info.PID, tid); err == nil && !now.Running && before != "" && t.timesRun(tid) == before {
+		// It may have gone on while its stack was read: what was seen is worth nothing
+		// then. It was asleep after it was counted first, so it cannot have run since
+		// without being counted again.
+		if before != "" && t.timesRun(tid) == before {
 			return "", true
 		}
 		return fmt.Sprintf("%s, if thread %d is in it, which was not seen asleep all the while", name, tid), true

@@ -78,7 +78,7 @@ func TestNobodyIsStoppedWhereOneInstructionChanges(t *testing.T) {
 					t.Errorf("%+v", r)
 				}
 				v.want("q", "1001")
-				ss, err := txn.Status(v.pid)
+				ss, err := states(t, v)
 				if err != nil || len(ss) != 1 || ss[0].State != txn.InForce || len(ss[0].Names) != 1 || ss[0].Images[0].Functions != 1 {
 					t.Fatalf("status %+v, %v", ss, err)
 				}
@@ -309,7 +309,7 @@ func TestChildForkedInTheMiddleOfAnExchange(t *testing.T) {
 		if n := len(code(t, child, "exchanged")); n != 2 {
 			t.Errorf("%s: the child has %d mappings of code, not two", point, n)
 		}
-		if ss, err := txn.Status(child.pid); err != nil || len(ss) != 0 {
+		if ss, err := states(t, child); err != nil || len(ss) != 0 {
 			t.Errorf("%s: status of the child %+v, %v", point, ss, err)
 		}
 		how(t, child, b, txn.Exchanged)

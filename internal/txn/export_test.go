@@ -168,6 +168,16 @@ func JournalState(b []byte) (State, error) {
 	return s, nil
 }
 
+// Listed is what Patched finds in one process.
+func Listed(pid int) ([]State, error) {
+	nameless, _, err := proc.NamelessCode(pid, nil)
+	if err != nil || len(nameless) == 0 {
+		return nil, err
+	}
+	_, ss, err := carried(pid, nameless)
+	return ss, err
+}
+
 // DecodeJournal decodes a mapping's first bytes as findJournals does.
 func DecodeJournal(b []byte) error {
 	h, err := decodeHead(b, uint64(len(b)))

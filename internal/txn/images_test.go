@@ -34,7 +34,7 @@ func TestAllImagesOfABundleChangeTogether(t *testing.T) {
 	for range 2 {
 		apply(t, v, b, txn.Applied)
 		v.want("q", "1001 1001")
-		ss, err := txn.Status(v.pid)
+		ss, err := states(t, v)
 		if err != nil || len(ss) != 1 || len(ss[0].Images) != 2 || ss[0].Images[0].Functions != 1 || ss[0].Images[1].Functions != 1 {
 			t.Fatalf("status %+v, %v", ss, err)
 		}
@@ -61,7 +61,7 @@ func TestLibraryUnloadedAndLoadedAgain(t *testing.T) {
 	apply(t, v, b, txn.Applied)
 	v.want("q", "1001 1001")
 	v.want("u", "unloaded")
-	ss, err := txn.Status(v.pid)
+	ss, err := states(t, v)
 	if err != nil || len(ss) != 1 || ss[0].State != txn.InForce || len(ss[0].Images) != 1 {
 		t.Errorf("status after unloading: %+v, %v", ss, err)
 	}

@@ -43,7 +43,7 @@ func TestThreeHotpatchesAreRevertedInAnyOrder(t *testing.T) {
 			revert(t, v, bs[i], txn.Reverted)
 			on[i] = false
 			v.want("q", answer(on))
-			ss, err := txn.Status(v.pid)
+			ss, err := states(t, v)
 			if err != nil || len(ss) != 2-k {
 				t.Fatalf("order %v, %d reverted: %d hotpatches, %v", order, k+1, len(ss), err)
 			}

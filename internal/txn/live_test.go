@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"hotpatch/internal/patch"
 	"hotpatch/internal/txn"
 )
@@ -82,9 +85,20 @@ func id(t testing.TB, b *patch.Bundle) patch.ID {
 	return id
 }
 
-func state(t testing.TB, v *victim) string {
+// states is what the process carries: asked of it alone, and in a listing of all.
+func states(t testing.TB, v *victim) ([]txn.State, error) {
 	t.Helper()
 	ss, err := txn.Status(v.pid)
+	listed, lerr := txn.Listed(v.pid)
+	if diff := cmp.Diff(ss, listed, cmpopts.EquateEmpty()); diff != "" || (err == nil) != (lerr == nil) {
+		t.Errorf("alone and in a listing (%v, %v): %s", err, lerr, diff)
+	}
+	return ss, err
+}
+
+func state(t testing.TB, v *victim) string {
+	t.Helper()
+	ss, err := states(t, v)
 	if err != nil {
 		t.Fatal(err)
 	}

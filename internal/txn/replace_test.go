@@ -37,7 +37,7 @@ func TestLaterHotpatchTakesThePlaceOfAnEarlierOne(t *testing.T) {
 		v.want("q", fixed1)
 		apply(t, v, two, txn.Applied)
 		v.want("q", fixed2)
-		ss, err := txn.Status(v.pid)
+		ss, err := states(t, v)
 		if err != nil || len(ss) != 1 || ss[0].ID != id(t, two) || ss[0].State != txn.InForce || len(ss[0].Names) != 3 {
 			t.Fatalf("status %+v, %v", ss, err)
 		}

@@ -112,7 +112,15 @@ func statesOf(info proc.Info) ([]State, error) {
 		if merr != nil {
 			return nil, merr
 		}
-		if out, err = states(maps, mem); err == nil {
+		modules := sync.OnceValues(func() ([]proc.Module, error) { return proc.ModulesIn(maps, mem) })
+		loaded := func(r region) (bool, error) {
+			ms, err := modules()
+			if err != nil {
+				return false, fmt.Errorf("read loaded images: %w", err)
+			}
+			return r.loaded(ms), nil
+		}
+		if out, err = states(maps, loaded, mem); err == nil {
 			return out, nil
 		}
 		if _, rerr := proc.Read(info.PID); rerr != nil {
@@ -122,8 +130,9 @@ func statesOf(info proc.Info) ([]State, error) {
 	return nil, err
 }
 
-func states(maps []proc.Map, mem io.ReaderAt) ([]State, error) {
-	js, err := findJournals(maps, nil, mem)
+// states needs of maps those that may hold a journal.
+func states(maps []proc.Map, loaded func(region) (bool, error), mem io.ReaderAt) ([]State, error) {
+	js, err := findJournals(maps, loaded, mem)
 	if err != nil {
 		return nil, err
 	}
@@ -196,11 +205,11 @@ func Patched(id patch.ID) (cs []Carrier, denied map[int]error, err error) {
 	var mu sync.Mutex
 	_, denied, err = proc.Walk(func(pid int, buf []byte) (bool, []byte, error) {
 		// Most processes have nothing that could be a journal.
-		yes, buf, err := proc.NamelessCode(pid, buf)
-		if err == nil && !yes {
-			return false, buf, nil
+		nameless, buf, err := proc.NamelessCode(pid, buf)
+		if err != nil || len(nameless) == 0 {
+			return false, buf, err
 		}
-		comm, ss, err := carried(pid, buf)
+		comm, ss, err := carried(pid, nameless)
 		if err != nil || !slices.ContainsFunc(ss, func(s State) bool { return id == "" || s.ID == id }) {
 			return false, buf, err
 		}
@@ -213,21 +222,29 @@ func Patched(id patch.ID) (cs []Carrier, denied map[int]error, err error) {
 	return cs, denied, err
 }
 
-// carried is Status of a process whose mappings were just read; one that carries
-// nothing has no name here. Where anything
-// is not as it should be, Status has the patience to find out.
-func carried(pid int, mapsText []byte) (comm string, _ []State, err error) {
+// errDoubt says that not all is as a whole hotpatch in a whole image would be.
+var errDoubt = errors.New("needs a closer look")
+
+// carried is Status of a process of which only the mappings that may hold a
+// journal were read; one that carries nothing has no name here. What it takes for
+// true are images that show themselves where the journal has them, and entries
+// that are as the journal says. Where anything is otherwise, Status looks at all.
+func carried(pid int, nameless []proc.Map) (comm string, _ []State, err error) {
 	mem, err := proc.OpenMem(pid)
 	if err == nil {
 		defer mem.Close()
-		maps, merr := proc.ParseMaps(mapsText)
-		ss, serr := states(maps, mem)
-		if merr == nil && serr == nil && len(ss) == 0 {
+		ss, serr := states(nameless, func(r region) (bool, error) {
+			if id, err := proc.BuildIDAt(mem, r.Bias); err != nil || id != r.BuildID {
+				return false, errDoubt
+			}
+			return true, nil
+		}, mem)
+		if serr == nil && len(ss) == 0 {
 			return "", nil, nil
 		}
-		st, rerr := proc.ReadStat(pid, pid)
-		if merr == nil && serr == nil && rerr == nil {
-			return st.Comm, ss, nil
+		comm, cerr := proc.Comm(pid)
+		if serr == nil && cerr == nil && !slices.ContainsFunc(ss, func(s State) bool { return s.State != InForce }) {
+			return comm, ss, nil
 		}
 	}
 	info, ss, err := status(pid)

@@ -139,7 +139,7 @@ func (t *target) look() error {
 	if err != nil {
 		return fmt.Errorf("read loaded images: %w", err)
 	}
-	journals, err := findJournals(maps, modules, t.mem)
+	journals, err := findJournals(maps, among(modules), t.mem)
 	if err != nil {
 		return err
 	}
