@@ -293,12 +293,43 @@ func usedByOld(d *diff.Diff) map[*diff.Func]bool {
 }
 
 func (j *judge) initialValues() {
-	for _, v := range j.d.InitialValues() {
+	for _, v := range j.d.InitialValues(j.bound()...) {
+		if v.Section {
+			j.r.add(dataInitChanged, "", "the initial content of the section %s (%d bytes) changed; running programs keep the one they have", v.Name, v.Size)
+			continue
+		}
 		j.r.add(dataInitChanged, "", "the initial value of the variable %s (%d bytes) changed; running programs keep the one they have", v.Name, v.Size)
 	}
 	for _, v := range j.d.ExportedConstants() {
 		j.r.add(dataInitChanged, "", "the exported constant %s changed; programs and libraries that use it keep the one they have", v.Name)
 	}
+}
+
+// bound are the variables and tables of the base image that carried code uses,
+// also by way of the GOT.
+func (j *judge) bound() (out []diff.Value) {
+	add := func(to image.Addr, b diff.Binding) {
+		if b.OK() {
+			out = append(out, diff.Value{Base: b.Base, Fixed: to})
+		}
+	}
+	uses := func(c image.Class) bool { return c.Writable() || c == image.RelRO }
+	for _, f := range j.c.list {
+		for k := range f.Refs {
+			r := &f.Refs[k]
+			switch {
+			case uses(r.Class):
+				add(r.Target, j.d.Bind(f, k))
+			case r.Class == image.GOT:
+				if q := j.d.Fixed.RelocAt(r.Target); q != nil {
+					if t, ok := diff.Pointee(q); ok && uses(j.d.Fixed.ClassAt(t)) {
+						add(t, j.d.Map(t))
+					}
+				}
+			}
+		}
+	}
+	return out
 }
 
 // neverReturns: main is on the stack for as long as the program runs, so its

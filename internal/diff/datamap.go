@@ -231,6 +231,10 @@ func (m *dataMap) find(v image.Addr) Binding {
 		switch {
 		case named.How == Unmapped && named.Why == "": // no symbol
 			return b
+		case named.How == NewVariable && b.OK() && m.outgrown(v, b.Base):
+			b = unmapped("%s took the place of a variable of another size", m.objects.covering(v).name)
+			b.Grew = true
+			return b
 		case named.How == NewVariable && b.OK():
 			return unmapped("symbols call it new, but %s at %#x", b.Why, uint64(b.Base))
 		case b.OK() && named.OK() && b.Base != named.Base:
@@ -260,6 +264,14 @@ func (m *dataMap) find(v image.Addr) Binding {
 		return m.checkNamed(v, named)
 	}
 	return m.between(v, s, lo, hi)
+}
+
+// outgrown says that the variable with the name at v and the one with a name at
+// base, which equal code takes for each other, have different sizes.
+func (m *dataMap) outgrown(v, base image.Addr) bool {
+	o := m.objects.covering(v)
+	size, ok := m.d.Base.objectSize(base - (v - o.addr))
+	return ok && size != o.size
 }
 
 func (m *dataMap) supports(p *place, base image.Addr) bool {

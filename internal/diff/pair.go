@@ -72,10 +72,15 @@ func (d *Diff) pair() {
 }
 
 // findUncertain marks the pairs whose code differs, that no name, reference or
-// table confirms, and that are not very similar.
+// table confirms, and that are not very similar. Nor does a table that may hold
+// another function than before: where both have names, and not the same.
 func (d *Diff) findUncertain() {
 	for i, a := range d.baseOf {
 		b := d.Fixed.Funcs[i]
+		if a != nil && d.how[i] == byTableRef && !d.compatible(a, b) {
+			d.uncertain[i] = true
+			continue
+		}
 		if a == nil || a.Hash == b.Hash || d.how[i].firm() {
 			continue
 		}

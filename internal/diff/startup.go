@@ -7,32 +7,6 @@ import (
 	"hotpatch/internal/image"
 )
 
-// Value is the initial value of a variable that differs.
-type Value struct {
-	Base, Fixed image.Addr
-	Size        uint64
-	Name        string
-}
-
-// InitialValues finds the mapped variables whose initial value differs. A
-// running process keeps the old value; only a person can say whether that
-// matters. Pointers are compared through what they point to.
-func (d *Diff) InitialValues() []Value {
-	var out []Value
-	for i := range d.data.points {
-		p := &d.data.points[i]
-		if d.Fixed.ClassAt(p.fixed) == image.RelRO || !d.Map(p.fixed).OK() {
-			continue
-		}
-		n := min(d.Fixed.End(p.fixed)-p.fixed, d.Base.End(p.base)-p.base)
-		if n == 0 || !d.valueDiffers(p.base, p.fixed, n) {
-			continue
-		}
-		out = append(out, Value{p.base, p.fixed, uint64(n), d.VariableName(p.fixed)})
-	}
-	return out
-}
-
 // ExportedConstants are the constants that both images define for others under
 // one name, and whose content differs: other images go on reading the old one.
 func (d *Diff) ExportedConstants() []Value {
@@ -47,68 +21,10 @@ func (d *Diff) ExportedConstants() []Value {
 			continue
 		}
 		if n := min(o.size, o.base.size); o.size != o.base.size || d.valueDiffers(o.base.addr, o.addr, n) {
-			out = append(out, Value{o.base.addr, o.addr, uint64(n), o.name})
+			out = append(out, Value{Base: o.base.addr, Fixed: o.addr, Size: uint64(n), Name: o.name})
 		}
 	}
 	return out
-}
-
-func (d *Diff) valueDiffers(ta, tb, n image.Addr) bool {
-	ca, cb := d.Base.ClassAt(ta), d.Fixed.ClassAt(tb)
-	if ca == image.BSS && cb == image.BSS {
-		return false
-	}
-	if ca == image.BSS || cb == image.BSS { // one of them is all zero
-		c, at := d.Base, ta
-		if ca == image.BSS {
-			c, at = d.Fixed, tb
-		}
-		if len(c.RelocsIn(at, at+n)) > 0 {
-			return true
-		}
-		for _, b := range c.Bytes(at, int(n)) {
-			if b != 0 {
-				return true
-			}
-		}
-		return false
-	}
-	return d.tableDiffers(ta, tb, n, nil) != "" && !d.noiseTable(ta, tb, n)
-}
-
-// noiseTable: all that differs are pointers to strings that are noise.
-func (d *Diff) noiseTable(ta, tb, n image.Addr) bool {
-	ra, rb := d.Base.RelocsIn(ta, ta+n), d.Fixed.RelocsIn(tb, tb+n)
-	x, y := d.Base.Bytes(ta, int(n)), d.Fixed.Bytes(tb, int(n))
-	if len(ra) == 0 || len(ra) != len(rb) {
-		na, nb := d.Base.CString(ta), d.Fixed.CString(tb)
-		return na > 1 && nb > 1 && NoiseStrings(string(x[:min(na-1, len(x))]), string(y[:min(nb-1, len(y))]), d.options.BaseVersion, d.options.FixedVersion)
-	}
-	if len(x) != len(y) {
-		return false
-	}
-	for i := range ra {
-		if ra[i].At-ta != rb[i].At-tb {
-			return false
-		}
-		if same, _ := d.samePointer(&ra[i], &rb[i], nil); same {
-			continue
-		}
-		s, okA := Pointee(&ra[i])
-		t, okB := Pointee(&rb[i])
-		if !okA || !okB || !d.noiseString(s, t) {
-			return false
-		}
-	}
-	slot := func(o int) bool {
-		return len(d.Fixed.RelocsIn(tb+image.Addr(o&^7), tb+image.Addr(o&^7)+8)) > 0
-	}
-	for o := range x {
-		if x[o] != y[o] && !slot(o) {
-			return false
-		}
-	}
-	return true
 }
 
 // VariableName names a place of the fixed image for messages: a symbol, or its
