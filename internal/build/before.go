@@ -201,7 +201,7 @@ func (r *recorder) findCallers() {
 // nobody interposes; 0 for none.
 func (r *recorder) exported(plt image.Addr) image.Addr {
 	if i, ok := r.d.Base.PLTName(plt); ok {
-		if s, ok := r.d.Base.Dynamic(i.Name); ok {
+		if s, ok := r.d.Base.Exported(i); ok {
 			return s.Addr
 		}
 	}

@@ -93,11 +93,11 @@ func (c *carrier) target(r *diff.Ref) *diff.Func {
 		return c.d.Fixed.At(r.Target)
 	case image.PLT:
 		if i, ok := c.d.Fixed.PLTName(r.Target); ok {
-			return newExport(c.d, i.Name)
+			return newExport(c.d, i)
 		}
 	case image.GOT:
 		if s := c.d.Fixed.RelocAt(r.Target); s != nil && s.Sym != "" {
-			return newExport(c.d, s.Sym)
+			return newExport(c.d, image.Import{Name: s.Sym, Version: s.Version})
 		} else if s != nil {
 			if t, ok := diff.Pointee(s); ok {
 				return c.d.Fixed.Entry(t)
@@ -107,14 +107,14 @@ func (c *carrier) target(r *diff.Ref) *diff.Func {
 	return nil
 }
 
-// newExport is the function that name stands for when the fixed image exports
-// it and the base image does not.
-func newExport(d *diff.Diff, name string) *diff.Func {
-	s, ok := d.Fixed.Dynamic(name)
+// newExport is the function that i stands for when the fixed image exports it,
+// in that version, and the base image does not.
+func newExport(d *diff.Diff, i image.Import) *diff.Func {
+	s, ok := d.Fixed.Exported(i)
 	if !ok {
 		return nil
 	}
-	if _, old := d.Base.Dynamic(name); old {
+	if _, old := d.Base.Exported(i); old {
 		return nil
 	}
 	return d.Fixed.Entry(s.Addr)

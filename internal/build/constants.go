@@ -284,8 +284,9 @@ func (e *emitter) store(at image.Addr, r *image.Reloc) {
 	case elf.R_X86_64_RELATIVE:
 		e.pointer(at, image.Addr(r.Add))
 	case elf.R_X86_64_64:
-		if sym, ok := e.d.Fixed.Dynamic(r.Sym); ok {
-			if _, old := e.d.Base.Dynamic(r.Sym); !old {
+		i := image.Import{Name: r.Sym, Version: r.Version}
+		if sym, ok := e.d.Fixed.Exported(i); ok {
+			if _, old := e.d.Base.Exported(i); !old {
 				e.pointer(at, sym.Addr+image.Addr(r.Add))
 				return
 			}
@@ -300,8 +301,7 @@ func (e *emitter) store(at image.Addr, r *image.Reloc) {
 			}
 			return
 		}
-		s := e.importSymbol(image.Import{Name: r.Sym, Version: r.Version})
-		e.relocs = append(e.relocs, patch.Reloc{At: uint64(at), Type: patch.Abs64, Sym: s, Add: r.Add})
+		e.relocs = append(e.relocs, patch.Reloc{At: uint64(at), Type: patch.Abs64, Sym: e.importSymbol(i), Add: r.Add})
 	default:
 		e.refuse(referenceUnbound, "a table at %#x needs a relocation of type %v", uint64(at), r.Type)
 	}

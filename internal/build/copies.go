@@ -33,7 +33,7 @@ func copyOf(c *diff.Code, t image.Addr) (q *image.Reloc, off image.Addr) {
 
 // baseCopy is the base image's copy of the same variable.
 func (e *emitter) baseCopy(q *image.Reloc) (image.Addr, bool) {
-	return only(e.d.Base.Relocs, func(p *image.Reloc) bool { return p.Type == q.Type && p.Sym == q.Sym })
+	return only(e.d.Base.Relocs, func(p *image.Reloc) bool { return p.Type == q.Type && p.Sym == q.Sym && p.Version == q.Version })
 }
 
 // copied binds a reference to a copy; false: it is none, or one that the base

@@ -27,6 +27,8 @@ func (j *judge) all() {
 	j.ownership()
 	j.newCallbacks()
 	j.startup()
+	j.resolvers()
+	j.exports()
 	j.unreached()
 	j.gonePointers()
 	j.initialValues()

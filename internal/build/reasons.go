@@ -42,6 +42,7 @@ const (
 	entryCrossesPage = "entry-crosses-page"
 	entryTooSmall    = "entry-too-small"
 	exceptions       = "exceptions"
+	exportMoved      = "export-moved"
 	ifuncPLT         = "ifunc-plt"
 	layoutChanged    = "layout-changed"
 	linkFailed       = "link-failed"

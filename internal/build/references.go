@@ -140,11 +140,11 @@ func (e *emitter) plt(f *diff.Func, r *diff.Ref) {
 		e.leave(f, r, at, i.Name)
 		return
 	}
-	if at, ok := e.d.Base.PLTOf(i.Name, i.Version); ok {
+	if at, ok := e.basePLT(i); ok {
 		e.leave(f, r, at, i.Name)
 		return
 	}
-	if g := newExport(e.d, i.Name); g != nil && e.c.in[g] {
+	if g := newExport(e.d, i); g != nil && e.c.in[g] {
 		e.redirect(f, r, g.Lo)
 		return
 	} else if g != nil && e.d.BaseOf(g) != nil { // nobody in the process knows it by that name
@@ -152,6 +152,26 @@ func (e *emitter) plt(f *diff.Func, r *diff.Ref) {
 		return
 	}
 	e.redirect(f, r, e.stub(i))
+}
+
+// basePLT is the entry of the base image that calls i, in that version.
+func (e *emitter) basePLT(i image.Import) (image.Addr, bool) {
+	at, ok := e.d.Base.PLTOf(i.Name, i.Version)
+	if !ok {
+		return 0, false
+	}
+	p, ok := e.d.Base.PLTName(at)
+	return at, ok && diff.SameImport(p, i)
+}
+
+// baseGOT is the slot of the base image that holds the address of i.
+func (e *emitter) baseGOT(i image.Import) (image.Addr, bool) {
+	at, ok := e.d.Base.GOTOf(i.Name, i.Version)
+	if !ok {
+		return 0, false
+	}
+	p := e.d.Base.RelocAt(at)
+	return at, p != nil && diff.SameImport(image.Import{Name: p.Sym, Version: p.Version}, i)
 }
 
 // canonical is the PLT entry of the base image that is the address of an imported
@@ -276,7 +296,7 @@ func (e *emitter) got(f *diff.Func, r *diff.Ref) {
 // it is a constant, of which carried code gets a copy; others go on with the old.
 func (e *emitter) export(q *image.Reloc, why string) bool {
 	t, _ := diff.Pointee(q)
-	switch old, _ := e.d.Base.Dynamic(q.Sym); {
+	switch old, _ := e.d.Base.Exported(image.Import{Name: q.Sym, Version: q.Version}); {
 	case !e.d.Fixed.ClassAt(t).Writable():
 		e.note(tableCarried, "it brings its own copy of %s, which changed (it %s); pointers to the old one stay with it", q.Sym, why)
 		return true
@@ -290,13 +310,13 @@ func (e *emitter) export(q *image.Reloc, why string) bool {
 
 func (e *emitter) namedSlot(f *diff.Func, r *diff.Ref, i image.Import) {
 	e.asks(f, i)
-	if at, ok := e.d.Base.GOTOf(i.Name, i.Version); ok {
+	if at, ok := e.baseGOT(i); ok {
 		e.leave(f, r, at, i.Name+"@got")
 		return
 	}
 	s := slot{imp: i}
-	if sym, ok := e.d.Fixed.Dynamic(i.Name); ok {
-		if _, old := e.d.Base.Dynamic(i.Name); !old {
+	if sym, ok := e.d.Fixed.Exported(i); ok {
+		if _, old := e.d.Base.Exported(i); !old {
 			s = slot{local: sym.Addr} // the fixed image itself brings it
 		}
 	}
@@ -313,7 +333,7 @@ func (e *emitter) threadSlot(f *diff.Func, r *diff.Ref, q *image.Reloc) {
 	off, _ := e.d.Fixed.ThreadSlot(r.Target)
 	i := slices.IndexFunc(e.d.Base.Relocs, func(p image.Reloc) bool {
 		was, _ := e.d.Base.ThreadSlot(p.At)
-		return p.Type == q.Type && p.Sym == q.Sym && p.Add == q.Add && was == off
+		return p.Type == q.Type && p.Sym == q.Sym && p.Version == q.Version && p.Add == q.Add && was == off
 	})
 	if i < 0 {
 		e.refuse(newTLS, "it uses a thread-local variable that the base image has no slot for (%s)", q.Sym)

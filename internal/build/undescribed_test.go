@@ -21,3 +21,21 @@ func TestChangedTableOfCodeThatNothingDescribesIsSeen(t *testing.T) {
 		t.Errorf("against itself: %s: %v", r.Verdict, r.Reasons)
 	}
 }
+
+// The same for what such code reads, and calls, when all of it is code.
+func TestChangedUseOfCodeThatNothingDescribesIsSeen(t *testing.T) {
+	for _, c := range []struct {
+		flag  string
+		strip bool
+	}{
+		{"-DVARIABLE", false}, {"-DVARIABLE", true},
+		{"-DCONSTANT", false}, {"-DCONSTANT", true},
+		{"-DIMPORT", false}, {"-DIMPORT", true},
+	} {
+		base, fixed := compile(t, "undescribed-uses.c", style{flags: []string{c.flag}, strip: c.strip})
+		r, b := run(t, base, fixed, build.Options{})
+		if b != nil || r.Verdict != patch.Refused || !slices.Contains(codes(r), "no-unwind-data") {
+			t.Errorf("%v: %s: %v", c, r.Verdict, r.Reasons)
+		}
+	}
+}

@@ -187,6 +187,10 @@ func meanings() map[string]meaning {
 			"changed code holds an instruction that hotpatch does not know",
 			reportIt,
 		},
+		"export-moved": {
+			"a function that other programs and libraries find by its name stands for another one in the fixed program, and the running one cannot be told so",
+			useRestart,
+		},
 		"unreached-new": {
 			"a new function is reached by nothing that is carried: the fix would arrive without its user",
 			reportIt,

@@ -333,8 +333,9 @@ func (l *aligner) weight(i, j int) uint32 {
 
 // slotKey is what a GOT slot means, without addresses.
 type slotKey struct {
-	kind uint32
-	sym  string
+	kind    uint32
+	sym     string
+	version string
 }
 
 func gotKey(c *Code, a image.Addr) slotKey {
@@ -342,5 +343,5 @@ func gotKey(c *Code, a image.Addr) slotKey {
 	if r == nil {
 		return slotKey{}
 	}
-	return slotKey{uint32(r.Type), r.Sym}
+	return slotKey{uint32(r.Type), r.Sym, r.Version}
 }

@@ -27,7 +27,8 @@ type Func struct {
 	Source   image.Source
 	LSDA     image.Addr
 	Fragment bool
-	Index    int // in Code.Funcs
+	Resolver bool // the loader asks it once for the address of another function
+	Index    int  // in Code.Funcs
 
 	Refs  []Ref  // by At
 	Hash  uint64 // over the bytes, every reference replaced by its class
@@ -36,6 +37,8 @@ type Func struct {
 	TLS   bool   // uses thread-local storage
 	Calls bool   // makes calls
 	Exits bool   // returns, or jumps where a register or memory says
+
+	versions []image.Import // of those of Names that have one, sorted
 }
 
 // Name is the first name, or fn_<hex of the address>.
@@ -200,6 +203,8 @@ func decode(m *image.Image) *Code {
 	for _, f := range c.Funcs {
 		c.normalise(f, &w)
 	}
+	c.nameVersions()
+	c.findResolvers()
 	c.findFragments()
 	c.findStarts()
 	return c

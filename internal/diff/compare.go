@@ -13,9 +13,8 @@ import (
 func (d *Diff) compare() {
 	d.parts, d.baseParts = joinParts(d.Fixed), joinParts(d.Base)
 	d.compareCode()
-	if d.data.crossed = d.data.crossing(); len(d.data.crossed) > 0 {
-		d.starting = d.onlyFrom(d.Fixed.Starters())
-	}
+	d.data.crossed = d.data.crossing()
+	d.starting = d.onlyFrom(d.Fixed.Starters())
 	for i, b := range d.Fixed.Funcs {
 		if d.state[i] == Same {
 			d.compareRefs(d.baseOf[i], b)
@@ -50,21 +49,14 @@ func (d *Diff) compareRefs(a, b *Func) {
 	owner := [2]*Func{a, b}
 	for k := range b.Refs {
 		p, q := &a.Refs[k], &b.Refs[k]
-		if !b.described() && (q.Class.Writable() || d.sameField(a, b, q) && !d.surelyConstant(b, q)) {
-			continue // what looks like code may be constants among it
+		if !b.described() && !d.believed(a, b, p, q) {
+			continue
 		}
 		if same, why := d.sameRef(p, q, &owner); !same {
 			d.mark(b.Index, fmt.Sprintf("+%#x: %s", q.At, why))
 			return
 		}
 	}
-}
-
-// surelyConstant says whether a function that nothing describes uses a constant:
-// it is code throughout, and takes an address of constants, which then have to be
-// compared even if it is the same address.
-func (d *Diff) surelyConstant(f *Func, r *Ref) bool {
-	return f.Bad == 0 && r.Kind == Lea && (r.Class == image.ROData || r.Class == image.RelRO)
 }
 
 // sameField compares the bytes of a reference as they are.
@@ -238,7 +230,7 @@ func (d *Diff) samePLT(ta, tb image.Addr) (bool, string) {
 	p, okA := d.Base.PLTName(ta)
 	q, okB := d.Fixed.PLTName(tb)
 	switch {
-	case okA && okB && p.Name == q.Name:
+	case okA && okB && SameImport(p, q):
 		return true, ""
 	case okA || okB:
 		return false, fmt.Sprintf("calls %s instead of %s", importName(q, okB), importName(p, okA))
@@ -254,6 +246,9 @@ func (d *Diff) samePLT(ta, tb image.Addr) (bool, string) {
 func importName(i image.Import, ok bool) string {
 	if !ok {
 		return "an indirect function"
+	}
+	if i.Version != "" {
+		return i.Name + "@" + i.Version
 	}
 	return i.Name
 }
@@ -276,7 +271,7 @@ func (d *Diff) sameSlot(ta, tb image.Addr, user *objectNode) (bool, string) {
 	if p == nil && q == nil {
 		return true, "" // the table itself, or a slot fixed when linking
 	}
-	if p == nil || q == nil || p.Type != q.Type || p.Sym != q.Sym {
+	if p == nil || q == nil || p.Type != q.Type || !sameSymbol(p, q) {
 		return false, "uses another GOT slot"
 	}
 	if p.Sym != "" {
@@ -315,8 +310,8 @@ func (d *Diff) sameExport(p, q *image.Reloc, user *objectNode) (bool, string) {
 	constant := func(c image.Class) bool { return c == image.ROData || c == image.RelRO }
 	switch {
 	case ca.Writable() && cb.Writable():
-		a, _ := d.Base.Dynamic(p.Sym)
-		b, _ := d.Fixed.Dynamic(q.Sym)
+		a, _ := d.Base.Exported(image.Import{Name: p.Sym, Version: p.Version})
+		b, _ := d.Fixed.Exported(image.Import{Name: q.Sym, Version: q.Version})
 		return a.Size == b.Size, fmt.Sprintf("uses %s, which has %d bytes instead of %d", q.Sym, b.Size, a.Size)
 	case constant(ca) || constant(cb):
 		same, why := d.sameTarget(ta, tb, 0, nil, user)
@@ -328,11 +323,11 @@ func (d *Diff) sameExport(p, q *image.Reloc, user *objectNode) (bool, string) {
 // SameExport is what sameExport says of the symbol that a relocation of the fixed
 // image names, where both images define it.
 func (d *Diff) SameExport(q *image.Reloc) (bool, string) {
-	s, ok := d.Base.Dynamic(q.Sym)
+	s, ok := d.Base.Exported(image.Import{Name: q.Sym, Version: q.Version})
 	if q.Sym == "" || !ok || q.SymAddr == 0 {
 		return true, ""
 	}
-	return d.sameExport(&image.Reloc{Type: q.Type, Sym: q.Sym, SymAddr: s.Addr, Add: q.Add}, q, nil)
+	return d.sameExport(&image.Reloc{Type: q.Type, Sym: q.Sym, Version: s.Version, SymAddr: s.Addr, Add: q.Add}, q, nil)
 }
 
 // SameTable says whether the constants at base and fixed are equal, with all

@@ -116,7 +116,7 @@ type Diff struct {
 	objects    map[objectPair]*objectNode
 	parts      map[*Func][]*Func // fixed functions that are one piece of code with others
 	baseParts  map[*Func][]*Func
-	starting   []bool // fixed functions that only start or end the image; where data.crossed needs it
+	starting   []bool // fixed functions that only start or end the image
 	drift      drift
 	splits     []Split
 	entrances  []Entrance

@@ -376,7 +376,7 @@ func (d *Diff) tableDiffers(ta, tb, n image.Addr, node *objectNode) string {
 
 // samePointer compares what two relocations store.
 func (d *Diff) samePointer(p, q *image.Reloc, user *objectNode) (bool, string) {
-	if p.Type != q.Type || p.Sym != q.Sym {
+	if p.Type != q.Type || !sameSymbol(p, q) {
 		return false, "another symbol"
 	}
 	ta, okA := Pointee(p)

@@ -157,7 +157,7 @@ func (d *Diff) compatible(a, b *Func) bool {
 	if a.described() != b.described() && (a.Source == image.FromGap || b.Source == image.FromGap) {
 		return false
 	}
-	if a.Fragment != b.Fragment {
+	if a.Fragment != b.Fragment || a.Resolver != b.Resolver {
 		return false
 	}
 	if len(a.Names) == 0 || len(b.Names) == 0 {
@@ -167,7 +167,7 @@ func (d *Diff) compatible(a, b *Func) bool {
 	}
 	for _, x := range a.Names {
 		for _, y := range b.Names {
-			if stem(x) == stem(y) {
+			if sameName(a, x, b, y) {
 				return true
 			}
 		}
@@ -213,6 +213,7 @@ func named(c *Code) ([]string, map[string][]*Func) {
 // files) is settled by equal code first, and the rest by order when both
 // images have the same number left.
 func (d *Diff) pairNames() {
+	d.pairVersions()
 	names, fixed := named(d.Fixed)
 	_, base := named(d.Base)
 	for _, n := range names {

@@ -137,6 +137,9 @@ func (im *imports) lookup(scope []*loaded, name, version string) (uint64, error)
 			if s.Version != "" && version != "" && s.Version != version || version == "" && s.HasVersion && s.VersionIndex.IsHidden() {
 				continue
 			}
+			if version == "" && m.versions(name) > 1 {
+				return 0, fmt.Errorf("look up %s: %s defines it in several versions, and which is meant is not said", name, m.Path)
+			}
 			switch elf.ST_TYPE(s.Info) {
 			case elf.STT_TLS:
 				return 0, fmt.Errorf("look up %s: it is a thread-local variable of %s", name, m.Path)
@@ -150,6 +153,18 @@ func (im *imports) lookup(scope []*loaded, name, version string) (uint64, error)
 		}
 	}
 	return 0, fmt.Errorf("look up %s: neither the program nor a library that it was started with defines it: %w", versioned(name, version), link.ErrUndefined)
+}
+
+// versions is how many times the module defines a name for others. The loader gives
+// who asks for no version the oldest one, dlsym the newest.
+func (l *loaded) versions(name string) int {
+	n := 0
+	for _, s := range l.symbols {
+		if s.Name == name && s.Section != elf.SHN_UNDEF && elf.ST_BIND(s.Info) != elf.STB_LOCAL {
+			n++
+		}
+	}
+	return n
 }
 
 // bound finds what an IFUNC was resolved to: its resolver may only run in the
