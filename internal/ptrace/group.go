@@ -45,22 +45,43 @@ const (
 	gone
 )
 
-// Seize begins to trace every thread. Nothing stops yet. What a seized thread
-// starts from then on, threads and processes, is traced from its first
-// instruction on, and both stand until Release. On an error the caller still
-// calls Release.
-func (t *Tracer) Seize(list Lister) (*Group, error) {
+// Group is for the threads that are listed. None is traced yet. The caller calls
+// Release in any case.
+func (t *Tracer) Group(list Lister) *Group {
 	var mu sync.Mutex // buryMeanwhile lists, too
-	g := &Group{t: t, state: map[int]threadState{}, list: func() ([]int, error) {
+	return &Group{t: t, state: map[int]threadState{}, list: func() ([]int, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		return list()
 	}}
+}
+
+// Seize is Group and SeizeAll. On an error the caller still calls Release.
+func (t *Tracer) Seize(list Lister) (*Group, error) {
+	g := t.Group(list)
+	return g, g.SeizeAll()
+}
+
+// SeizeAll begins to trace every thread. Nothing stops yet. What a seized thread
+// starts from then on, threads and processes, is traced from its first
+// instruction on, and both stand until Release.
+func (g *Group) SeizeAll() error {
 	err := g.seizeNew()
 	// Room for all of them, and memory under it: not while they stand still.
-	g.Threads = make([]Thread, 0, len(g.state)+8)
-	clear(g.Threads[:cap(g.Threads)])
-	return g, err
+	g.Threads = slices.Grow(g.Threads, max(0, len(g.state)+8-len(g.Threads)))
+	clear(g.Threads[len(g.Threads):cap(g.Threads)])
+	return err
+}
+
+// SeizeSome is SeizeAll for some of the threads. One that has ended is left out.
+func (g *Group) SeizeSome(tids []int) error {
+	defer g.t.buryMeanwhile(g.list)()
+	for _, tid := range tids {
+		if _, err := g.seize(tid); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CountWith lets StopAll count the threads where it would list them, which
@@ -97,34 +118,43 @@ func (g *Group) seizeNew() error {
 			if _, known := g.state[tid]; known {
 				continue
 			}
-			err := g.t.seize(tid, unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACEFORK)
-			switch {
-			case err == nil:
-				g.state[tid] = running
-				g.t.have(tid)
-				added = true
-			case errors.Is(err, ErrGone):
-			case errors.Is(err, ErrDenied):
-				// Either the kernel attached it to us when it was cloned, it
-				// is a zombie, or it is not ours to trace.
-				mine, dead := g.t.tracedByUs(tid)
-				if mine {
-					g.state[tid] = running
-					g.t.have(tid)
-					added = true
-				} else if dead {
-					g.state[tid] = gone
-				} else {
-					return fmt.Errorf("seize thread %d: %w", tid, err)
-				}
-			default:
-				return fmt.Errorf("seize thread %d: %w", tid, err)
+			more, err := g.seize(tid)
+			if err != nil {
+				return err
 			}
+			added = added || more
 		}
 		if !added {
 			return nil
 		}
 	}
+}
+
+// seize says whether the group has one thread more now.
+func (g *Group) seize(tid int) (added bool, err error) {
+	err = g.t.seize(tid, unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACEFORK)
+	dead := false
+	switch {
+	case errors.Is(err, ErrGone):
+		return false, nil
+	case errors.Is(err, ErrDenied):
+		// Either the kernel attached it to us when it was cloned, it is a zombie, or
+		// it is not ours to trace.
+		var mine bool
+		if mine, dead = g.t.tracedByUs(tid); mine {
+			err = nil
+		}
+	}
+	switch {
+	case err == nil:
+		g.state[tid] = running
+		g.t.have(tid)
+		return true, nil
+	case dead:
+		g.state[tid] = gone
+		return false, nil
+	}
+	return false, fmt.Errorf("seize thread %d: %w", tid, err)
 }
 
 // Traced says whether the group has the thread.
@@ -384,10 +414,17 @@ func (g *Group) Release() {
 		case asked:
 			late = append(late, tid)
 		case running:
-			g.t.abandoned = true // to be detached it would have to stop; our end does without
+			// Left traced it would stand from its next signal on, while the others
+			// are waited for.
+			if stateOf(tid) == 'D' {
+				g.t.abandoned = true // it cannot stop now; our end does without
+				continue
+			}
+			_ = g.t.interrupt(tid)
+			late = append(late, tid)
 		}
 	}
-	g.t.letGoLate(late...)
+	g.t.letGoLate(g.t.letGoUnlisted, late...) // those have stood since they began
 	g.t.letGoUnlisted()
 	g.Threads, g.state = nil, nil
 }
@@ -406,6 +443,9 @@ func (t *Tracer) letGoUnlisted() {
 		s, there, err := t.poll(tid)
 		if err != nil || !there {
 			return
+		}
+		if r, err := t.regs(tid); err == nil {
+			t.hide(tid, r, s)
 		}
 		t.letGo(tid, s)
 	}
@@ -464,8 +504,9 @@ const (
 // letGoLate releases threads that were asked to stop and have not been seen to. They cannot
 // be detached before they stop; one that still does not is released by the
 // kernel when Run ends this thread, and sees an EINTR then if it was in
-// epoll_wait or its kin: its stop is never hidden.
-func (t *Tracer) letGoLate(tids ...int) {
+// epoll_wait or its kin: its stop is never hidden. meanwhile is called now and
+// then.
+func (t *Tracer) letGoLate(meanwhile func(), tids ...int) {
 	begin, sleep := time.Now(), shortNap
 	for looks := 1; ; looks++ {
 		tids = slices.DeleteFunc(tids, t.letGoIfStopped)
@@ -477,6 +518,9 @@ func (t *Tracer) letGoLate(tids ...int) {
 		}
 		if looks%64 == 0 {
 			sleep = min(2*sleep, time.Millisecond)
+		}
+		if looks%8 == 0 && meanwhile != nil {
+			meanwhile()
 		}
 		if waited := time.Since(begin); looks%8 == 0 && waited > lateStop {
 			given := len(tids)

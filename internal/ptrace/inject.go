@@ -314,7 +314,7 @@ func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
 		s, err = t.waitFor(in.TID, polls, time.Millisecond, time.Now().Add(lateStarved))
 	}
 	if errors.Is(err, ErrTimeout) {
-		t.letGoLate(in.TID)
+		t.letGoLate(nil, in.TID)
 		return Regs{}, Stop{}, fmt.Errorf("thread %d: %w", in.TID, ErrBorrow)
 	}
 	if err != nil {

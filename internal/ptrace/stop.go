@@ -136,12 +136,15 @@ const (
 
 // endsWithEINTR are the system calls that any stop of the thread makes return
 // EINTR, because they are not written to be restarted: epoll_wait and kin,
-// sigtimedwait, semop, asynchronous I/O, and socket calls with a time-out.
+// sigtimedwait, semop, asynchronous I/O, socket calls with a time-out, and those
+// whose own time-out the kernel could not write back (poll_select_finish).
 var endsWithEINTR = map[uint64]bool{
 	unix.SYS_EPOLL_WAIT: true, unix.SYS_EPOLL_PWAIT: true, unix.SYS_EPOLL_PWAIT2: true,
 	unix.SYS_RT_SIGTIMEDWAIT: true, unix.SYS_SEMOP: true, unix.SYS_SEMTIMEDOP: true,
 	unix.SYS_IO_GETEVENTS: true, unix.SYS_IO_PGETEVENTS: true,
 	unix.SYS_READ: true, unix.SYS_READV: true, unix.SYS_WRITE: true, unix.SYS_WRITEV: true,
+	unix.SYS_PREADV2: true, unix.SYS_PWRITEV2: true,
+	unix.SYS_SELECT: true, unix.SYS_PSELECT6: true, unix.SYS_PPOLL: true,
 	unix.SYS_RECVFROM: true, unix.SYS_RECVMSG: true, unix.SYS_RECVMMSG: true,
 	unix.SYS_SENDTO: true, unix.SYS_SENDMSG: true, unix.SYS_SENDMMSG: true,
 	unix.SYS_ACCEPT: true, unix.SYS_ACCEPT4: true, unix.SYS_CONNECT: true,

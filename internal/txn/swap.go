@@ -58,7 +58,7 @@ const (
 	stopBudgetPerThread = 50 * time.Microsecond
 
 	// stuckBudget bounds the wait for threads in uninterruptible sleep, while
-	// which everything else runs.
+	// which everything else runs, and nobody else is traced.
 	stuckBudget = 200 * time.Millisecond
 
 	// patience is how long an independent hotpatch is tried strictly.
@@ -191,9 +191,13 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	}
 	defer tasks.Close()
 	list := func() ([]int, error) { return tasks.List(nil) }
-	g, err := t.Seize(list)
+	g := t.Group(list)
 	defer g.Release()
+	early, err := r.stopStuck(g)
 	if err != nil {
+		return err
+	}
+	if err := g.SeizeAll(); err != nil {
 		return err
 	}
 	g.CountWith(tasks.Count)
@@ -219,11 +223,12 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	for _, tid := range known {
 		k.known[tid] = g.Traced(tid)
 	}
-	quiet, err := g.StopAwake(stuck, time.Now().Add(stuckBudget))
+	quiet, err := g.StopAwake(stuck, time.Now().Add(stopBudget))
 	if err != nil {
+		r.stuck, _ = r.idle(stuck)
 		return err
 	}
-	if err := k.check(quiet); err != nil {
+	if err := k.check(append(early, quiet...)); err != nil {
 		return err
 	}
 	budget := stopBudget + time.Duration(len(asleep))*stopBudgetPerThread
@@ -259,6 +264,21 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 		return ptrace.ErrReplaced
 	}
 	return r.write(c)
+}
+
+// stopStuck stops the threads of which the last attempt could not stop all, and
+// returns them. Nobody else is traced yet: a traced thread stands from its next
+// signal on, or its next clone, until somebody looks at it.
+func (r *run) stopStuck(g *ptrace.Group) ([]ptrace.Thread, error) {
+	if len(r.stuck) == 0 {
+		return nil, nil
+	}
+	if err := g.SeizeSome(r.stuck); err != nil {
+		return nil, err
+	}
+	early, err := g.StopAwake(r.stuck, time.Now().Add(stuckBudget))
+	r.stuck, _ = r.idle(r.stuck)
+	return slices.Clone(early), err
 }
 
 // idle lists the threads that are best stopped before the others: those in

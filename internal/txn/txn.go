@@ -143,7 +143,9 @@ func (b *busy) Error() string { return b.reason }
 var errAlready = errors.New("already")
 
 // Apply puts the bundle into the process. It never returns with the process
-// stopped or half patched; ctx and Options.Wait bound how long it tries.
+// stopped or half patched; ctx and Options.Wait bound how long it tries. A thread
+// that was asked to stop and gets no processor to do so on is waited for beyond
+// that, up to ten seconds: let go too early it would notice.
 func Apply(ctx context.Context, pid int, b *patch.Bundle, o Options) Result {
 	return carryOut(ctx, pid, Applied, o, func(r *run) error { return r.apply(b) })
 }
@@ -167,6 +169,7 @@ type run struct {
 	roomGone bool         // it is not what it was
 	avoid    uint64       // the page that is to be exchanged, where no stub may lie
 	attempts int
+	stuck    []int // threads that could not stop in the last attempt
 	paused   time.Duration
 	stopped  int
 	how      How
