@@ -87,7 +87,7 @@ type Ref struct {
 	Size    uint8  // of the field: 1, 4 or 8 bytes
 	Tail    uint8  // bytes from the field to the end of the instruction
 	Kind    Kind
-	Width   uint8       // Access: at most so many bytes are read or written
+	Width   uint8       // Access: so many bytes are read or written, or fewer (see accessWidth)
 	Class   image.Class // of Target
 	Form    Form
 	Indexed bool  // a register is added to the address, which need not be in the object then
@@ -312,52 +312,6 @@ func (c *Code) refer(f *Func, code []byte, at int, in *arch.Inst, ref *Ref) bool
 	}
 	ref.Class = c.ClassAt(t)
 	return true
-}
-
-// accessWidth bounds how many bytes a memory operand spans.
-func accessWidth(in *arch.Inst, code []byte) uint8 {
-	if in.Vector {
-		if code[0] == 0x62 {
-			return 64
-		}
-		pp := code[1] & 3
-		if code[0] != 0xc5 && len(code) > 2 {
-			pp = code[2] & 3
-		}
-		if in.Map == 1 && scalar(in.Op) && pp >= 2 {
-			return 8
-		}
-		return 32
-	}
-	switch in.Map {
-	case 0:
-		if in.Op >= 0xd8 && in.Op <= 0xdf { // x87: up to 80 bits
-			return 16
-		}
-		return 8
-	case 1:
-		switch {
-		case in.Op == 0xb6 || in.Op == 0xb7 || in.Op == 0xbe || in.Op == 0xbf: // movzx, movsx
-			return 2
-		case in.Op >= 0x40 && in.Op < 0x50, in.Op >= 0x80 && in.Op < 0xc2, in.Op == 0xc3:
-			return 8 // general registers
-		case scalar(in.Op):
-			for _, b := range code[:in.Len] {
-				if b == 0x0f {
-					break
-				}
-				if b == 0xf2 || b == 0xf3 {
-					return 8
-				}
-			}
-		}
-	}
-	return 16
-}
-
-// scalar says whether F2 or F3 before 0F op makes it work on one float.
-func scalar(op byte) bool {
-	return op == 0x10 || op == 0x11 || op >= 0x2a && op <= 0x2d || op >= 0x51 && op <= 0x5f || op == 0xc2
 }
 
 // workspace is what decoding one function after the other reuses.

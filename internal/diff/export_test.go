@@ -99,3 +99,13 @@ func RestsDiffer(d *Diff) (at string, alike int) {
 	}
 	return "", alike
 }
+
+// AccessWidth is accessWidth of the instruction at the start of code, 0 when it
+// has no operand in memory.
+func AccessWidth(code []byte) (width int, err error) {
+	in, err := arch.Decode(code)
+	if err != nil || !in.HasMemory() {
+		return 0, err
+	}
+	return int(accessWidth(&in, code)), nil
+}

@@ -210,14 +210,15 @@ func (d *Diff) sameJumpTable(ta, tb image.Addr, owner *[2]*Func) (same, known bo
 	if len(ja) == 0 || len(jb) == 0 {
 		return false, false
 	}
-	// What follows a table may by chance look like one more entry.
 	n := min(len(ja), len(jb))
 	for i := range n {
 		if !d.sameCodePlace(ja[i], jb[i]) {
 			return false, true
 		}
 	}
-	return len(ja) == len(jb) || n >= 3, true
+	// What follows a table may by chance look like one more entry. But a table
+	// may grow and its code stay equal, where nothing bounds the index.
+	return len(ja) == len(jb), true
 }
 
 func (d *Diff) inParts(f *Func, a image.Addr) bool {
@@ -246,13 +247,6 @@ func (d *Diff) sameAccess(ta, tb image.Addr, width int) (bool, string) {
 	if bytes.Equal(x, y) {
 		return true, ""
 	}
-	// The width is an upper bound: what lies behind the next known start
-	// belongs to something else, unless both agree that nothing starts there.
-	n := int(max(d.Base.End(ta)-ta, d.Fixed.End(tb)-tb))
-	n = min(n, len(x), len(y))
-	if n >= 4 && bytes.Equal(x[:n], y[:n]) {
-		return true, ""
-	}
 	return false, fmt.Sprintf("constant %x became %x", x[:min(len(x), 8)], y[:min(len(y), 8)])
 }
 
@@ -274,46 +268,102 @@ func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
 	if sa.Class == image.RelRO || len(d.Base.RelocsIn(ta, ta+la)) > 0 || len(d.Fixed.RelocsIn(tb, tb+lb)) > 0 {
 		return d.tableDiffers(ta, tb, d.extent(ta, tb, la, lb), n)
 	}
+	p, q := d.Base.inNamed(ta), d.Fixed.inNamed(tb)
+	if p != nil && q != nil && (p.Size != q.Size || ta-p.Addr != tb-q.Addr) {
+		return fmt.Sprintf("%s has %d bytes instead of %d", q.Name, q.Size, p.Size)
+	}
 	x, y := d.Base.Bytes(ta, int(ea-ta)), d.Fixed.Bytes(tb, int(eb-tb))
 	na, nb := d.Base.CString(ta), d.Fixed.CString(tb)
-	if na > 1 || nb > 1 {
-		la, lb = d.Base.End(ta)-ta, d.Fixed.End(tb)-tb
-	}
 	if na > 1 && nb > 1 && string(x[:na]) != string(y[:nb]) {
 		return fmt.Sprintf("string %s became %s", quote(x[:na-1]), quote(y[:nb-1]))
 	}
 	if na > 1 && nb > 1 {
-		// Equal strings. What follows up to the next known start may belong to
-		// them (an array of char arrays), behind any padding.
-		x, y = bytes.TrimLeft(x[na:max(na, min(int(la), len(x)))], "\x00"), bytes.TrimLeft(y[nb:max(nb, min(int(lb), len(y)))], "\x00")
-		if n := min(len(x), len(y)); !bytes.Equal(x[:n], y[:n]) {
-			return fmt.Sprintf("what follows the string %s", quote(d.Fixed.Bytes(tb, nb-1)))
-		}
-		return ""
+		// Something may be known to start within the string.
+		la, lb = max(d.stringEnd(d.Base, ta, la), image.Addr(na)), max(d.stringEnd(d.Fixed, tb, lb), image.Addr(nb))
 	}
-	short := min(int(min(la, lb)), len(x), len(y))
+	short := int(min(la, lb))
 	if !bytes.Equal(x[:short], y[:short]) {
-		if na == 1 && nb == 1 && (la == 1 || lb == 1) { // both are the empty string, merged into the end of some other
+		switch {
+		case na == 1 && nb == 1 && (la == 1 || lb == 1): // both are the empty string, merged into the end of some other
 			return ""
+		case na > 1 && nb > 1:
+			return fmt.Sprintf("what follows the string %s", quote(y[:nb-1]))
 		}
 		return fmt.Sprintf("constant object at %#x", uint64(tb))
 	}
-	if la == lb {
+	if d.sameRest(x, y, ta, tb, la, lb) {
 		return ""
 	}
-	long := min(int(max(la, lb)), len(x), len(y))
-	if bytes.Equal(x[:long], y[:long]) {
-		return ""
-	}
-	// One side has a start where the other has none. Padding is no content.
-	rest := x[short:min(int(la), len(x))]
-	if lb > la {
-		rest = y[short:min(int(lb), len(y))]
-	}
-	if len(rest) < 64 && len(bytes.Trim(rest, "\x00")) == 0 {
-		return ""
+	if na > 1 && nb > 1 {
+		if la > lb && d.Base.mergedStrings(ta, la) || la < lb && d.Fixed.mergedStrings(tb, lb) {
+			return ""
+		}
+		return fmt.Sprintf("what follows the string %s", quote(y[:nb-1]))
 	}
 	return fmt.Sprintf("constant object at %#x", uint64(tb))
+}
+
+// sameRest compares what the longer of two constant objects has more with what
+// lies behind the shorter one: one image has a start there and the other has none.
+// x and y reach to the ends of their sections.
+func (d *Diff) sameRest(x, y []byte, ta, tb, la, lb image.Addr) bool {
+	end := ta + la
+	if la < lb {
+		x, y, la, lb, end = y, x, lb, la, tb+lb
+	}
+	rest, other := x[lb:la], y[lb:]
+	n := min(len(rest), len(other))
+	return bytes.Equal(rest[:n], other[:n]) && n == len(rest) || padding(rest, end)
+}
+
+// padding: the bytes before the end of an object are filler that aligns what
+// starts there.
+func padding(b []byte, end image.Addr) bool {
+	const most = 64
+	return image.Addr(len(b)) < min(end&-end, most) && len(bytes.Trim(b, "\x00")) == 0
+}
+
+// stringEnd is how far the object goes that begins with the string at a, of
+// which n bytes lie before the next address that is taken: less, where what is
+// accessed before that is none of its members. Numbers may look like a short
+// string, and tables with symbols have one, if they are no initial values.
+func (d *Diff) stringEnd(c *Code, a, n image.Addr) image.Addr {
+	const short = 4
+	if c.mergedStrings(a, n) || d.data.objects.complete && c.CString(a) > short && c.inNamed(a) == nil {
+		return c.End(a) - a
+	}
+	return n
+}
+
+// mergedStrings: the n bytes at a are strings as link editors put them, close
+// together or aligned to 8 bytes (long ones), and no elements of an array, which
+// all have the same size.
+func (c *Code) mergedStrings(a, n image.Addr) bool {
+	const aligned = 8
+	var starts []image.Addr
+	b := c.Bytes(a, int(n))
+	for at := image.Addr(0); at < image.Addr(len(b)); {
+		text := image.Addr(c.CString(a + at))
+		if text <= 1 || at+text > n {
+			return false
+		}
+		starts = append(starts, at)
+		at += text
+		pad := image.Addr(len(b[at:]) - len(bytes.TrimLeft(b[at:], "\x00")))
+		if at += pad; pad > 0 && at < n && (pad >= aligned || (a+at)%aligned != 0) {
+			return false
+		}
+	}
+	if len(starts) < 2 {
+		return false
+	}
+	size := starts[1]
+	for i, at := range starts {
+		if at != image.Addr(i)*size || at+size > n || image.Addr(c.CString(a+at)) > size {
+			return true
+		}
+	}
+	return false
 }
 
 // namedDiffers compares constants whose bounds their symbols tell. A place
