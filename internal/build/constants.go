@@ -42,10 +42,11 @@ func (e *emitter) constant(f *diff.Func, k int) {
 		e.leave(f, r, to, e.d.BaseVariableName(to))
 		return
 	}
-	switch text := e.d.Fixed.CString(r.Target) > 1 && e.startsString(r.Target) && !e.d.NamedConstant(r.Target); {
+	switch text := e.d.Text(r.Target); {
 	case text && e.d.SeveralStrings(r.Target) && e.d.Compared(f, k):
 		e.note(tableCarried, "it compares with the address of a string (at %s) of which there are several; with its own copy it will not find equal what was kept before", hexAddr(r.Target))
-	case !text && (e.d.Kept(r.Target) || e.d.WasConstant(r.Target) && e.walked().Escapes(f, k)):
+	case !text && (e.d.Kept(r.Target) || e.d.WasConstant(r.Target) && e.walked().Escapes(f, k)),
+		text && e.d.Compared(f, k) && e.d.Kept(r.Target): // nobody compares with strings in earnest, so it may be something else
 		e.note(tableCarried, "it brings its own copy of the constant at %s, which changed; pointers to the old one stay with it", e.d.VariableName(r.Target))
 	}
 	e.addressed(r.Target)

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"bytes"
 	"slices"
 
 	"hotpatch/internal/arch"
@@ -269,14 +270,33 @@ func (d *Diff) Before(t image.Addr) (image.Addr, bool) {
 }
 
 // Literal says whether the constant at o of the fixed image looks like a string or
-// a switch table, which nobody walks to the end by address: a table may, too, if
-// it begins with a small number.
+// a switch table, which nobody walks to the end by address.
 func (d *Diff) Literal(o image.Addr) bool {
 	c := d.Fixed
-	if c.ClassAt(o) != image.ROData || d.NamedConstant(o) {
-		return false
+	return d.Text(o) || c.ClassAt(o) == image.ROData && !d.NamedConstant(o) && c.startsSwitch(o)
+}
+
+// Text says whether the constant at o of the fixed image looks like a string. A
+// table that begins with a small number does so only at its start.
+func (d *Diff) Text(o image.Addr) bool {
+	c := d.Fixed
+	return c.ClassAt(o) == image.ROData && !d.NamedConstant(o) && c.startsString(o) && c.onlyText(o, c.End(o))
+}
+
+// onlyText says whether nothing but strings, one behind the other, lies from a to
+// end, and zeros behind the last one.
+func (c *Code) onlyText(a, end image.Addr) bool {
+	for a < end {
+		n := c.CString(a)
+		if n == 1 {
+			return len(bytes.Trim(c.Bytes(a, int(end-a)), "\x00")) == 0
+		}
+		if n == 0 {
+			return false
+		}
+		a += image.Addr(n)
 	}
-	return c.CString(o) > 1 && c.startsString(o) || c.startsSwitch(o)
+	return true
 }
 
 // Compared says whether f compares the address that its reference k takes:
