@@ -46,10 +46,10 @@ func (e evidence) String() string {
 func (j *judge) layouts() ([]diff.Layout, bool, error) {
 	for _, e := range j.types {
 		if e != nil && !e.SameLayout {
-			return diff.Layouts(j.d.Base.Image, j.d.Fixed.Image)
+			return j.d.LayoutsOf(j.c.list, j.bound()...)
 		}
 	}
-	return j.d.LayoutsFor(j.c.list)
+	return j.d.LayoutsFor(j.c.list, j.bound()...)
 }
 
 // verified says whether the compared types are those of the two images. Types

@@ -31,7 +31,7 @@ func meanings() map[string]meaning {
 			"see in the distribution's patch that no struct changes, then accept; or build again with types (hotpatch debuginfo, or --debug-base and --debug-fixed)",
 		},
 		"layout-padding": {
-			"sizes and offsets are as before, but a member fills what was padding, or has another name or kind: objects made by old code hold there what old code put there",
+			"sizes and offsets are as before, but a member fills what was padding, or has another name, or it or a variable another type: objects made by old code hold there what old code put there",
 			"see that the new code can live with that, then accept",
 		},
 		"data-inferred": {
@@ -148,7 +148,7 @@ func meanings() map[string]meaning {
 			reportIt,
 		},
 		"layout-changed": {
-			"a struct has another layout in the fixed program, and live objects have the old one",
+			"a struct or a variable has another layout in the fixed program, and live objects have the old one",
 			useRestart,
 		},
 		"link-failed": {

@@ -52,7 +52,10 @@ func Layouts(base, fixed *image.Image) (out []Layout, known bool, err error) {
 //
 // What no such unit names is handled only by code that is equal in both
 // images, and that code makes and uses its objects as it always did.
-func (d *Diff) LayoutsFor(functions []*Func) (out []Layout, known bool, err error) {
+//
+// The variables that the functions are bound to are compared by themselves: they
+// need not have a type with a name.
+func (d *Diff) LayoutsFor(functions []*Func, bound ...Value) (out []Layout, known bool, err error) {
 	l, err := readLayouts(d.Base.Image, d.Fixed.Image)
 	if l == nil {
 		return nil, false, err
@@ -60,7 +63,16 @@ func (d *Diff) LayoutsFor(functions []*Func) (out []Layout, known bool, err erro
 	if err == nil {
 		err = l.described(d, functions)
 	}
-	return l.compare(l.reached(d, functions)), true, err
+	return append(l.compare(l.reached(d, functions)), l.variables(d, functions, bound)...), true, err
+}
+
+// LayoutsOf is Layouts, and compares the variables that functions are bound to.
+func (d *Diff) LayoutsOf(functions []*Func, bound ...Value) (out []Layout, known bool, err error) {
+	l, err := readLayouts(d.Base.Image, d.Fixed.Image)
+	if l == nil {
+		return nil, false, err
+	}
+	return append(l.compare(nil), l.variables(d, functions, bound)...), true, err
 }
 
 // described is an error for the first function whose types are not known:
@@ -225,7 +237,7 @@ func (c *layoutComparison) pairs(name string, x, y []*definition, own bool) {
 			continue
 		}
 		c.seen[key] = true
-		l, differs := compareTypes(p, q)
+		l, differs := c.compareTypes(p, q)
 		if !differs {
 			continue
 		}
@@ -301,6 +313,8 @@ type variable struct {
 	at    image.Addr
 	size  image.Addr
 	units []*unit
+	name  string // of one that has any
+	kind  *kind
 }
 
 func placeUnits(t *typeSet) *places {
@@ -313,7 +327,7 @@ func placeUnits(t *typeSet) *places {
 			}
 		}
 		for _, o := range u.objects {
-			p.vars = append(p.vars, variable{o.at, o.size, []*unit{u}})
+			p.vars = append(p.vars, variable{o.at, o.size, []*unit{u}, o.name, o.kind})
 		}
 	}
 	slices.SortStableFunc(p.ranges, func(a, b unitRange) int {
@@ -325,6 +339,9 @@ func placeUnits(t *typeSet) *places {
 		if n := len(merged); n > 0 && merged[n-1].at == v.at {
 			merged[n-1].units = append(merged[n-1].units, v.units...)
 			merged[n-1].size = max(merged[n-1].size, v.size)
+			if merged[n-1].kind == nil {
+				merged[n-1].name, merged[n-1].kind = v.name, v.kind
+			}
 			continue
 		}
 		merged = append(merged, v)

@@ -11,7 +11,7 @@ import (
 )
 
 // compareTypes describes how b differs from a.
-func compareTypes(a, b *definition) (Layout, bool) {
+func (c *layoutComparison) compareTypes(a, b *definition) (Layout, bool) {
 	l := Layout{Type: b.name}
 	if strings.HasPrefix(b.name, "enum ") {
 		l.Detail = enumDiffers(a, b)
@@ -29,23 +29,70 @@ func compareTypes(a, b *definition) (Layout, bool) {
 		l.Detail = strings.TrimPrefix(d, ": ")
 		return l, true
 	}
-	l.Padding = true
-	for _, m := range b.members {
-		old := find(a.members, m.name)
-		switch {
-		case old == nil:
+	worst := unchanged
+	for i := range b.members {
+		m := &b.members[i]
+		old := twin(b.members, i, a.members)
+		if r := c.readMember(old, m); r > worst {
+			worst = r
+			l.Detail = m.label() + " " + c.differs(old.kind, m.kind)
+		}
+	}
+	if l.Padding = worst != misread; worst != unchanged {
+		return l, true
+	}
+	for i := range b.members {
+		m := &b.members[i]
+		if twin(b.members, i, a.members) == nil {
 			l.Detail = fmt.Sprintf("member %s is new at offset %d, where nothing was", m.name, m.at)
-			if o := at(a.members, &m); o != nil {
+			if o := at(a.members, m); o != nil {
 				l.Detail = fmt.Sprintf("member %s took the place of %s", m.name, o.name)
 			}
-			return l, true
-		case old.kind != m.kind:
-			l.Detail = fmt.Sprintf("member %s is %s instead of %s", m.name, m.kind, old.kind)
 			return l, true
 		}
 	}
 	l.Detail = "members are in another order"
-	return l, true
+	return l, !slices.EqualFunc(a.members, b.members, func(m, n member) bool { return m.name == n.name })
+}
+
+// readMember tells what becomes of a member with its name, if it had one.
+func (c *layoutComparison) readMember(old, m *member) reading {
+	if old == nil || m.name == "" {
+		return unchanged // the members of an anonymous struct have names
+	}
+	return c.read(old.kind, m.kind, 0)
+}
+
+func (m *member) label() string {
+	if m.name == baseClass {
+		return m.name
+	}
+	return "member " + m.name
+}
+
+// twin is the member of others with the name of ms[i]; of several (base classes, or
+// what is anonymous) the one of its turn. nil: there is none.
+func twin(ms []member, i int, others []member) *member {
+	if i < len(others) && others[i].name == ms[i].name && ms[i].name != "" && ms[i].name != baseClass {
+		return &others[i]
+	}
+	turn := 0
+	if ms[i].name == "" || ms[i].name == baseClass {
+		for k := range ms[:i] {
+			if ms[k].name == ms[i].name {
+				turn++
+			}
+		}
+	}
+	for k := range others {
+		if others[k].name == ms[i].name {
+			if turn == 0 {
+				return &others[k]
+			}
+			turn--
+		}
+	}
+	return nil
 }
 
 func find(ms []member, name string) *member {
@@ -73,7 +120,7 @@ func at(ms []member, m *member) *member {
 func memberChange(a, b *definition) string {
 	for i := range a.members {
 		m := &a.members[i]
-		n := find(b.members, m.name)
+		n := twin(a.members, i, b.members)
 		switch {
 		case m.name == "":
 			if at(b.members, m) == nil {
@@ -108,11 +155,11 @@ func (m *member) place() string {
 func overlaps(ms []member, n *member) bool {
 	lo, hi := n.bits()
 	for i := range ms {
-		if ms[i].kind == "struct" || ms[i].kind == "union" || ms[i].kind == "class" {
+		if ms[i].kind.is(ofStruct) {
 			continue
 		}
 		l, h := ms[i].bits()
-		if lo < h && l < hi && n.kind != "union" {
+		if lo < h && l < hi && !(n.kind.is(ofStruct) && n.kind.union) {
 			return true
 		}
 	}

@@ -50,7 +50,7 @@ int main(void) {
 		{name: "members swapped", from: "char *name; int state; long bytes;", to: "long bytes; int state; char *name;", want: "struct conn: member name moved from offset 0 to 16"},
 		{name: "bit field moved", from: "flag : 3, rest : 5", to: "flag : 4, rest : 4", want: "struct conn: member flag has another size"},
 		{name: "member renamed", from: "long bytes", to: "long octets", want: "struct conn: member octets took the place of bytes", padding: true},
-		{name: "kind changed", from: "long bytes", to: "char *bytes", want: "struct conn: member bytes is pointer instead of integer", padding: true},
+		{name: "kind changed", from: "long bytes", to: "char *bytes", want: "struct conn: member bytes is pointer to 8-bit integer instead of 64-bit integer", padding: true},
 		{name: "anonymous struct", from: "int x, y;", to: "int y, x;", want: "point: member x moved from offset 0 to 4"},
 		{name: "union grew", from: "double d;", to: "double d; char s[16];", want: "union value: has 16 bytes instead of 8"},
 		{name: "enumerator inserted", from: "OFF, ON", to: "OFF, AUTO, ON", want: "enum mode: ON is 2 instead of 1"},

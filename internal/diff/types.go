@@ -2,6 +2,7 @@ package diff
 
 import (
 	"debug/dwarf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +25,7 @@ type member struct {
 	name     string
 	at, size int64 // bytes; an enumerator's value is at
 	bit, len int64 // bit field: offset from the start of the type, and width
-	kind     string
+	kind     *kind
 }
 
 // unit is a compilation unit: what one run of the compiler knew.
@@ -35,6 +36,7 @@ type unit struct {
 	opaque  []string                 // types it only declares, where it may use them all the same
 	ranges  [][2]uint64
 	objects []placed // variables with an address
+	threads []placed // thread-local ones, by their place in the block
 	// whole says that the unit names every type its code handles. gcc does so
 	// for C and C++: also for types that only a cast or sizeof mentions.
 	whole   bool
@@ -82,6 +84,8 @@ type placed struct {
 	at   image.Addr
 	size image.Addr
 	typ  ref
+	name string
+	kind *kind
 }
 
 // typeSet are the types of one image.
@@ -127,6 +131,9 @@ type node struct {
 	virtual []string
 	withKey bool // it has virtual functions of its own
 	stands  ref  // the entry stands for a type of another unit
+	float   bool // of a base type
+	// Of a function: its parameters are fields.
+	prototyped, open bool
 }
 
 // field is a member, base class or enumerator.
@@ -151,7 +158,9 @@ type typeReader struct {
 	stack []frame
 	known map[string]*definition // by name and key
 	total int                    // members of all of them
-	signs map[uint64]ref         // types of type units; 0: there are two
+	kinds map[ref]*kind          // of the current unit, or of those that wait
+	texts map[string]*kind
+	signs map[uint64]ref // types of type units; 0: there are two
 	inner []inner
 }
 
@@ -192,6 +201,8 @@ func readTypes(data *image.DWARF) (set *typeSet, err error) {
 		nodes: map[ref]*node{},
 		known: map[string]*definition{},
 		signs: map[uint64]ref{},
+		kinds: map[ref]*kind{},
+		texts: map[string]*kind{},
 	}
 	t.signatures()
 	if data.Shared != nil {
@@ -336,7 +347,14 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 		if hasType {
 			t.open.uses = append(t.open.uses, use{typ, false})
 		}
+	case dwarf.TagUnspecifiedParameters:
+		if parent != nil {
+			parent.open = true
+		}
 	case dwarf.TagVariable, dwarf.TagFormalParameter:
+		if parent != nil && parent.tag == dwarf.TagSubroutineType {
+			parent.fields = append(parent.fields, field{typ: typ})
+		}
 		at, fixed := address(e)
 		if typ == 0 { // where it is defined, C says no more than which declaration is meant
 			typ = t.reference(e, dwarf.AttrSpecification)
@@ -347,7 +365,9 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			t.open.declared = append(t.open.declared, n.off)
 		}
 		if fixed {
-			t.unit.objects = append(t.unit.objects, placed{at: at, typ: typ})
+			t.unit.objects = append(t.unit.objects, placed{at: at, typ: typ, name: f.name})
+		} else if at, ok := threadPlaceOf(e); ok {
+			t.unit.threads = append(t.unit.threads, placed{at: at, typ: typ, name: f.name})
 		}
 		if hasType {
 			t.open.uses = append(t.open.uses, use{typ, e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())})
@@ -364,11 +384,21 @@ func address(e *dwarf.Entry) (image.Addr, bool) {
 	if len(loc) < 9 || loc[0] != opAddr {
 		return 0, false
 	}
-	at := image.Addr(0)
-	for i, b := range loc[1:9] {
-		at |= image.Addr(b) << (8 * i)
+	return image.Addr(binary.LittleEndian.Uint64(loc[1:])), true
+}
+
+// threadPlaceOf is where a variable is in the thread-local block.
+func threadPlaceOf(e *dwarf.Entry) (image.Addr, bool) {
+	const (
+		opConst8u           = 0x0e
+		opFormTLSAddress    = 0x9b
+		opGNUPushTLSAddress = 0xe0
+	)
+	loc, _ := e.Val(dwarf.AttrLocation).([]byte)
+	if len(loc) != 10 || loc[0] != opConst8u || loc[9] != opFormTLSAddress && loc[9] != opGNUPushTLSAddress {
+		return 0, false
 	}
-	return at, true
+	return image.Addr(binary.LittleEndian.Uint64(loc[1:])), true
 }
 
 func (t *typeReader) parent() *node {
@@ -382,11 +412,24 @@ func (t *typeReader) inFunction() bool {
 	return slices.ContainsFunc(t.stack, func(f frame) bool { return f.tag == dwarf.TagSubprogram })
 }
 
+// Encodings of base types that are no integers (DWARF 5, 7.8).
+const (
+	encComplexFloat   = 0x03
+	encFloat          = 0x04
+	encImaginaryFloat = 0x09
+	encDecimalFloat   = 0x0f
+)
+
 func (t *typeReader) typeNode(e *dwarf.Entry, f *frame, typ ref) *node {
 	n := &node{off: t.here(e.Offset), tag: e.Tag, typ: typ, size: -1, count: -1, opaque: e.Val(dwarf.AttrDeclaration) != nil}
 	if s, ok := e.Val(dwarf.AttrByteSize).(int64); ok {
 		n.size = s
 	}
+	switch encoding, _ := e.Val(dwarf.AttrEncoding).(int64); encoding {
+	case encComplexFloat, encFloat, encImaginaryFloat, encDecimalFloat:
+		n.float = true
+	}
+	n.prototyped = e.Val(dwarf.AttrPrototyped) != nil
 	if e.AttrField(dwarf.AttrSpecification) != nil { // a type unit declares the scopes of its type
 		if d := t.nodes[t.reference(e, dwarf.AttrSpecification)]; d != nil {
 			f.full = d.name
@@ -452,6 +495,9 @@ func times(n, m int64) int64 {
 	return n * m
 }
 
+// baseClass is the name of a member that is one.
+const baseClass = "base class"
+
 // member adds a member or base class.
 func (t *typeReader) member(e *dwarf.Entry, name string, typ ref, parent *node) {
 	if e.Val(dwarf.AttrDeclaration) != nil || e.Val(dwarf.AttrExternal) != nil {
@@ -459,7 +505,7 @@ func (t *typeReader) member(e *dwarf.Entry, name string, typ ref, parent *node) 
 	}
 	m := field{name: name, typ: typ}
 	if e.Tag == dwarf.TagInheritance {
-		m.name = "base class"
+		m.name = baseClass
 		m.virtual = e.Val(dwarf.AttrVirtuality) != nil
 	}
 	switch at := e.Val(dwarf.AttrDataMemberLoc).(type) {
@@ -527,7 +573,10 @@ func (t *typeReader) finish() {
 		t.later = append(t.later, p)
 		return
 	}
+	kinds := t.kinds
+	t.kinds = map[ref]*kind{}
 	t.define(p)
+	t.kinds = kinds
 	for _, n := range p.order {
 		delete(t.nodes, n.off)
 	}

@@ -1,8 +1,9 @@
 package diff
 
 import (
+	"crypto/sha256"
 	"debug/dwarf"
-	"fmt"
+	"strconv"
 	"strings"
 
 	"hotpatch/internal/image"
@@ -22,6 +23,11 @@ func (t *typeReader) define(p pending) {
 		if size, ok := t.sizeOf(o.typ, 0); ok {
 			o.size = image.Addr(max(size, 0))
 		}
+		o.kind = t.kindOf(o.typ)
+	}
+	for i := range p.unit.threads {
+		o := &p.unit.threads[i]
+		o.kind = t.kindOf(o.typ)
 	}
 }
 
@@ -55,7 +61,7 @@ func (t *typeReader) defineType(n *node) {
 		}
 		d.name = enumName(n)
 		for _, f := range n.fields {
-			d.members = append(d.members, member{name: f.name, at: f.at, kind: "value"})
+			d.members = append(d.members, member{name: f.name, at: f.at})
 		}
 	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagArrayType:
 		t.enumUse(n.typ, true)
@@ -63,7 +69,7 @@ func (t *typeReader) defineType(n *node) {
 	default:
 		return
 	}
-	d.key = fmt.Sprint(d.size, d.members, d.virtuals)
+	d.key = d.keyOf()
 	// Most units describe the same types: of a header there are many copies.
 	full := d.name + "\x00" + d.key
 	if same := t.known[full]; same != nil {
@@ -74,6 +80,36 @@ func (t *typeReader) defineType(n *node) {
 		t.total += len(d.members)
 	}
 	t.unit.add(d.name, d)
+}
+
+// keyOf tells a layout from others. How its members are read comes last: types of
+// one name are compared in the order of their keys.
+func (d *definition) keyOf() string {
+	b := make([]byte, 0, 1024)
+	number := func(n int64) { b = append(strconv.AppendInt(b, n, 10), ' ') }
+	number(d.size)
+	for i := range d.members {
+		m := &d.members[i]
+		b = append(append(b, m.name...), '@')
+		number(m.at)
+		number(m.size)
+		if m.len != 0 {
+			b = append(b, ':')
+			number(m.bit)
+			number(m.len)
+		}
+	}
+	b = append(b, d.virtuals...)
+	b = append(b, 0)
+	kinds := len(b)
+	for i := range d.members {
+		b = append(append(b, d.members[i].kind.String()...), ';')
+	}
+	if len(b)-kinds > sha256.Size {
+		sum := sha256.Sum256(b[kinds:])
+		b = append(b[:kinds], sum[:]...)
+	}
+	return string(b)
 }
 
 // layout lists the members of n and what they are.
@@ -93,7 +129,7 @@ func (t *typeReader) flatten(out []member, n *node, prefix string, at int64, dep
 		m := member{name: prefix + f.name, at: at + f.at, kind: t.kindOf(f.typ)}
 		switch {
 		case f.virtual:
-			m.at, m.kind = -1, "virtual base"
+			m.at, m.kind = -1, t.oneKind(kind{class: ofVirtualBase, text: "virtual base"})
 		case f.len != 0:
 			m.bit, m.len = 8*at+f.bit, f.len
 		default:
@@ -191,35 +227,6 @@ func (t *typeReader) through(off ref) *node {
 		}
 	}
 	return nil
-}
-
-// kindOf tells apart what must not be taken for one another in memory.
-func (t *typeReader) kindOf(off ref) string {
-	prefix := ""
-	for range maxTypeDepth {
-		n := t.through(off)
-		if n == nil {
-			break
-		}
-		switch n.tag {
-		case dwarf.TagArrayType:
-			prefix += "array of "
-			off = n.typ
-			continue
-		case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType, dwarf.TagPtrToMemberType:
-			return prefix + "pointer"
-		case dwarf.TagBaseType:
-			switch n.name {
-			case "float", "double", "long double", "_Float128", "__float128", "_Float16", "_Float32", "_Float64":
-				return prefix + "float"
-			}
-		}
-		if w := kindWord(n.tag); w != "" {
-			return prefix + w
-		}
-		break
-	}
-	return prefix + "integer"
 }
 
 func kindWord(tag dwarf.Tag) string {

@@ -1,0 +1,298 @@
+package diff
+
+import (
+	"crypto/sha256"
+	"debug/dwarf"
+	"fmt"
+	"strings"
+)
+
+// kind says how the bits of a type are read, as far as two types of one size can
+// differ in that. It leaves out what changes no reading: signedness, qualifiers,
+// names of typedefs, which integer of a size (char, bool, enumerations). Kinds of one
+// image with equal text are one; nil is one that is not known, and goes with any.
+type kind struct {
+	class  kindClass
+	size   int64  // of integers and floats, in bytes
+	name   string // of a struct or union, with its scopes; "" for an anonymous one
+	def    string // the name of its definition
+	union  bool
+	to     *kind   // of a pointer or array; what a function returns
+	params []*kind // of a function
+	open   bool    // of a function: nothing is said of its parameters
+	text   string  // for people
+}
+
+type kindClass uint8
+
+const (
+	ofVoid kindClass = iota
+	ofInteger
+	ofFloat
+	ofPointer
+	ofMemberPointer // of C++
+	ofArray
+	ofStruct // class or union, too
+	ofFunction
+	ofVirtualBase
+)
+
+const (
+	// maxKindDepth bounds pointers to pointers, and functions in parameters.
+	maxKindDepth = 12
+	maxParams    = 64
+	// maxKindText is where the text of a kind is cut: those of C++ can be long.
+	maxKindText = 200
+)
+
+func (k *kind) String() string {
+	if k == nil {
+		return "anything"
+	}
+	return k.text
+}
+
+func (k *kind) is(c kindClass) bool { return k != nil && k.class == c }
+
+// kindOf is the kind of the type at off.
+func (t *typeReader) kindOf(off ref) *kind { return t.kind(off, 0) }
+
+func (t *typeReader) kind(off ref, depth int) *kind {
+	k, done := t.kinds[off]
+	if done || depth > maxKindDepth {
+		return k
+	}
+	t.kinds[off] = nil // a damaged file may lead back here
+	k = t.makeKind(off, depth)
+	t.kinds[off] = k
+	return k
+}
+
+func (t *typeReader) makeKind(off ref, depth int) *kind {
+	alias := ""
+	for range maxTypeDepth {
+		if off == 0 {
+			return t.oneKind(kind{class: ofVoid, text: "void"})
+		}
+		n := t.node(off)
+		if n == nil {
+			return nil
+		}
+		switch n.tag {
+		case dwarf.TagTypedef:
+			if n.name != "" {
+				alias = n.name
+			}
+		case dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType, dwarf.TagVariable:
+		default:
+			return t.kindOfNode(n, alias, depth)
+		}
+		off = n.typ
+	}
+	return nil
+}
+
+// kindOfNode is the kind of n, which is no other name of a type; alias is the last
+// one that led to it.
+func (t *typeReader) kindOfNode(n *node, alias string, depth int) *kind {
+	switch n.tag {
+	case dwarf.TagBaseType, dwarf.TagEnumerationType:
+		switch {
+		case n.size < 0:
+			return nil
+		case n.float:
+			return t.oneKind(kind{class: ofFloat, size: n.size, text: fmt.Sprintf("%d-bit float", 8*n.size)})
+		}
+		return t.oneKind(kind{class: ofInteger, size: n.size, text: fmt.Sprintf("%d-bit integer", 8*n.size)})
+	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType:
+		to := t.kind(n.typ, depth+1)
+		return t.oneKind(kind{class: ofPointer, to: to, text: "pointer to " + to.String()})
+	case dwarf.TagPtrToMemberType:
+		to := t.kind(n.typ, depth+1)
+		return t.oneKind(kind{class: ofMemberPointer, to: to, text: "pointer to member " + to.String()})
+	case dwarf.TagArrayType:
+		to := t.kind(n.typ, depth+1)
+		return t.oneKind(kind{class: ofArray, to: to, text: "array of " + to.String()})
+	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
+		k := kind{class: ofStruct, name: n.name, union: n.tag == dwarf.TagUnionType}
+		switch {
+		case n.name != "":
+			k.def = kindWord(n.tag) + " " + n.name
+		default:
+			k.name, k.def = alias, alias
+		}
+		if k.text = k.def; k.def == "" {
+			k.text = kindWord(n.tag)
+		}
+		return t.oneKind(k)
+	case dwarf.TagSubroutineType:
+		return t.functionKind(n, depth)
+	case dwarf.TagUnspecifiedType:
+		return t.oneKind(kind{class: ofVoid, text: "void"})
+	}
+	return nil
+}
+
+func (t *typeReader) functionKind(n *node, depth int) *kind {
+	k := kind{class: ofFunction, to: t.kind(n.typ, depth+1), open: n.open || len(n.fields) == 0 && !n.prototyped}
+	names := make([]string, 0, 4)
+	for i := range n.fields {
+		if i == maxParams {
+			k.open = true
+			break
+		}
+		p := t.kind(n.fields[i].typ, depth+1)
+		k.params = append(k.params, p)
+		names = append(names, p.String())
+	}
+	if k.open {
+		names = append(names, "...")
+	}
+	k.text = "function (" + strings.Join(names, ", ") + ")"
+	if !k.to.is(ofVoid) {
+		k.text += " returning " + k.to.String()
+	}
+	return t.oneKind(k)
+}
+
+// oneKind is the one of its text.
+func (t *typeReader) oneKind(k kind) *kind {
+	if len(k.text) > maxKindText {
+		k.text = fmt.Sprintf("%s... (%x)", k.text[:maxKindText/2], sha256.Sum256([]byte(k.text)))
+	}
+	if old := t.texts[k.text]; old != nil {
+		return old
+	}
+	one := &k
+	t.texts[k.text] = one
+	return one
+}
+
+// reading is what becomes of bits of one kind that are read as another one.
+type reading uint8
+
+const (
+	unchanged reading = iota
+	retyped           // something else may be meant: somebody has to look
+	misread           // it goes wrong: a number for a pointer, a float for an integer
+)
+
+// read compares two kinds of types that have the same size, or that are pointed to.
+func (c *layoutComparison) read(a, b *kind, depth int) reading {
+	switch {
+	case a == nil || b == nil || a == b || a.text == b.text || depth > maxKindDepth:
+		return unchanged
+	case a.class != b.class:
+		if a.is(ofFloat) && (b.is(ofInteger) || b.is(ofPointer)) || b.is(ofFloat) && (a.is(ofInteger) || a.is(ofPointer)) {
+			return misread
+		}
+		return retyped
+	}
+	switch a.class {
+	case ofInteger, ofFloat:
+		if depth == 0 || a.size == b.size { // of the whole others tell
+			return unchanged
+		}
+		return retyped
+	case ofPointer:
+		return c.readThrough(a.to, b.to, depth)
+	case ofMemberPointer:
+		return min(c.read(a.to, b.to, depth+1), retyped)
+	case ofArray:
+		return c.read(a.to, b.to, depth+1)
+	case ofStruct:
+		if c.sameStruct(a, b, depth) {
+			return unchanged
+		}
+		return retyped
+	case ofFunction:
+		return c.readFunction(a, b, depth)
+	}
+	return unchanged
+}
+
+// readThrough compares what two pointers lead to. void may be anything.
+func (c *layoutComparison) readThrough(a, b *kind, depth int) reading {
+	scalar := func(k *kind) bool { return k.is(ofInteger) || k.is(ofFloat) }
+	switch {
+	case a.is(ofVoid) || b.is(ofVoid) || a == nil || b == nil:
+		return unchanged
+	case a.is(ofPointer) != b.is(ofPointer), scalar(a) && b.is(ofStruct), a.is(ofStruct) && scalar(b):
+		return misread
+	case a.is(ofPointer):
+		return c.readThrough(a.to, b.to, depth+1)
+	case a.is(ofArray) != b.is(ofArray): // a pointer to the first element
+		for a.is(ofArray) {
+			a = a.to
+		}
+		for b.is(ofArray) {
+			b = b.to
+		}
+	}
+	return min(c.read(a, b, depth+1), retyped)
+}
+
+// readFunction compares how a function is called: through a pointer that is kept,
+// new code calls what old code has put there.
+func (c *layoutComparison) readFunction(a, b *kind, depth int) reading {
+	worst := c.read(a.to, b.to, depth+1)
+	if !a.open && !b.open && len(a.params) != len(b.params) {
+		return retyped
+	}
+	for i := range min(len(a.params), len(b.params)) {
+		worst = max(worst, c.read(a.params[i], b.params[i], depth+1))
+	}
+	return min(worst, retyped)
+}
+
+// differs tells how b is read in another way than a.
+func (c *layoutComparison) differs(a, b *kind) string {
+	if !a.is(ofPointer) || !b.is(ofPointer) || !a.to.is(ofFunction) || !b.to.is(ofFunction) {
+		return fmt.Sprintf("is %s instead of %s", b, a)
+	}
+	f, g := a.to, b.to
+	if len(f.params) != len(g.params) {
+		return fmt.Sprintf("points to functions with %d parameters instead of %d", len(g.params), len(f.params))
+	}
+	for i := range f.params {
+		if c.read(f.params[i], g.params[i], 1) != unchanged {
+			return fmt.Sprintf("points to functions whose parameter %d is %s instead of %s", i+1, g.params[i], f.params[i])
+		}
+	}
+	return fmt.Sprintf("points to functions that return %s instead of %s", g.to, f.to)
+}
+
+// sameStruct says that both have one name, or the same members under two.
+func (c *layoutComparison) sameStruct(a, b *kind, depth int) bool {
+	if a.name == b.name || a.def == "" || b.def == "" {
+		return true
+	}
+	for _, x := range c.l.base.defs[a.def] {
+		for _, y := range c.l.fixed.defs[b.def] {
+			if c.sameMembers(x, y, depth) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *layoutComparison) sameMembers(x, y *definition, depth int) bool {
+	const (
+		most = 256
+		deep = 3
+	)
+	if x.size != y.size || len(x.members) != len(y.members) || len(x.members) > most {
+		return false
+	}
+	for i := range x.members {
+		m, n := &x.members[i], &y.members[i]
+		if m.at != n.at || m.size != n.size || m.bit != n.bit || m.len != n.len {
+			return false
+		}
+		if depth < deep && c.read(m.kind, n.kind, depth+1) != unchanged {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,184 @@
+package diff_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"hotpatch/internal/diff"
+	"hotpatch/internal/testkit"
+)
+
+// What a member or a variable of the same size is read as: some changes go wrong
+// for sure, some have to be looked at, and most mean nothing.
+func TestBitsThatAreReadInAnotherWayAreFound(t *testing.T) {
+	const header = `
+struct node { struct node *next; int v; };
+struct point { int x, y; };
+struct twin { int left, top; };
+struct list { struct list *next; int v; };
+struct opaque; struct other;
+typedef struct { short a, b; } pair;
+typedef struct { int a; } single;
+typedef struct node node_t;
+typedef unsigned long word;
+typedef int number;
+enum color { RED, GREEN };
+union value { long n; double d; };
+`
+	const nothing, look, wrong = "", "look", "wrong"
+	cases := []struct{ was, is, want string }{
+		{"int @", "float @", wrong},
+		{"long @", "double @", wrong},
+		{"char *@", "double @", wrong},
+		{"float @[4]", "int @[4]", wrong},
+		{"struct node *@", "struct node **@", wrong},
+		{"struct node ***@", "struct node **@", wrong},
+		{"char *@", "char **@", wrong},
+		{"char *@", "struct node *@", wrong},
+		{"struct node *@", "unsigned char *@", wrong},
+		{"struct node *@[3]", "struct node **@[3]", wrong},
+		{"struct node *@", "struct point *@", look},
+		{"struct opaque *@", "struct other *@", look},
+		{"struct node *@", "unsigned long @", look},
+		{"short @[4]", "int @[2]", look},
+		{"int *@", "long *@", look},
+		{"int *@", "float *@", look},
+		{"int @", "single @", look},
+		{"struct point @", "pair @[2]", look},
+		{"int (*@)(int)", "int (*@)(int, int)", look},
+		{"int (*@)(int)", "int (*@)(long)", look},
+		{"int (*@)(struct node *)", "int (*@)(struct point *)", look},
+		{"int (*@)(struct node *)", "int (*@)(struct node **)", look},
+		{"void (*@)(int)", "int (*@)(int)", look},
+		{"int (*@)(const char *, ...)", "int (*@)(int, ...)", look},
+		{"int (*@)(int)", "struct node *@", look},
+		{"int (*@)(long *, long *, long *, long *, long *, long *, long *, long *, long *, long *, long *, long *)",
+			"int (*@)(long *, long *, long *, long *, long *, long *, long *, long *, long *, long *, long *, int *)", look},
+		{"long @", "unsigned long @", nothing},
+		{"word @", "long @", nothing},
+		{"int @", "enum color @", nothing},
+		{"char *@", "const unsigned char *@", nothing},
+		{"char @[8]", "unsigned char @[8]", nothing},
+		{"struct node *@", "node_t *@", nothing},
+		{"struct node *@", "struct node *const volatile *@", wrong},
+		{"struct node *@", "const struct node *@", nothing},
+		{"struct node *@", "void *@", nothing},
+		{"void *@", "struct opaque *@", nothing},
+		{"void *@", "struct node **@", nothing},
+		{"struct node *@", "struct list *@", nothing},
+		{"struct point @", "struct twin @", nothing},
+		{"struct point (*@)[4]", "struct point *@", nothing},
+		{"int (*@)(int)", "number (*@)(number)", nothing},
+		{"int (*@)(int)", "int (*@)()", nothing},
+		{"int (*@)(void *)", "int (*@)(struct node *)", nothing},
+	}
+	source := func(fixed bool) string {
+		var s strings.Builder
+		s.WriteString(header)
+		for i, c := range cases {
+			d := c.was
+			if fixed {
+				d = c.is
+			}
+			fmt.Fprintf(&s, "struct holder%d { %s; } h%d;\n", i, strings.ReplaceAll(d, "@", "m"), i)
+			fmt.Fprintf(&s, "%s;\n", strings.ReplaceAll(d, "@", fmt.Sprintf("v%d", i)))
+		}
+		s.WriteString("int main(void) { return 0; }\n")
+		return s.String()
+	}
+	for _, flags := range debugFlags {
+		base, fixed := compile(t, source(false), append(flags, "-fno-common", "-std=gnu11")...), compile(t, source(true), append(flags, "-fno-common", "-std=gnu11")...)
+		d := compare(t, base, fixed)
+		var bound []diff.Value
+		for i := range cases {
+			v := fmt.Sprintf("v%d", i)
+			bound = append(bound, diff.Value{Base: symbolOf(t, base, v), Fixed: symbolOf(t, fixed, v)})
+		}
+		all, known, err := d.LayoutsOf(nil, bound...)
+		if !known || err != nil {
+			t.Fatalf("known %v, error %v", known, err)
+		}
+		found := map[string]diff.Layout{}
+		for _, l := range all {
+			found[l.Type] = l
+		}
+		for i, c := range cases {
+			for _, name := range []string{fmt.Sprintf("struct holder%d", i), fmt.Sprintf("variable v%d", i)} {
+				l, ok := found[name]
+				got := nothing
+				if ok && l.Padding {
+					got = look
+				} else if ok {
+					got = wrong
+				}
+				if got != c.want {
+					t.Errorf("%v: %s, %s to %s: %q (%s), want %q", flags, name, c.was, c.is, got, l.Detail, c.want)
+				}
+			}
+		}
+		if len(all) > 2*len(cases) {
+			t.Errorf("found %v", all)
+		}
+	}
+}
+
+// Of thread-local variables, too, and of static ones of functions.
+func TestVariablesOfEveryKindAreRead(t *testing.T) {
+	const source = `
+static __thread T level;
+__attribute__((noinline)) void set(int n) { level = n; }
+__attribute__((noinline)) int get(int n) { static T count; count += n; return count + level; }
+int main(int n, char **v) { set(n); return get(n) + !v; }
+`
+	base, fixed := compile(t, source, "-g", "-DT=int"), compile(t, source, "-g", "-DT=float")
+	d := compare(t, base, fixed)
+	found, known, err := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["get"]}, diff.Value{Base: symbolOf(t, base, "count.0"), Fixed: symbolOf(t, fixed, "count.0")})
+	if !known || err != nil || len(found) != 2 || found[0].Type != "variable count" || found[1].Type != "variable level" || found[0].Padding || found[1].Padding {
+		t.Errorf("found %v (known %v, error %v)", found, known, err)
+	}
+}
+
+func TestClassesAreReadAsWhatTheyAre(t *testing.T) {
+	testkit.Tool(t, "g++")
+	const source = `
+#include <cstddef>
+template <class T> struct Box { T *at; T *end() { return at + 1; } };
+struct A { long n; int get(int i) { return i; } };
+struct B { long n; int get(int i) { return i + 1; } };
+struct C { short n[4]; };
+namespace one { class Inner { public: int x, y; }; }
+struct Left { long l; }; struct Right { long r; };
+struct Many : Left, Right { A *a; };
+class Forward;
+class Kept { public: BOX box; MEMBER; REFERENCE; Forward *forward; one::Inner *inner; std::nullptr_t nothing; virtual ~Kept() {} };
+Many many;
+int main(int n, char **v) { Kept *k = (Kept *)v; Many *m = (Many *)v; k->box.at = 0; return n + (k->box.end() != 0) + m->r + (m->a != 0); }
+`
+	build := func(box, member, reference, many string) string {
+		r := strings.NewReplacer("BOX", box, "MEMBER", member, "REFERENCE", reference, "A *a;", many)
+		return compileFiles(t, map[string]string{"a.cc": r.Replace(source)}, "-g", "-w")
+	}
+	base := open(t, build("Box<A>", "int (A::*m)(int)", "A &r", "A *a;"))
+	for _, c := range []struct {
+		box, member, reference, many string
+		want                         string
+		padding                      bool
+	}{
+		{"Box<A>", "int (A::*m)(int)", "A &r", "A *a;", "", false},
+		{"Box<A>", "int (A::*m)(int)", "A &r", "void *a;", "", false}, // two base classes, which are no change
+		{"Box<A>", "int (A::*m)(int)", "A *r; A *q", "A *a;", "class Kept: has", false},
+		{"Box<A>", "int (A::*m)(int)", "const A &r", "A *a;", "", false},
+		{"Box<A>", "int (A::*m)(int)", "A &r", "C *a;", "struct Many: member a is pointer to struct C", true},
+		{"Box<A>", "int (A::*m)(int)", "A &r", "char *a;", "struct Many: member a is pointer to 8-bit integer", false},
+		{"Box<C>", "int (A::*m)(int)", "A &r", "A *a;", "class Kept: member box is struct Box<C>", true},
+	} {
+		found, known, err := diff.Layouts(base, open(t, build(c.box, c.member, c.reference, c.many)))
+		if !known || err != nil {
+			t.Fatalf("known %v, error %v", known, err)
+		}
+		if c.want == "" && len(found) != 0 || c.want != "" && (len(found) != 1 || !strings.HasPrefix(found[0].Type+": "+found[0].Detail, c.want) || found[0].Padding != c.padding) {
+			t.Errorf("%v: found %v", c, found)
+		}
+	}
+}
