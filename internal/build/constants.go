@@ -203,6 +203,8 @@ func (e *emitter) addressed(t image.Addr) {
 	lo, hi := e.d.TableAt(t)
 	hi = max(hi, e.d.Fixed.End(t))
 	e.pointersIn(min(lo, t), hi)
+	e.distances(lo)
+	e.distances(t)
 	if n := e.d.Fixed.CString(t); n > 1 && e.startsString(t) {
 		e.consts.add(e.around(min(lo, t), max(hi, t+image.Addr(n)+stringContext)))
 		return

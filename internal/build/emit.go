@@ -36,6 +36,7 @@ type emitter struct {
 	consts  span                // rodata to carry
 	tables  span                // .data.rel.ro to carry
 	stored  map[image.Addr]bool // slots of tables already written
+	spread  map[image.Addr]bool // tables of distances already bound
 	fixups  []fixup
 	settled map[image.Addr]bool // absolute fields
 	stubs   []image.Import      // imports to call that the base image lacks

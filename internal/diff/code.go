@@ -18,6 +18,8 @@ type Code struct {
 	index  image.Index  // over lows
 	starts []image.Addr // known first addresses of objects, sorted
 	heads  []image.Addr // those whose address is taken, not only accessed
+
+	distances map[image.Addr]int // tables of distances that code reads, with how many there are
 }
 
 // Func is one function as the comparison sees it.
@@ -30,13 +32,14 @@ type Func struct {
 	Resolver bool // the loader asks it once for the address of another function
 	Index    int  // in Code.Funcs
 
-	Refs  []Ref  // by At
-	Hash  uint64 // over the bytes, every reference replaced by its class
-	Insts int    // instructions
-	Bad   int    // bytes that are no instruction we know
-	TLS   bool   // uses thread-local storage
-	Calls bool   // makes calls
-	Exits bool   // returns, or jumps where a register or memory says
+	Refs    []Ref  // by At
+	Hash    uint64 // over the bytes, every reference replaced by its class
+	Insts   int    // instructions
+	Bad     int    // bytes that are no instruction we know
+	TLS     bool   // uses thread-local storage
+	Calls   bool   // makes calls
+	Exits   bool   // returns, or jumps where a register or memory says
+	Spreads bool   // reads numbers of 32 bits from tables, maybe distances
 
 	versions []image.Import // of those of Names that have one, sorted
 }
@@ -332,6 +335,7 @@ func (c *Code) normalise(f *Func, w *workspace) {
 		}
 		f.Insts++
 		f.Calls = f.Calls || in.IsCall()
+		f.Spreads = f.Spreads || in.Map == 0 && in.Op == 0x63 && in.HasMemory() && in.Index != arch.NoReg
 		f.Exits = f.Exits || in.IsRet() || in.IsJump() && in.IsIndirect()
 		// fs:0x28 is the stack protector's canary, at the same place everywhere.
 		if in.FS && !(in.DispLen == 4 && in.Base == arch.NoReg && in.Disp(code[at:]) == 0x28) {

@@ -49,6 +49,14 @@ func (c *Code) findStarts() {
 	}
 	slices.Sort(c.heads)
 	c.heads = slices.Clip(slices.Compact(c.heads))
+	c.findDistances()
+	for t, n := range c.distances {
+		for to := range c.spread(t, t+image.Addr(4*n), false) {
+			add(to, c.ClassAt(to))
+		}
+	}
+	slices.Sort(c.heads)
+	c.heads = slices.Clip(slices.Compact(c.heads))
 	c.starts = append(c.starts, c.heads...)
 	slices.Sort(c.starts)
 	c.starts = slices.Clip(slices.Compact(c.starts))
@@ -261,6 +269,9 @@ func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
 		}
 		return "end of section"
 	}
+	if why, known := d.spreadDiffers(ta, tb, n); known {
+		return why
+	}
 	if o := d.data.objects.covering(tb); o != nil && o.sure && o.read && d.Base.ClassAt(o.base.addr) == sb.Class {
 		return d.namedDiffers(ta, tb, o, n)
 	}
@@ -292,7 +303,7 @@ func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
 		return fmt.Sprintf("constant object at %#x", uint64(tb))
 	}
 	if d.sameRest(x, y, ta, tb, la, lb) {
-		return ""
+		return d.hiddenDiffers(ta, tb, min(la, lb), n)
 	}
 	if na > 1 && nb > 1 {
 		if la > lb && d.Base.mergedStrings(ta, la) || la < lb && d.Fixed.mergedStrings(tb, lb) {
@@ -378,7 +389,10 @@ func (d *Diff) namedDiffers(ta, tb image.Addr, o *object, n *objectNode) string 
 		_, why := d.sameObject(o.base.addr, o.addr, 0, nil, n)
 		return why
 	}
-	return d.tableDiffers(ta, tb, o.size, n)
+	if why := d.tableDiffers(ta, tb, o.size, n); why != "" {
+		return why
+	}
+	return d.hiddenDiffers(ta, tb, o.size, n)
 }
 
 // extent is how much of two tables to compare when their ends differ: the
