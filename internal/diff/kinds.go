@@ -20,7 +20,10 @@ type kind struct {
 	to     *kind   // of a pointer or array; what a function returns
 	params []*kind // of a function
 	open   bool    // of a function: nothing is said of its parameters
-	text   string  // for people
+	// Of an array: elements, and how many of them an index of its first dimension
+	// skips; 0: not known.
+	count, inner int64
+	text         string // for people
 }
 
 type kindClass uint8
@@ -111,8 +114,7 @@ func (t *typeReader) kindOfNode(n *node, alias string, depth int) *kind {
 		to := t.kind(n.typ, depth+1)
 		return t.oneKind(kind{class: ofMemberPointer, to: to, text: "pointer to member " + to.String()})
 	case dwarf.TagArrayType:
-		to := t.kind(n.typ, depth+1)
-		return t.oneKind(kind{class: ofArray, to: to, text: "array of " + to.String()})
+		return t.oneKind(arrayKind(n, t.kind(n.typ, depth+1)))
 	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
 		k := kind{class: ofStruct, name: n.name, union: n.tag == dwarf.TagUnionType}
 		switch {
@@ -131,6 +133,22 @@ func (t *typeReader) kindOfNode(n *node, alias string, depth int) *kind {
 		return t.oneKind(kind{class: ofVoid, text: "void"})
 	}
 	return nil
+}
+
+// arrayKind is an array of elements of kind to; one of arrays has several dimensions.
+func arrayKind(n *node, to *kind) kind {
+	k := kind{class: ofArray, to: to, count: max(n.count, 0), inner: max(n.inner, 1)}
+	if to.is(ofArray) {
+		k.to, k.count, k.inner = to.to, k.count*to.count, k.inner*to.count
+	}
+	k.text = fmt.Sprintf("array of %s", k.to)
+	switch {
+	case k.inner > 1:
+		k.text = fmt.Sprintf("array [%d][%d] of %s", k.count/k.inner, k.inner, k.to)
+	case k.count > 0:
+		k.text = fmt.Sprintf("array [%d] of %s", k.count, k.to)
+	}
+	return k
 }
 
 func (t *typeReader) functionKind(n *node, depth int) *kind {
@@ -199,12 +217,13 @@ func (c *layoutComparison) read(a, b *kind, depth int) reading {
 	case ofMemberPointer:
 		return min(c.read(a.to, b.to, depth+1), retyped)
 	case ofArray:
-		return c.read(a.to, b.to, depth+1)
-	case ofStruct:
-		if c.sameStruct(a, b, depth) {
-			return unchanged
+		worst := c.read(a.to, b.to, depth+1)
+		if a.inner != b.inner && max(a.inner, b.inner) > 1 && min(a.inner, b.inner) > 0 {
+			worst = max(worst, retyped)
 		}
-		return retyped
+		return worst
+	case ofStruct:
+		return c.readStruct(a, b, depth)
 	case ofFunction:
 		return c.readFunction(a, b, depth)
 	}
@@ -221,11 +240,14 @@ func (c *layoutComparison) readThrough(a, b *kind, depth int) reading {
 		return misread
 	case a.is(ofPointer):
 		return c.readThrough(a.to, b.to, depth+1)
+	case scalar(a) && scalar(b) && a.size == b.size && a.class != b.class:
+		return misread
+	case a.is(ofArray) && b.is(ofArray) && a.count != b.count && a.count > 0 && b.count > 0:
+		return retyped
 	case a.is(ofArray) != b.is(ofArray): // a pointer to the first element
-		for a.is(ofArray) {
+		if a.is(ofArray) {
 			a = a.to
-		}
-		for b.is(ofArray) {
+		} else {
 			b = b.to
 		}
 	}
@@ -262,19 +284,44 @@ func (c *layoutComparison) differs(a, b *kind) string {
 	return fmt.Sprintf("points to functions that return %s instead of %s", g.to, f.to)
 }
 
-// sameStruct says that both have one name, or the same members under two.
-func (c *layoutComparison) sameStruct(a, b *kind, depth int) bool {
+// readStruct compares structs and unions. Those of one name are compared for
+// themselves, and so are the members of those without. Of two names they may have
+// the same members; one that is not only pointed to must not have them elsewhere.
+func (c *layoutComparison) readStruct(a, b *kind, depth int) reading {
 	if a.name == b.name || a.def == "" || b.def == "" {
-		return true
+		return unchanged
 	}
+	key := structPair{a, b, depth == 0}
+	if r, ok := c.structs[key]; ok {
+		return r
+	}
+	if c.structs == nil {
+		c.structs = map[structPair]reading{}
+	}
+	c.structs[key] = unchanged // a damaged file may put a struct into itself
+	c.structs[key] = c.readNames(a, b, depth)
+	return c.structs[key]
+}
+
+// structPair are two structs that are compared, and whether by value.
+type structPair struct {
+	a, b  *kind
+	value bool
+}
+
+func (c *layoutComparison) readNames(a, b *kind, depth int) reading {
+	worst := unchanged
 	for _, x := range c.l.base.defs[a.def] {
 		for _, y := range c.l.fixed.defs[b.def] {
 			if c.sameMembers(x, y, depth) {
-				return true
+				return unchanged
+			}
+			if l, differs := c.compareMembers(x, y); depth == 0 && differs && !l.Padding {
+				worst = misread
 			}
 		}
 	}
-	return false
+	return max(worst, retyped)
 }
 
 func (c *layoutComparison) sameMembers(x, y *definition, depth int) bool {

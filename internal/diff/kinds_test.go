@@ -23,6 +23,8 @@ typedef struct { int a; } single;
 typedef struct node node_t;
 typedef unsigned long word;
 typedef int number;
+typedef int row[8];
+struct halves { short a, b, c, d; };
 enum color { RED, GREEN };
 union value { long n; double d; };
 `
@@ -38,12 +40,21 @@ union value { long n; double d; };
 		{"char *@", "struct node *@", wrong},
 		{"struct node *@", "unsigned char *@", wrong},
 		{"struct node *@[3]", "struct node **@[3]", wrong},
+		{"int *@", "float *@", wrong},
+		{"unsigned long *@[2]", "double *@[2]", wrong},
+		{"struct point @", "struct halves @", wrong},
+		{"struct point @[2]", "struct node @", look},
+		{"int @[2][8]", "int @[4][4]", look},
+		{"row @[2]", "int @[4][4]", look},
+		{"int (*@)[8]", "int (*@)[4]", look},
+		{"int @[2][8]", "row @[2]", nothing},
+		{"int @[8]", "int @[4][2]", look},
+		{"unsigned char *@", "float *@", look},
 		{"struct node *@", "struct point *@", look},
 		{"struct opaque *@", "struct other *@", look},
 		{"struct node *@", "unsigned long @", look},
 		{"short @[4]", "int @[2]", look},
 		{"int *@", "long *@", look},
-		{"int *@", "float *@", look},
 		{"int @", "single @", look},
 		{"struct point @", "pair @[2]", look},
 		{"int (*@)(int)", "int (*@)(int, int)", look},

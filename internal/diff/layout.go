@@ -176,9 +176,10 @@ func (l *layouts) compare(units map[*unit]bool) []Layout {
 }
 
 type layoutComparison struct {
-	l    *layouts
-	out  []Layout
-	seen map[[2]string]bool // type and both keys
+	l       *layouts
+	out     []Layout
+	seen    map[[2]string]bool // type and both keys
+	structs map[structPair]reading
 }
 
 // unit compares the types that u names; base and fixed are u and its

@@ -17,6 +17,12 @@ func (c *layoutComparison) compareTypes(a, b *definition) (Layout, bool) {
 		l.Detail = enumDiffers(a, b)
 		return l, l.Detail != ""
 	}
+	return c.compareMembers(a, b)
+}
+
+// compareMembers is compareTypes of two classes, structs or unions.
+func (c *layoutComparison) compareMembers(a, b *definition) (Layout, bool) {
+	l := Layout{Type: b.name}
 	if a.virtuals != b.virtuals {
 		l.Detail = "its virtual functions differ"
 		return l, true

@@ -126,6 +126,7 @@ type node struct {
 	typ     ref
 	size    int64 // -1: not said
 	count   int64 // of an array: elements; -1: unknown
+	inner   int64 // of an array of more than one dimension: elements of each of the first; else 0
 	opaque  bool
 	fields  []field
 	virtual []string
@@ -326,7 +327,11 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 		f.node = t.typeNode(e, f, typ)
 	case dwarf.TagSubrangeType:
 		if parent != nil && parent.tag == dwarf.TagArrayType {
-			parent.count = times(parent.count, subrange(e))
+			n := subrange(e)
+			if parent.count >= 0 {
+				parent.inner = max(parent.inner, 1) * max(n, 0)
+			}
+			parent.count = times(parent.count, n)
 		}
 	case dwarf.TagMember, dwarf.TagInheritance:
 		if hasType && parent != nil {
