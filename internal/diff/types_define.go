@@ -3,6 +3,7 @@ package diff
 import (
 	"crypto/sha256"
 	"debug/dwarf"
+	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -105,9 +106,9 @@ func (d *definition) keyOf() string {
 	for i := range d.members {
 		b = append(append(b, d.members[i].kind.String()...), ';')
 	}
-	if len(b)-kinds > sha256.Size {
+	if len(b)-kinds > hex.EncodedLen(sha256.Size) {
 		sum := sha256.Sum256(b[kinds:])
-		b = append(b[:kinds], sum[:]...)
+		b = append(b[:kinds], hex.EncodeToString(sum[:])...)
 	}
 	return string(b)
 }
