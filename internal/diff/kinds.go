@@ -192,7 +192,7 @@ type reading uint8
 const (
 	unchanged reading = iota
 	retyped           // something else may be meant: somebody has to look
-	misread           // it goes wrong: a number for a pointer, a float for an integer
+	misread           // it goes wrong: a pointer for an object, a float for an integer
 )
 
 // read compares two kinds of types that have the same size, or that are pointed to.
