@@ -144,11 +144,38 @@ func (j *judge) unwindData() {
 			j.r.add(symbolBounds, label(j.d, f), "only its symbol tells where it ends; it has no unwind data")
 		}
 	}
+	for _, f := range j.d.Base.Funcs {
+		if g := j.entersReplaced(f); g != nil {
+			j.r.add(noUnwindData, g.Name(), "code without unwind data at %s goes on in the middle of it, and would in its old version", hexAddr(f.Lo))
+		}
+	}
 	for _, f := range j.d.Gone() {
 		if f.Source == image.FromGap {
 			j.r.add(noUnwindData, f.Name(), "code without unwind data is gone")
 		}
 	}
+}
+
+// entersReplaced is a base function that is replaced and into the middle of which
+// code leads that nothing describes.
+func (j *judge) entersReplaced(f *diff.Func) *diff.Func {
+	if f.Source != image.FromGap || f.Bad > 0 {
+		return nil
+	}
+	for k := range f.Refs {
+		r := &f.Refs[k]
+		if r.Class != image.Text || r.Kind == diff.Access {
+			continue
+		}
+		g := j.d.Base.At(r.Target)
+		if g == nil || g == f || r.Target == g.Lo {
+			continue
+		}
+		if h := j.d.FixedOf(g); h != nil && j.c.in[h] {
+			return g
+		}
+	}
+	return nil
 }
 
 // layout: live objects have the base image's layout.

@@ -36,10 +36,7 @@ type inner struct {
 
 func newSiter(d *diff.Diff) *siter {
 	s := &siter{d: d, owned: map[*diff.Func]bool{}}
-	for _, f := range d.Base.Funcs {
-		if f.Source == image.FromGap {
-			continue
-		}
+	for _, f := range d.Base.Funcs { // also of code that nothing describes: what looks like a branch there may be one
 		for k := range f.Refs {
 			r := &f.Refs[k]
 			if r.Class == image.Text && d.Base.Entry(r.Target) == nil {

@@ -39,3 +39,17 @@ func TestChangedUseOfCodeThatNothingDescribesIsSeen(t *testing.T) {
 		}
 	}
 }
+
+// What goes on in the middle of a function would go on in its old version, or in
+// the middle of the jump.
+func TestFunctionIntoWhichUndescribedCodeLeadsIsRefused(t *testing.T) {
+	for _, c := range []struct{ flag, code string }{{"-DEARLY", "branch-into-entry"}, {"-DLATE", "no-unwind-data"}} {
+		for _, strip := range []bool{false, true} {
+			base, fixed := compile(t, "undescribed-enters.c", style{flags: []string{c.flag}, strip: strip})
+			r, b := run(t, base, fixed, build.Options{})
+			if b != nil || r.Verdict != patch.Refused || !slices.Contains(codes(r), c.code) {
+				t.Errorf("%v, stripped %v: %s: %v", c, strip, r.Verdict, r.Reasons)
+			}
+		}
+	}
+}

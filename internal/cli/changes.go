@@ -282,7 +282,7 @@ func compareListings(x, y []listingLine, versions [2]string) []reviewLine {
 			break // the end of both
 		}
 		a, b := lineFor("-", x, i, x[i].addr, 0), lineFor("+", y, j, 0, y[j].addr)
-		if a.Text == b.Text && (a.Note == b.Note || isString(x[i]) && diff.NoiseStrings(a.Note, b.Note, versions[0], versions[1])) {
+		if a.Text == b.Text && (a.Note == b.Note || isString(x[i]) && diff.NoiseStrings(a.Note, b.Note, diff.Origin{Version: versions[0]}, diff.Origin{Version: versions[1]})) {
 			b.Op, b.Base = " ", x[i].addr
 			out = append(out, b)
 		} else {

@@ -3,7 +3,7 @@ package diff
 import (
 	"fmt"
 	"regexp"
-	"strings"
+	"slices"
 	"sync"
 
 	"hotpatch/internal/image"
@@ -37,8 +37,9 @@ func (d *Diff) findNoise() {
 }
 
 // lineNumbers: main never leaves the stack, so it must not be carried for line
-// numbers alone. Its constants count as such when all moved by one distance
-// and those of a changed function nearby moved by the same.
+// numbers alone. Its constants count as such when all moved by one distance, each
+// is handed over together with the name of a source file, and those of a changed
+// function nearby, which are other ones, moved by the same.
 func (d *Diff) lineNumbers() {
 	m := d.Fixed.Main()
 	if m == nil || d.state[m.Index] != Changed {
@@ -54,65 +55,118 @@ func (d *Diff) lineNumbers() {
 		if f == m || d.state[i] != Changed {
 			continue
 		}
-		if by, ok := d.moved(f); ok && by == moved {
-			d.state[m.Index], d.why[m.Index] = Noise, fmt.Sprintf("line numbers moved by %+d, as in %s", moved, f.Name())
+		if other, ok := d.moved(f); ok && other.like(moved) {
+			d.state[m.Index], d.why[m.Index] = Noise, fmt.Sprintf("line numbers moved by %+d, as in %s", moved.by, f.Name())
 			return
 		}
 	}
 }
 
-// moved is the one distance by which constants of f differ from its base
-// function's when nothing else does: they are loaded into registers or passed
-// on the stack, and could be line numbers.
-func (d *Diff) moved(f *Func) (by int64, ok bool) {
+// lines are the line numbers that differ in a pair of functions.
+type lines struct {
+	by    int64
+	fixed []int64
+	files []string // that they are of
+}
+
+// like says whether both are of one file, in which no line is in two functions.
+func (l *lines) like(m *lines) bool {
+	for _, n := range l.fixed {
+		if slices.Contains(m.fixed, n) {
+			return false
+		}
+	}
+	return l.by == m.by && slices.ContainsFunc(l.files, func(f string) bool { return slices.Contains(m.files, f) })
+}
+
+// moved are the constants of f when nothing else differs from its base function,
+// and all by one distance: they are loaded into registers or passed on the stack
+// for a call that gets the name of a source file as well.
+func (d *Diff) moved(f *Func) (*lines, bool) {
+	var out lines
 	a := d.baseOf[f.Index]
 	if a == nil || len(a.Refs) != len(f.Refs) {
-		return 0, false
+		return nil, false
 	}
 	if same, _ := d.sameHandlers(a, f); !same {
-		return 0, false
+		return nil, false
 	}
 	x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, f)
 	if len(x) != len(y) {
-		return 0, false
+		return nil, false
 	}
 	owner := [2]*Func{a, f}
 	oldCode, newCode := d.Base.Text(a), d.Fixed.Text(f)
 	for k := range x {
 		s, t := &x[k], &y[k]
 		if s.shape != t.shape || s.disp != t.disp || s.in.Len != t.in.Len {
-			return 0, false
+			return nil, false
 		}
 		if s.refs != t.refs || s.ref >= 0 && !sameForm(a, f, s, t, oldCode[s.at:], newCode[t.at:]) {
-			return 0, false
+			return nil, false
 		}
 		for i, j := range pairedRefs(s, t) {
 			p, q := &a.Refs[i], &f.Refs[j]
 			if same, _ := d.sameRef(p, q, &owner); !same && !d.noiseString(p.Target, q.Target) {
-				return 0, false
+				return nil, false
 			}
 		}
 		if s.ref >= 0 {
 			continue
 		}
 		if s.in.Rel && s.in.Imm(oldCode[s.at:]) != t.in.Imm(newCode[t.at:]) {
-			return 0, false
+			return nil, false
 		}
 		if s.imm == t.imm {
 			continue
 		}
 		const mostLines, mostMoved = 65000, 2000
 		loads := s.in.Map == 0 && (s.in.Op >= 0xb8 && s.in.Op <= 0xbf || s.in.Op == 0xc7 || s.in.Op == 0x68)
-		if !loads || min(s.imm, t.imm) < 8 || max(s.imm, t.imm) > mostLines || by != 0 && t.imm-s.imm != by {
-			return 0, false
+		if !loads || min(s.imm, t.imm) < 8 || max(s.imm, t.imm) > mostLines || out.by != 0 && t.imm-s.imm != out.by {
+			return nil, false
 		}
-		by = t.imm - s.imm
-		if by > mostMoved || by < -mostMoved {
-			return 0, false
+		file, ok := d.fileOfCall(f, y, k)
+		if !ok {
+			return nil, false
+		}
+		out.by, out.fixed, out.files = t.imm-s.imm, append(out.fixed, t.imm), append(out.files, file)
+		if out.by > mostMoved || out.by < -mostMoved {
+			return nil, false
 		}
 	}
-	return by, by != 0
+	return &out, out.by != 0
 }
+
+// fileOfCall is the name of a source file that the call gets for which instruction
+// k of f loads something.
+func (d *Diff) fileOfCall(f *Func, all []token, k int) (string, bool) {
+	leaves := func(t *token) bool { return t.in.IsCall() || t.in.IsJump() || t.in.IsRet() }
+	end := k
+	for ; end < len(all) && !leaves(&all[end]); end++ {
+	}
+	if end == len(all) || !all[end].in.IsCall() && (all[end].ref < 0 || f.Refs[all[end].ref].Kind != Jump) {
+		return "", false
+	}
+	found := ""
+	for i := end - 1; i >= 0 && !leaves(&all[i]); i-- {
+		for r := range all[i].refs {
+			ref := &f.Refs[all[i].ref+r]
+			if ref.Class != image.ROData || ref.Off != 0 {
+				continue
+			}
+			if n := d.Fixed.CString(ref.Target); n > 1 {
+				if s := string(d.Fixed.Bytes(ref.Target, n-1)); sourceFile().MatchString(s) {
+					found = s
+				}
+			}
+		}
+	}
+	return found, found != ""
+}
+
+var sourceFile = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[^ %]*\.(?:c|cc|cpp|cxx|c\+\+|C|h|hh|hpp|hxx|y|l|inc)$`)
+})
 
 // onlyNoise says whether every difference of a changed function is noise.
 func (d *Diff) onlyNoise(b *Func) bool {
@@ -126,12 +180,25 @@ func (d *Diff) onlyNoise(b *Func) bool {
 		if same, _ := d.sameRef(p, q, &owner); same {
 			continue
 		}
-		if p.Class != image.ROData || q.Class != image.ROData || q.Kind != Lea || !d.noiseString(p.Target, q.Target) {
+		if p.Class != image.ROData || q.Class != image.ROData || q.Kind != Lea {
+			return false
+		}
+		if !d.noiseString(p.Target, q.Target) && !d.timeOfBuild(a, b, p.Target, q.Target) {
 			return false
 		}
 	}
 	same, _ := d.sameHandlers(a, b)
 	return same
+}
+
+// timeOfBuild says whether the strings at ta and tb are what __TIME__ stands for:
+// then the functions use __DATE__ as well.
+func (d *Diff) timeOfBuild(a, b *Func, ta, tb image.Addr) bool {
+	text := func(c *Code, t image.Addr) string { return string(c.Bytes(t, max(c.CString(t), 1)-1)) }
+	uses := func(c *Code, f *Func) bool {
+		return slices.ContainsFunc(f.Refs, func(r Ref) bool { return r.Class == image.ROData && r.Kind == Lea && isDate(text(c, r.Target)) })
+	}
+	return isTime(text(d.Base, ta)) && isTime(text(d.Fixed, tb)) && uses(d.Base, a) && uses(d.Fixed, b)
 }
 
 // noiseString compares the strings at ta and tb.
@@ -140,64 +207,9 @@ func (d *Diff) noiseString(ta, tb image.Addr) bool {
 	if na < 2 || nb < 2 {
 		return false
 	}
-	x, y := string(d.Base.Bytes(ta, na-1)), string(d.Fixed.Bytes(tb, nb-1))
-	return NoiseStrings(x, y, d.options.BaseVersion, d.options.FixedVersion)
+	return d.noiseTexts(string(d.Base.Bytes(ta, na-1)), string(d.Fixed.Bytes(tb, nb-1)))
 }
 
-// Pieces of strings that change from build to build and mean nothing to a
-// running process. A number alone is none of them: it may be a limit, a
-// default or a field width.
-var noisePieces = sync.OnceValue(func() []*regexp.Regexp {
-	return []*regexp.Regexp{
-		// file.c:123, file.c(123), file.c line 123
-		regexp.MustCompile(`\.(?:c|cc|cpp|cxx|h|hh|hpp|y|l)(?::| ?\(| ?,? ?line )[0-9]+`),
-		// Mon Jan  2 15:04:05 UTC 2006, Mon, 02 Jan 2006 15:04:05 +0000,
-		// 2006-01-02T15:04:05Z
-		regexp.MustCompile(`\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ 0-3]?[0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9](?: [AP]M)?(?: [A-Z]{3,5})? [0-9]{4}\b`),
-		regexp.MustCompile(`\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [ 0-3]?[0-9] (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [0-9]{4} [0-2][0-9]:[0-5][0-9]:[0-5][0-9](?: (?:[+-][0-9]{4}|[A-Z]{3,5}))?`),
-		regexp.MustCompile(`\b(?:19|20)[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?(?:Z|[+-][0-2][0-9]:?[0-5][0-9])?`),
-		// Jan  2 2006, 2 Jan 2006, 2006-01-02, 2006/01/02, 15:04:05
-		regexp.MustCompile(`\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{1,2},?\s+[0-9]{4}\b`),
-		regexp.MustCompile(`\b[0-9]{1,2}\s+(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s+[0-9]{4}\b`),
-		regexp.MustCompile(`\b(?:19|20)[0-9]{2}[-/][01]?[0-9][-/][0-3]?[0-9]\b`),
-		regexp.MustCompile(`\b[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\b`),
-		// build-ids and commits
-		regexp.MustCompile(`\b[0-9a-f]{20,64}\b`),
-		// 2.6.12-1+deb12u3, 1.22.1: three numbers at least
-		regexp.MustCompile(`\b[0-9]+(?:[.:+~-][0-9a-z]*[0-9]){2,}\b`),
-	}
-})
-
-var ipAddress = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,3}){3}$`) })
-
-// objectID: 1.2.840.113549.1.1.4, 2.5.29.17. What they stand for a process needs.
-var objectID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:[0-2](?:\.[0-9]+){4,}|2\.5(?:\.[0-9]+){2,})$`) })
-
-const mark = "\x00"
-
-// NoiseStrings says whether two different strings differ only in pieces that
-// mean nothing to a running process: versions, dates, line numbers, build-ids.
-// va and vb are the package versions when known. Conversions of a format
-// (%16s) are never touched.
-func NoiseStrings(x, y, va, vb string) bool {
-	return x != y && blankNoise(x, va) == blankNoise(y, vb)
-}
-
-func blankNoise(s, version string) string {
-	if len(version) > 3 {
-		s = strings.ReplaceAll(s, version, mark)
-		// Programs show the version without epoch or Debian revision.
-		if k := strings.IndexByte(version, ':'); k > 0 {
-			s = strings.ReplaceAll(s, version[k+1:], mark)
-		}
-	}
-	for _, re := range noisePieces() {
-		s = re.ReplaceAllStringFunc(s, func(m string) string {
-			if ipAddress().MatchString(m) || objectID().MatchString(m) {
-				return m
-			}
-			return mark
-		})
-	}
-	return s
+func (d *Diff) noiseTexts(x, y string) bool {
+	return NoiseStrings(x, y, Origin{d.options.BaseVersion, d.Base.BuildID}, Origin{d.options.FixedVersion, d.Fixed.BuildID})
 }

@@ -15,14 +15,28 @@ func TestNoiseIsOnlyWhatNoProcessNeeds(t *testing.T) {
 		{"matched at src/task.c:474\n", "matched at src/task.c:476\n", true},
 		{"util.c line 12: bad", "util.c line 15: bad", true},
 		{"built Nov 12 2025 10:11:12", "built Jan  3 2026 09:08:07", true},
-		{"2025-11-12", "2026-01-03", true},
-		{"built Fri Nov 20 17:44:31 UTC 2026 by us", "built Sat Jan  3 09:08:07 UTC 2026 by us", true},
-		{"Fri, 20 Nov 2026 17:44:31 +0000", "Sat, 03 Jan 2026 09:08:07 +0000", true},
-		{"built: 2026-11-20T17:44:31Z", "built: 2026-01-03T09:08:07Z", true},
+		{"2025-11-12", "2026-01-03", false},
+		{"released 2025-11-12", "released 2026-01-03", true},
+		{"released 2026-11-12", "released 2026-01-03", false},
+		{"released 2025-11-12", "released 2026-02-30", false},
+		{"2016-10-21T00:00:00Z", "2017-10-21T00:00:00Z", false},
+		{"Nov 12 2025", "Jan  3 2026", true},
+		{"Jan  3 2026", "Nov 12 2025", false},
+		{"02:00:00", "03:00:00", false},
+		{"built Thu Nov 20 17:44:31 UTC 2025 by us", "built Sat Jan  3 09:08:07 UTC 2026 by us", true},
+		{"Fri, 20 Nov 2025 17:44:31 +0000", "Sat, 03 Jan 2026 09:08:07 +0000", false},
+		{"built on Thu, 20 Nov 2025 17:44:31 +0000", "built on Sat, 03 Jan 2026 09:08:07 +0000", true},
+		{"Expires: Thu, 19 Nov 1981 08:52:00 GMT", "Expires: Thu, 01 Jan 1970 00:00:00 GMT", false},
+		{"built: 2025-11-20T17:44:31Z", "built: 2026-01-03T09:08:07Z", true},
 		{"Fri", "Sat", false},
 		{"Nov 20", "Jan 3", false},
-		{"build 0123456789abcdef0123456789abcdef01234567", "build 76543210fedcba98765432100123456789abcdef", true},
-		{"redis 7.0.15", "redis 7.0.16", true},
+		{"0123456789abcdef0123456789abcdef01234567", "76543210fedcba98765432100123456789abcdef", false},
+		{"git 1.8-14-g0123abc", "git 1.8-15-gabc0123", true},
+		{"redis 7.0.15", "redis 7.0.16", false},
+		{"Version: 7.0.15", "Version: 7.0.16", true},
+		{"1.2.3", "1.2.4", false},
+		{"127.0.0.1:8080", "0.0.0.0:8080", false},
+		{"00:00:00:00:00:01", "00:00:00:00:00:02", false},
 		{"%16s", "%15s", false},
 		{"%.3f", "%.4f", false},
 		{"1000", "100", false},
@@ -37,11 +51,29 @@ func TestNoiseIsOnlyWhatNoProcessNeeds(t *testing.T) {
 		{"version 1.2.3 of foo", "version 1.2.4 of bar", false},
 		{"same", "same", false},
 	} {
-		if got := diff.NoiseStrings(c.base, c.fixed, "", ""); got != c.noise {
+		if got := diff.NoiseStrings(c.base, c.fixed, diff.Origin{}, diff.Origin{}); got != c.noise {
 			t.Errorf("%q and %q: noise %v, want %v", c.base, c.fixed, got, c.noise)
 		}
 	}
-	if !diff.NoiseStrings("demo 3.5+ds1", "demo 3.6+ds1", "1:3.5+ds1", "1:3.6+ds1") {
+	if !diff.NoiseStrings("demo 3.5+ds1", "demo 3.6+ds1", diff.Origin{Version: "1:3.5+ds1"}, diff.Origin{Version: "1:3.6+ds1"}) {
 		t.Error("the package version is not recognised")
+	}
+	base, fixed := diff.Origin{"1:7.0.15-1+deb12u1", "0123456789abcdef0123456789abcdef01234567"}, diff.Origin{"1:7.0.15-1+deb12u2", "76543210fedcba98765432100123456789abcdef"}
+	for _, c := range []struct {
+		base, fixed string
+		noise       bool
+	}{
+		{"id 0123456789abcdef0123456789abcdef01234567", "id 76543210fedcba98765432100123456789abcdef", true},
+		{"id 0123456789abcdef0123456789abcdef01234567", "id 06543210fedcba98765432100123456789abcdef", false},
+		{"/usr/lib/debug/.build-id/01/23456789abcdef0123456789abcdef01234567.debug", "/usr/lib/debug/.build-id/76/543210fedcba98765432100123456789abcdef.debug", false},
+		{"7.0.15-1+deb12u1", "7.0.15-1+deb12u2", true},
+		{"7.0.15", "7.0.16", false},
+	} {
+		if got := diff.NoiseStrings(c.base, c.fixed, base, fixed); got != c.noise {
+			t.Errorf("%q and %q: noise %v, want %v", c.base, c.fixed, got, c.noise)
+		}
+	}
+	if upstream := (diff.Origin{Version: "7.0.16-1"}); !diff.NoiseStrings("redis 7.0.15", "redis 7.0.16", base, upstream) {
+		t.Error("the version of the source is not recognised")
 	}
 }

@@ -197,7 +197,7 @@ func (d *Diff) noiseTable(ta, tb, n image.Addr) bool {
 	x, y := d.Base.Bytes(ta, int(n)), d.Fixed.Bytes(tb, int(n))
 	if len(ra) == 0 || len(ra) != len(rb) {
 		na, nb := d.Base.CString(ta), d.Fixed.CString(tb)
-		return na > 1 && nb > 1 && NoiseStrings(string(x[:min(na-1, len(x))]), string(y[:min(nb-1, len(y))]), d.options.BaseVersion, d.options.FixedVersion)
+		return na > 1 && nb > 1 && d.noiseTexts(string(x[:min(na-1, len(x))]), string(y[:min(nb-1, len(y))]))
 	}
 	if len(x) != len(y) {
 		return false

@@ -1,0 +1,26 @@
+// -DFIXED revokes another key (-DKEY), trusts from a later date on (-DDATE), or
+// talks to newer versions only (-DLEAST).
+#include "common.h"
+#include <string.h>
+
+#ifdef FIXED
+#define PICK(base, fixed) fixed
+#else
+#define PICK(base, fixed) base
+#endif
+
+#if defined KEY
+#define TEXT PICK("9e5c6b1fd4a27e03b7d2a8cf1155ccddeeff0011", "4f0b67c7f1fb8ec5d9ff5c2bd1de2b4b3c1a0d55")
+#elif defined DATE
+#define TEXT PICK("2016-10-21", "2017-10-21")
+#else
+#define TEXT PICK("1.2.10", "1.2.12")
+#endif
+
+KEEP int allowed(const char *s) { return strcmp(s, TEXT) > 0; }
+int main(int argc, char **argv)
+{
+	note(allowed(argv[argc > 1]) ? "yes" : "no");
+	show();
+	return 0;
+}

@@ -1,0 +1,221 @@
+package diff
+
+import (
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"hotpatch/internal/image"
+)
+
+// Strings hold pieces that change from build to build and mean nothing to a
+// running process: the version of the program, the date of its build, its build-id,
+// a line number. The same forms serve other ends: a date before which nothing is
+// trusted, the digest of what is revoked, the least version to talk to, an address
+// with a port. So a piece counts only with evidence of being such a stamp. A number
+// alone is none at all: it may be a limit, a default or a field width.
+
+// Origin is what an image is called by: the version of its package, "" when
+// unknown, and its build-id.
+type Origin struct {
+	Version string
+	BuildID image.BuildID
+}
+
+// NoiseStrings says whether two different strings of images of these origins
+// differ only in stamps. Conversions of a format (%16s) are never touched.
+func NoiseStrings(x, y string, base, fixed Origin) bool {
+	if x == y {
+		return false
+	}
+	p, q := stampsOf(x), stampsOf(y)
+	if len(p) != len(q) {
+		return false
+	}
+	at, to := 0, 0
+	dated := false
+	for i := range p {
+		s, t := &p[i], &q[i]
+		if x[at:s.at] != y[to:t.at] || s.kind != t.kind {
+			return false
+		}
+		at, to = s.at+len(s.text), t.at+len(t.text)
+		if s.text == t.text {
+			continue
+		}
+		if !s.becomes(t, x[:s.at], base, fixed) && !(s.kind == stampClock && dated) {
+			return false
+		}
+		dated = dated || s.kind == stampTime || s.kind == stampDate || s.kind == stampProse
+	}
+	return x[at:] == y[to:]
+}
+
+// kind is what a piece of a string looks like.
+type stampKind uint8
+
+const (
+	stampLine    stampKind = iota // file.c:123, file.c(123), file.c line 123
+	stampTime                     // as date(1), asctime(3) and __TIMESTAMP__ write it
+	stampDate                     // __DATE__
+	stampProse                    // a date in a form that protocols and people use
+	stampClock                    // __TIME__
+	stampCommit                   // what git describe says: 1.8-14-g0123abc
+	stampDigest                   // build-ids, commits; and keys and digests
+	stampVersion                  // 2.6.12-1+deb12u3, 1.22.1, 3.5
+)
+
+// piece is a part of a string that could be a stamp.
+type piece struct {
+	kind stampKind
+	at   int
+	text string
+}
+
+const (
+	weekday = `(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)`
+	month   = `(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)`
+	daytime = `[0-2][0-9]:[0-5][0-9]:[0-5][0-9]`
+)
+
+// stampForms are tried in this order where several begin; one group for each kind.
+var stampForms = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(strings.Join([]string{
+		`(\.(?:c|cc|cpp|cxx|h|hh|hpp|y|l)(?::| ?\(| ?,? ?line )[0-9]+)`,
+		`(\b(?:` + weekday + ` )?` + month + ` [ 0-3]?[0-9] ` + daytime + `(?: [AP]M)?(?: [A-Z]{3,5})? [0-9]{4}\b)`,
+		`(\b` + month + ` [ 1-3][0-9] [0-9]{4}\b)`,
+		`(\b` + weekday + `, [ 0-3]?[0-9] ` + month + ` [0-9]{4} ` + daytime + `(?: (?:[+-][0-9]{4}|[A-Z]{3,5}))?` +
+			`|\b(?:19|20)[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?(?:Z|[+-][0-2][0-9]:?[0-5][0-9])?` +
+			`|\b` + month + `[a-z]*\s+[0-9]{1,2},?\s+[0-9]{4}\b` +
+			`|\b[0-9]{1,2}\s+` + month + `[a-z]*\s+[0-9]{4}\b` +
+			`|\b(?:19|20)[0-9]{2}[-/][01]?[0-9][-/][0-3]?[0-9]\b)`,
+		`(\b` + daytime + `\b)`,
+		`((?:\b[0-9][-+.~:0-9a-z]*)?[-+][0-9]+-g[0-9a-f]{7,40}\b)`,
+		`(\b[0-9a-f]{20,64}\b)`,
+		`(\b[0-9]+(?:[.:+~-][0-9a-z]*[0-9])+\b)`,
+	}, "|"))
+})
+
+func stampsOf(s string) []piece {
+	var out []piece
+	for _, m := range stampForms().FindAllStringSubmatchIndex(s, -1) {
+		for k := stampKind(0); 2*k+3 < stampKind(len(m)); k++ {
+			if m[2*k+2] >= 0 {
+				out = append(out, piece{k, m[0], s[m[0]:m[1]]})
+				break
+			}
+		}
+	}
+	return out
+}
+
+// becomes says whether two different pieces are what the build of base and that of
+// fixed wrote at one place, behind the text before.
+func (p *piece) becomes(q *piece, before string, base, fixed Origin) bool {
+	switch p.kind {
+	case stampLine:
+		return strings.TrimRight(p.text, "0123456789") == strings.TrimRight(q.text, "0123456789")
+	case stampTime, stampDate:
+		return later(p.text, q.text)
+	case stampProse:
+		return later(p.text, q.text) && toldOf(before)
+	case stampCommit:
+		return true
+	case stampDigest:
+		return ofBuild(p.text, base) && ofBuild(q.text, fixed)
+	case stampVersion:
+		return ofPackage(p.text, base) && ofPackage(q.text, fixed) || long(p.text) && long(q.text) &&
+			(toldOf(before) || distribution().MatchString(p.text) && distribution().MatchString(q.text))
+	}
+	return false
+}
+
+// later says whether both are dates that there are, the second behind the first:
+// the fixed image is built after the base image.
+func later(x, y string) bool {
+	a, okA := parseDate(x)
+	b, okB := parseDate(y)
+	return okA && okB && a.Before(b)
+}
+
+func parseDate(s string) (time.Time, bool) {
+	s = strings.Join(strings.Fields(strings.NewReplacer(",", " ", "/", "-").Replace(s)), " ")
+	for _, form := range []string{
+		"Mon Jan 2 15:04:05 2006", "Mon Jan 2 15:04:05 MST 2006", "Mon Jan 2 15:04:05 PM MST 2006", "Mon Jan 2 03:04:05 PM MST 2006",
+		"Jan 2 15:04:05 2006", "Jan 2 15:04:05 MST 2006",
+		"Jan 2 2006", "January 2 2006", "2 Jan 2006", "2 January 2006", "2006-1-2",
+		"Mon 2 Jan 2006 15:04:05", "Mon 2 Jan 2006 15:04:05 -0700", "Mon 2 Jan 2006 15:04:05 MST",
+		"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02T15:04Z0700",
+		"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05Z0700",
+	} {
+		if t, err := time.Parse(form, s); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+func isDate(s string) bool {
+	p := stampsOf(s)
+	_, ok := parseDate(s)
+	return ok && len(p) == 1 && p[0].kind == stampDate && p[0].text == s
+}
+
+func isTime(s string) bool {
+	_, err := time.Parse("15:04:05", s)
+	return err == nil && len(s) == len("15:04:05")
+}
+
+// toldOf says whether the text before a piece says that it is one.
+func toldOf(before string) bool { return announced().MatchString(before) }
+
+var announced = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)\b(?:version|release[d]?|build|built|compiled|generated|updated)(?: (?:on|at|date|time))?[ :=("'\[]*v?$`)
+})
+
+// distribution: the version of a package as distributions number their own.
+var distribution = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:[0-9]+:)?[0-9]+(?:\.[0-9a-z]+)+.*[-+~](?:deb[0-9]+u|[0-9.]+ubuntu)[0-9]+`)
+})
+
+// ofBuild: it is the image's build-id, or what is left of it where the first byte
+// names a directory.
+func ofBuild(s string, o Origin) bool { return s != "" && strings.HasSuffix(string(o.BuildID), s) }
+
+// ofPackage: it is the version of the package, of which programs tend to show only
+// that of the upstream source, or all but the epoch.
+func ofPackage(s string, o Origin) bool {
+	if len(o.Version) <= 3 {
+		return false
+	}
+	bare := o.Version
+	if _, rest, ok := strings.Cut(bare, ":"); ok {
+		bare = rest
+	}
+	if s == o.Version || s == bare {
+		return true
+	}
+	if _, rest, ok := strings.Cut(s, ":"); ok && rest == bare {
+		return true
+	}
+	rest, ok := strings.CutPrefix(bare, s)
+	return ok && long(s) && strings.ContainsAny(rest[:1], ".+~-")
+}
+
+// long: three numbers at least. Two are a protocol's version as soon as a
+// program's; and four small ones an address.
+func long(s string) bool {
+	return strings.Count(strings.Map(func(r rune) rune {
+		if strings.ContainsRune(".:+~-", r) {
+			return '.'
+		}
+		return r
+	}, s), ".") >= 2 && !addressForm().MatchString(s)
+}
+
+// address: 127.0.0.1, with a port behind it or not; 2.5.29.17 and
+// 1.2.840.113549.1.1.4, object identifiers. What they stand for a process needs.
+var addressForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:[:+-][0-9]+)?|[0-2](?:\.[0-9]+){4,}|2\.5(?:\.[0-9]+){2,})$`)
+})
