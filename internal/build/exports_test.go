@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"hotpatch/internal/build"
+	"hotpatch/internal/image"
 	"hotpatch/internal/patch"
 )
 
@@ -18,23 +19,40 @@ func TestExportedNameThatMeansAnotherFunctionIsRefused(t *testing.T) {
 		verdict patch.Verdict
 	}{
 		{[]string{"-DPARTS"}, patch.Refused},
-		{[]string{"-DFIRST=before"}, patch.Refused},
+		{[]string{"-DMENDED"}, patch.Refused},
+		{[]string{"-DFIRST=before"}, patch.Clean},
 		{nil, patch.Clean}, // first is as it was, and check is led to it
 		{[]string{"-DPARTS", "-DTWIN"}, patch.Clean},
 		{[]string{"-DTWIN"}, patch.Clean},
 	} {
 		for _, strip := range []bool{false, true} {
 			base, fixed := compile(t, "aliases.c", style{flags: slices.Concat(library, c.flags, []string{"-fno-ipa-icf"}), strip: strip})
-			r, _ := run(t, base, fixed, build.Options{})
+			r, b := run(t, base, fixed, build.Options{})
 			want := c.verdict
 			if strip && want == patch.Clean {
 				want = patch.Review // for want of types
+			}
+			if b != nil && !slices.Contains(c.flags, "-DTWIN") && !slices.ContainsFunc(b.Manifest.Images[0].Sites, func(s patch.Site) bool { return s.Base == uint64(export(t, base, "check")) }) {
+				t.Errorf("%v, stripped %v: check stays as it was: %v", c.flags, strip, b.Manifest.Images[0].Sites)
 			}
 			if r.Verdict != want || slices.Contains(codes(r), "export-moved") != (want == patch.Refused) {
 				t.Errorf("%v, stripped %v: %s: %v", c.flags, strip, r.Verdict, r.Reasons)
 			}
 		}
 	}
+}
+
+func export(t *testing.T, path, name string) image.Addr {
+	t.Helper()
+	m, err := image.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, ok := m.Dynamic(name)
+	if !ok {
+		t.Fatalf("%s does not export %s", path, name)
+	}
+	return s.Addr
 }
 
 // The fix of check@V1 is not the new check@@V2, though that has its name.

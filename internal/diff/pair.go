@@ -214,6 +214,7 @@ func named(c *Code) ([]string, map[string][]*Func) {
 // images have the same number left.
 func (d *Diff) pairNames() {
 	d.pairVersions()
+	d.pairJoined()
 	names, fixed := named(d.Fixed)
 	_, base := named(d.Base)
 	for _, n := range names {

@@ -102,6 +102,34 @@ func (d *Diff) pairVersions() {
 	}
 }
 
+// pairJoined pairs functions that became one, under the exported names of all: the
+// base function that was another one is what it replaces, those that were equal may
+// go on.
+func (d *Diff) pairJoined() {
+	for _, f := range d.Fixed.Funcs {
+		if len(f.Names) < 2 || !f.described() || d.baseOf[f.Index] != nil {
+			continue
+		}
+		var other []*Func
+		equal := false
+		for _, name := range f.Names {
+			s, ok := d.Base.Dynamic(name)
+			t, now := d.Fixed.Dynamic(name)
+			if !ok || !now || t.Addr != f.Lo {
+				continue
+			}
+			a := d.Base.Entry(s.Addr)
+			equal = equal || a != nil && a.Hash == f.Hash
+			if a != nil && a.Hash != f.Hash && !slices.Contains(other, a) {
+				other = append(other, a)
+			}
+		}
+		if equal && len(other) == 1 {
+			d.join(other[0], f, byName)
+		}
+	}
+}
+
 // findResolvers marks the functions that the loader asks once for the address of
 // another (STT_GNU_IFUNC).
 func (c *Code) findResolvers() {

@@ -155,16 +155,16 @@ func (im *imports) lookup(scope []*loaded, name, version string) (uint64, error)
 	return 0, fmt.Errorf("look up %s: neither the program nor a library that it was started with defines it: %w", versioned(name, version), link.ErrUndefined)
 }
 
-// versions is how many times the module defines a name for others. The loader gives
-// who asks for no version the oldest one, dlsym the newest.
+// versions is how many places the module has for a name. The loader gives who asks
+// for no version the oldest one, dlsym the newest.
 func (l *loaded) versions(name string) int {
-	n := 0
+	at := map[uint64]bool{}
 	for _, s := range l.symbols {
 		if s.Name == name && s.Section != elf.SHN_UNDEF && elf.ST_BIND(s.Info) != elf.STB_LOCAL {
-			n++
+			at[s.Value] = true
 		}
 	}
-	return n
+	return len(at)
 }
 
 // bound finds what an IFUNC was resolved to: its resolver may only run in the

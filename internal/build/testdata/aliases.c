@@ -1,6 +1,6 @@
 // A library in which check is another name of first in one version and a function
 // of its own in the other: in the fixed one with -DPARTS. -DTWIN: an equal one.
-// -DFIRST=NAME: first is called otherwise.
+// -DFIRST=NAME: first is called otherwise. -DMENDED: it is mended, too.
 #include <string.h>
 
 #define KEEP __attribute__((noinline, noclone, used))
@@ -22,6 +22,10 @@
 KEEP int FIRST(const char *s)
 {
 	int n = 0;
+#if defined FIXED && defined MENDED
+	if (!s)
+		return -1;
+#endif
 	while (*s)
 		n = n * 31 + *s++;
 	return n;
