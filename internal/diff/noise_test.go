@@ -49,6 +49,8 @@ func TestNoiseIsOnlyWhatNoProcessNeeds(t *testing.T) {
 		{"2.5.29.17", "2.5.29.18", false},
 		{"limit is 5", "limit is 6", false},
 		{"version 1.2.3 of foo", "version 1.2.4 of bar", false},
+		{"OpenSSL 3.0.20 7 Apr 2026", "OpenSSL 3.0.22 25 Aug 2026", true},
+		{"OpenSSL 3.0.20 7 Apr 2026", "OpenSSL 3.0.20 25 Aug 2026", false},
 		{"same", "same", false},
 	} {
 		if got := diff.NoiseStrings(c.base, c.fixed, diff.Origin{}, diff.Origin{}); got != c.noise {

@@ -44,7 +44,7 @@ func NoiseStrings(x, y string, base, fixed Origin) bool {
 		if s.text == t.text {
 			continue
 		}
-		if !s.becomes(t, x[:s.at], base, fixed) && !(s.kind == stampClock && dated) {
+		if !s.becomes(t, x[:s.at], base, fixed) && !(s.kind == stampClock && dated) && !released(x, p, q, i) {
 			return false
 		}
 		dated = dated || s.kind == stampTime || s.kind == stampDate || s.kind == stampProse
@@ -129,6 +129,19 @@ func (p *piece) becomes(q *piece, before string, base, fixed Origin) bool {
 			(toldOf(before) || distribution().MatchString(p.text) && distribution().MatchString(q.text))
 	}
 	return false
+}
+
+// released says whether the pieces at i are a version or its date where both stand
+// side by side, and changed: OpenSSL 3.0.20 7 Apr 2026.
+func released(x string, p, q []piece, i int) bool {
+	if p[i].kind != stampVersion {
+		i--
+	}
+	if i < 0 || i+1 >= len(p) || p[i].kind != stampVersion || p[i+1].kind != stampProse && p[i+1].kind != stampDate {
+		return false
+	}
+	between := x[p[i].at+len(p[i].text) : p[i+1].at]
+	return strings.Trim(between, " ,(") == "" && long(p[i].text) && long(q[i].text) && p[i].text != q[i].text && later(p[i+1].text, q[i+1].text)
 }
 
 // later says whether both are dates that there are, the second behind the first:
