@@ -32,6 +32,7 @@ func (e *emitter) constant(f *diff.Func, k int) {
 			e.c.add(e.d.Fixed.At(x))
 		}
 		e.c.follow()
+		e.spread[r.Target] = true // no distances to bind: they lead into what is carried
 		e.addressed(r.Target)
 		return
 	}

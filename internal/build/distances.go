@@ -17,9 +17,6 @@ func (e *emitter) distances(t image.Addr) {
 	if len(to) == 0 {
 		return
 	}
-	if e.spread == nil {
-		e.spread = map[image.Addr]bool{}
-	}
 	e.spread[t] = true
 	for i, x := range to {
 		switch class := e.d.Fixed.ClassAt(x); {

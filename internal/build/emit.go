@@ -99,6 +99,7 @@ func newEmitter(d *diff.Diff, c *carrier, r *reasons) *emitter {
 		bound:   map[image.Addr]image.Addr{},
 		imports: map[image.Import]int{},
 		stored:  map[image.Addr]bool{},
+		spread:  map[image.Addr]bool{},
 		settled: map[image.Addr]bool{},
 		varEnd:  varSpace,
 	}

@@ -3,6 +3,7 @@ package diff
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
@@ -23,21 +24,28 @@ import (
 // they lead to known as starts of objects.
 func (c *Code) findDistances() {
 	c.distances = map[image.Addr]int{}
+	fragment := func(a image.Addr) bool {
+		g := c.At(a)
+		return g != nil && g.Fragment
+	}
 	for _, f := range c.Funcs {
 		if !f.Spreads || !f.described() {
 			continue
 		}
 		for _, t := range c.readDistances(f) {
-			if _, ok := c.distances[t]; !ok {
+			if _, ok := c.distances[t]; !ok && len(c.JumpTable(f, t, fragment)) == 0 {
 				c.distances[t] = c.countDistances(t)
 			}
 		}
 	}
-	for t, n := range c.distances {
-		if n == 0 { // a switch table
-			delete(c.distances, t)
-		}
-	}
+	maps.DeleteFunc(c.distances, func(_ image.Addr, n int) bool { return n == 0 })
+}
+
+// whole says whether a function starts at a that is no cold part of another:
+// switch tables lead to those.
+func (c *Code) whole(a image.Addr) bool {
+	f := c.Entry(a)
+	return f != nil && !f.Fragment
 }
 
 // readDistances are the tables to whose addresses f adds what it reads from them.
@@ -126,7 +134,7 @@ func (c *Code) countDistances(t image.Addr) int {
 	for to := range c.spread(t, end, false) {
 		switch c.ClassAt(to) {
 		case image.Text:
-			if c.Entry(to) == nil {
+			if !c.whole(to) {
 				return n
 			}
 		case image.ROData:
@@ -168,7 +176,7 @@ func (c *Code) looksSpread(t, n image.Addr, self bool) image.Addr {
 	}
 	k := image.Addr(0)
 	for to := range c.spread(t, t+n&^3, self) {
-		if to >= t && to < t+n || !c.startsString(to) && c.Entry(to) == nil {
+		if to >= t && to < t+n || !c.startsString(to) && !c.whole(to) {
 			break
 		}
 		k++
