@@ -104,3 +104,40 @@ func open(t *testing.T, path string) *image.Image {
 	}
 	return m
 }
+
+// A switch table belongs to the carried code: nothing in it leads back to the base
+// image, not even to cold parts, which are functions of their own without symbols.
+func TestSwitchTableStaysWithItsCode(t *testing.T) {
+	for _, bare := range []bool{false, true} {
+		base, fixed := compile(t, "switch-cold.c", style{flags: []string{"-freorder-blocks-and-partition"}})
+		cold := symbol(t, fixed, "dispatch.cold").Value
+		if bare {
+			base, fixed = strip(t, base), strip(t, fixed)
+		}
+		r, b := run(t, base, fixed, build.Options{})
+		if b == nil {
+			t.Fatalf("stripped %v: %s: %v", bare, r.Verdict, r.Reasons)
+		}
+		o, leads := b.Objects[0], 0
+		for _, c := range o.Chunks {
+			if c.Kind != patch.Const {
+				continue
+			}
+			for _, q := range o.Relocs {
+				if q.At >= c.Addr && q.At < c.Addr+uint64(len(c.Data)) {
+					t.Errorf("stripped %v: %#x among the constants leads to %s", bare, q.At, o.Symbols[q.Sym].Name)
+				}
+			}
+			for at := 0; at+4 <= len(c.Data); at += 4 {
+				for start := max(0, at-20); start <= at; start += 4 { // of six cases
+					if c.Addr+uint64(start)+uint64(int64(int32(binary.LittleEndian.Uint32(c.Data[at:])))) == cold {
+						leads++
+					}
+				}
+			}
+		}
+		if leads == 0 || o.ChunkAt(cold) == nil {
+			t.Errorf("stripped %v: no switch table leads to the cold part: nothing to test", bare)
+		}
+	}
+}
