@@ -118,13 +118,7 @@ func moduleAt(ms []Map, page []byte, at func([]byte, uint64) error) (*Module, er
 	if err := at(first, m.Start); err != nil {
 		return nil, err
 	}
-	inFirst := func(p []byte, addr uint64) error {
-		if off := addr - m.Start; addr >= m.Start && off+uint64(len(p)) <= uint64(len(first)) {
-			copy(p, first[off:])
-			return nil
-		}
-		return at(p, addr)
-	}
+	inFirst := within(first, m.Start, at)
 	h, ok, err := parseHeader(first, func(p []byte, off uint64) error { return inFirst(p, m.Start+off) })
 	if err != nil {
 		return nil, err
@@ -162,6 +156,19 @@ func moduleAt(ms []Map, page []byte, at func([]byte, uint64) error) (*Module, er
 	return mod, nil
 }
 
+// within reads from first, which is the memory at start, and what is not in it
+// with at.
+func within(first []byte, start uint64, at func([]byte, uint64) error) func([]byte, uint64) error {
+	return func(p []byte, addr uint64) error {
+		off := addr - start
+		if n := uint64(len(first)); addr >= start && off <= n && uint64(len(p)) <= n-off {
+			copy(p, first[off:])
+			return nil
+		}
+		return at(p, addr)
+	}
+}
+
 // covers says whether mapping x is part of the module whose first page is
 // mapped by m: it shows a PT_LOAD of the same file at its place, or it is
 // anonymous memory in the place of one (.bss; text that was copied to huge
@@ -185,14 +192,10 @@ func (h header) covers(x, m Map, bias uint64) bool {
 // Anything else there is an error.
 func BuildIDAt(mem io.ReaderAt, bias uint64) (string, error) {
 	first := make([]byte, pageSize)
-	at := func(p []byte, addr uint64) error {
-		if off := addr - bias; addr >= bias && off+uint64(len(p)) <= uint64(len(first)) {
-			copy(p, first[off:])
-			return nil
-		}
+	at := within(first, bias, func(p []byte, addr uint64) error {
 		_, err := mem.ReadAt(p, int64(addr))
 		return err
-	}
+	})
 	if _, err := mem.ReadAt(first, int64(bias)); err != nil {
 		return "", err
 	}

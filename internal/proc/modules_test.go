@@ -3,6 +3,7 @@ package proc_test
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -280,6 +281,7 @@ func FuzzModulesIn(f *testing.F) {
 	f.Add(self[:4096], uint64(0x400000))
 	f.Add(self[:80], uint64(0x400000))
 	f.Add([]byte{}, uint64(0))
+	f.Add(notesBeforeTheirImage(), uint64(0x10000))
 	f.Fuzz(func(t *testing.T, b []byte, at uint64) {
 		at &^= 4095
 		size := (uint64(len(b)) + 8191) &^ 4095
@@ -290,13 +292,36 @@ func FuzzModulesIn(f *testing.F) {
 			{Start: at, End: at + size, Read: true, Exec: true, Dev: "fe:00", Inode: 1, Path: "/x"},
 			{Start: at + size, End: at + size + 4096, Read: true, Write: true},
 		}
-		mods, err := proc.ModulesIn(ms, piece{at, append(b, make([]byte, size-uint64(len(b)))...)})
+		mem := piece{at, append(b, make([]byte, size-uint64(len(b)))...)}
+		_, _ = proc.BuildIDAt(mem, at)
+		mods, err := proc.ModulesIn(ms, mem)
 		for _, m := range mods {
 			if err != nil || len(m.Maps) == 0 || m.Lo() != at || len(m.BuildID)%2 != 0 {
 				t.Fatalf("%+v, %v", m, err)
 			}
 		}
 	})
+}
+
+// notesBeforeTheirImage is the first page of an image whose notes begin below
+// address 0 where it is loaded at 0x10000, and reach into it: anybody can map one.
+func notesBeforeTheirImage() []byte {
+	b, le := make([]byte, 4096), binary.LittleEndian
+	copy(b, "\x7fELF\x02\x01\x01")
+	le.PutUint16(b[16:], uint16(elf.ET_DYN))
+	le.PutUint16(b[18:], uint16(elf.EM_X86_64))
+	le.PutUint64(b[32:], 64) // program headers: offset, size, number
+	le.PutUint16(b[54:], 56)
+	le.PutUint16(b[56:], 2)
+	load, note := b[64:], b[64+56:]
+	le.PutUint32(load, uint32(elf.PT_LOAD))
+	le.PutUint32(load[4:], uint32(elf.PF_R|elf.PF_X))
+	le.PutUint64(load[32:], 4096)
+	le.PutUint64(load[40:], 4096)
+	le.PutUint32(note, uint32(elf.PT_NOTE))
+	le.PutUint64(note[16:], ^uint64(0x10000))
+	le.PutUint64(note[32:], 0x10009)
+	return b
 }
 
 func BenchmarkMapping(b *testing.B) {

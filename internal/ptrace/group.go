@@ -182,9 +182,10 @@ func (g *Group) StopSome(tids []int, deadline time.Time) ([]Thread, error) {
 
 // StopAwake is StopSome for threads in uninterruptible sleep: each is asked to stop
 // when it has left that. One that is asked before would not stop however long it is
-// waited for, as in a frozen cgroup, and see later that it had to.
-func (g *Group) StopAwake(tids []int, deadline time.Time) (quiet []Thread, err error) {
-	from := len(g.Threads)
+// waited for, as in a frozen cgroup, and see later that it had to. The first is
+// waited for, and once one stands the others for hold at most.
+func (g *Group) StopAwake(tids []int, wait, hold time.Duration) (quiet []Thread, err error) {
+	from, deadline := len(g.Threads), time.Now().Add(wait)
 	for len(tids) > 0 {
 		var awake, stuck []int
 		for _, tid := range tids {
@@ -196,6 +197,12 @@ func (g *Group) StopAwake(tids []int, deadline time.Time) (quiet []Thread, err e
 		}
 		if _, err := g.StopSome(awake, deadline); err != nil {
 			return nil, err
+		}
+		if len(g.Threads) > from && hold > 0 {
+			if last := time.Now().Add(hold); last.Before(deadline) {
+				deadline = last
+			}
+			hold = 0
 		}
 		if tids = stuck; len(awake) > 0 || len(stuck) == 0 {
 			continue
@@ -408,7 +415,7 @@ func (g *Group) LetGo() {
 func (g *Group) Release() {
 	g.LetGo()
 	defer g.t.buryMeanwhile(g.list)()
-	var late []int
+	var late, unasked []int
 	for tid, s := range g.state {
 		switch s {
 		case asked:
@@ -416,13 +423,24 @@ func (g *Group) Release() {
 		case running:
 			// Left traced it would stand from its next signal on, while the others
 			// are waited for.
-			if stateOf(tid) == 'D' {
+			if s := stateOf(tid); s == 'D' || s == 'Z' {
 				g.t.abandoned = true // it cannot stop now; our end does without
 				continue
 			}
-			_ = g.t.interrupt(tid)
-			late = append(late, tid)
+			unasked = append(unasked, tid)
 		}
+	}
+	// A few at a time, for the reason that stop has.
+	for few := range slices.Chunk(unasked, fewAtATime) {
+		for _, tid := range few {
+			_ = g.t.interrupt(tid)
+		}
+		for looks := 0; looks < 2*polls && len(few) > 0; looks++ {
+			if few = slices.DeleteFunc(few, g.t.letGoIfStopped); looks >= polls && len(few) > 0 {
+				nap(shortNap)
+			}
+		}
+		late = append(late, few...)
 	}
 	g.t.letGoLate(g.t.letGoUnlisted, late...) // those have stood since they began
 	g.t.letGoUnlisted()

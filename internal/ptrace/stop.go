@@ -145,7 +145,8 @@ var endsWithEINTR = map[uint64]bool{
 	unix.SYS_READ: true, unix.SYS_READV: true, unix.SYS_WRITE: true, unix.SYS_WRITEV: true,
 	unix.SYS_PREADV2: true, unix.SYS_PWRITEV2: true,
 	unix.SYS_SELECT: true, unix.SYS_PSELECT6: true, unix.SYS_PPOLL: true,
-	unix.SYS_RECVFROM: true, unix.SYS_RECVMSG: true, unix.SYS_RECVMMSG: true,
+	unix.SYS_FALLOCATE: true, // of tmpfs, before Linux 6.2
+	unix.SYS_RECVFROM:  true, unix.SYS_RECVMSG: true, unix.SYS_RECVMMSG: true,
 	unix.SYS_SENDTO: true, unix.SYS_SENDMSG: true, unix.SYS_SENDMMSG: true,
 	unix.SYS_ACCEPT: true, unix.SYS_ACCEPT4: true, unix.SYS_CONNECT: true,
 	unix.SYS_IO_URING_ENTER: true, unix.SYS_SENDFILE: true, unix.SYS_SPLICE: true,

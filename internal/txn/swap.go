@@ -193,7 +193,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	list := func() ([]int, error) { return tasks.List(nil) }
 	g := t.Group(list)
 	defer g.Release()
-	early, err := r.stopStuck(g)
+	early, err := r.stopStuck(g, list)
 	if err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	for _, tid := range known {
 		k.known[tid] = g.Traced(tid)
 	}
-	quiet, err := g.StopAwake(stuck, time.Now().Add(stopBudget))
+	quiet, err := g.StopAwake(stuck, stopBudget, stopBudget)
 	if err != nil {
 		r.stuck, _ = r.idle(stuck)
 		return err
@@ -268,15 +268,21 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 
 // stopStuck stops the threads of which the last attempt could not stop all, and
 // returns them. Nobody else is traced yet: a traced thread stands from its next
-// signal on, or its next clone, until somebody looks at it.
-func (r *run) stopStuck(g *ptrace.Group) ([]ptrace.Thread, error) {
+// signal on, or its next clone, until somebody looks at it. Nor does one that can
+// stop wait long for one that cannot.
+func (r *run) stopStuck(g *ptrace.Group, list ptrace.Lister) ([]ptrace.Thread, error) {
 	if len(r.stuck) == 0 {
 		return nil, nil
 	}
+	still, err := list()
+	if err != nil {
+		return nil, err
+	}
+	r.stuck = slices.DeleteFunc(r.stuck, func(tid int) bool { return !slices.Contains(still, tid) })
 	if err := g.SeizeSome(r.stuck); err != nil {
 		return nil, err
 	}
-	early, err := g.StopAwake(r.stuck, time.Now().Add(stuckBudget))
+	early, err := g.StopAwake(r.stuck, stuckBudget, stopBudget)
 	r.stuck, _ = r.idle(r.stuck)
 	return slices.Clone(early), err
 }

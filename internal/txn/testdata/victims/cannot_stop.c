@@ -1,7 +1,8 @@
 // One thread is in uninterruptible sleep: it reads a page that nobody provides.
-// Another gets a signal every 5 ms, a third starts threads.
-// c: the longest time that the second did not run and the third took for a thread,
-// in microseconds, since the last question.
+// Another gets a signal every 5 ms, a third starts threads, a fourth waits 40 ms
+// for each vfork child and then works.
+// c: the longest time that the second did not run, the third took for a thread and
+// the fourth for its work, in microseconds, since the last question.
 #include "victim.h"
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -9,8 +10,9 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
-static atomic_long gap, start;
+static atomic_long gap, start, work;
 static atomic_int up;
 static char *page;
 
@@ -58,6 +60,24 @@ static void *starts(void *unused) {
 	}
 }
 
+static void *vforks(void *unused) {
+	(void)unused;
+	up++;
+	for (;;) {
+		pid_t child = vfork();
+		if (child == 0) {
+			struct timespec while_ = {0, 40000000};
+			syscall(SYS_nanosleep, &while_, NULL);
+			_exit(0);
+		}
+		long begin = now();
+		usleep(1000);
+		usleep(1000);
+		if (now() - begin > work) work = now() - begin;
+		while (waitpid(child, NULL, 0) < 0) {}
+	}
+}
+
 int main(void) {
 	struct sigaction action = {.sa_handler = nothing, .sa_flags = SA_RESTART};
 	sigset_t alarm;
@@ -73,20 +93,20 @@ int main(void) {
 		answer("unsupported");
 		return 1;
 	}
-	void *(*all[])(void *) = {stuck, signalled, starts};
-	for (int i = 0; i < 3; i++) {
+	void *(*all[])(void *) = {stuck, signalled, starts, vforks};
+	for (int i = 0; i < 4; i++) {
 		pthread_t thread;
 		pthread_create(&thread, NULL, all[i], NULL);
 	}
-	while (up < 3) usleep(1000);
+	while (up < 4) usleep(1000);
 	struct itimerval often = {{0, 5000}, {0, 5000}};
 	setitimer(ITIMER_REAL, &often, NULL);
 	usleep(100000);
 	answer("ready %d", getpid());
 	for (const char *q; (q = next());) {
 		if (*q == 'c') {
-			answer("%ld %ld", gap, start);
-			gap = start = 0;
+			answer("%ld %ld %ld", gap, start, work);
+			gap = start = work = 0;
 		} else answer("%d", fixed_function(1));
 	}
 }
