@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -138,30 +139,54 @@ func (d *Diff) moved(f *Func) (*lines, bool) {
 }
 
 // fileOfCall is the name of a source file that the call gets for which instruction
-// k of f loads something.
+// k of f loads something. Compilers let several such calls share their end.
 func (d *Diff) fileOfCall(f *Func, all []token, k int) (string, bool) {
 	leaves := func(t *token) bool { return t.in.IsCall() || t.in.IsJump() || t.in.IsRet() }
-	end := k
-	for ; end < len(all) && !leaves(&all[end]); end++ {
-	}
-	if end == len(all) || !all[end].in.IsCall() && (all[end].ref < 0 || f.Refs[all[end].ref].Kind != Jump) {
-		return "", false
-	}
 	found := ""
-	for i := end - 1; i >= 0 && !leaves(&all[i]); i-- {
-		for r := range all[i].refs {
-			ref := &f.Refs[all[i].ref+r]
-			if ref.Class != image.ROData || ref.Off != 0 {
-				continue
+	look := func(t *token) {
+		if s := d.sourceFileAt(f, t); s != "" {
+			found = s
+		}
+	}
+	for i := k; i >= 0 && !leaves(&all[i]); i-- {
+		look(&all[i])
+	}
+	for hops := 0; k < len(all) && hops < 4; {
+		t := &all[k]
+		switch {
+		case t.in.IsCall(), t.in.IsJump() && t.ref >= 0 && f.Refs[t.ref].Kind == Jump:
+			return found, found != ""
+		case t.in.IsRet(), t.in.IsJump() && t.in.IsIndirect():
+			return "", false
+		case t.in.IsJump():
+			to, _ := t.in.Target(uint64(f.Lo)+uint64(t.at), d.Fixed.Text(f)[t.at:])
+			n, ok := slices.BinarySearchFunc(all, uint32(to-uint64(f.Lo)), func(t token, at uint32) int { return cmp.Compare(t.at, at) })
+			if !ok {
+				return "", false
 			}
-			if n := d.Fixed.CString(ref.Target); n > 1 {
-				if s := string(d.Fixed.Bytes(ref.Target, n-1)); sourceFile().MatchString(s) {
-					found = s
-				}
+			k, hops = n, hops+1
+			continue
+		}
+		look(t)
+		k++
+	}
+	return "", false
+}
+
+// sourceFileAt is the name of a source file whose address an instruction takes.
+func (d *Diff) sourceFileAt(f *Func, t *token) string {
+	for r := range t.refs {
+		ref := &f.Refs[t.ref+r]
+		if ref.Class != image.ROData || ref.Off != 0 {
+			continue
+		}
+		if n := d.Fixed.CString(ref.Target); n > 1 {
+			if s := string(d.Fixed.Bytes(ref.Target, n-1)); sourceFile().MatchString(s) {
+				return s
 			}
 		}
 	}
-	return found, found != ""
+	return ""
 }
 
 var sourceFile = sync.OnceValue(func() *regexp.Regexp {
