@@ -167,10 +167,10 @@ func (c *Code) spread(t, hi image.Addr, self bool) func(func(image.Addr) bool) {
 }
 
 // looksSpread is how many of the n bytes at t, which no code is seen to read as
-// distances, could be some: these lead to starts of strings or of functions. One
-// alone says nothing.
+// distances, could be some: these lead to starts of strings or of functions. Two
+// alone say nothing, in a large image.
 func (c *Code) looksSpread(t, n image.Addr, self bool) image.Addr {
-	const fewest = 2
+	const fewest = 3
 	if t%4 != 0 || n < 4*fewest || c.ClassAt(t) != image.ROData {
 		return 0
 	}
