@@ -111,6 +111,36 @@ func (m *dataMap) votedElsewhere(base, v image.Addr) bool {
 	return slices.ContainsFunc(m.claimedBy(base), func(c claimed) bool { return c.fixed != v && c.firm })
 }
 
+// led is a pointer in data that both images have, and where it leads.
+type led struct{ base, fixed image.Addr }
+
+// followPointers looks at the pointers in variables whose place is known.
+func (m *dataMap) followPointers() (out []led) {
+	for i := range m.d.Fixed.Relocs {
+		q := &m.d.Fixed.Relocs[i]
+		to, ok := Pointee(q)
+		if !ok || !m.d.Fixed.ClassAt(to).Writable() {
+			continue
+		}
+		slot := m.find(q.At)
+		if !slot.OK() {
+			continue
+		}
+		if p := m.d.Base.RelocAt(slot.Base); p != nil {
+			if from, ok := Pointee(p); ok && m.d.Base.ClassAt(from).Writable() {
+				out = append(out, led{from, to})
+			}
+		}
+	}
+	return out
+}
+
+// ledElsewhere: a pointer that leads to base leads in the fixed image to another
+// place than v, or one that leads to v came from elsewhere.
+func (m *dataMap) ledElsewhere(base, v image.Addr) bool {
+	return slices.ContainsFunc(m.led, func(l led) bool { return (l.base == base) != (l.fixed == v) })
+}
+
 // wantedElsewhere: something takes another place than v for what was at base, and
 // nothing better is known of that place. Where a new variable has moved twins by
 // one, each stands where another was.

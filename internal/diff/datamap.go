@@ -47,6 +47,7 @@ type dataMap struct {
 	objects namedObjects
 	taken   []image.Addr // base addresses of points, sorted
 	claims  []claimed    // all votes, by base address
+	led     []led        // by pointers in data
 	// baseRefs are the writable addresses that described base code and
 	// relocations refer to, sorted.
 	baseRefs  []image.Addr
@@ -100,6 +101,8 @@ func (m *dataMap) build(d *Diff, all []vote) {
 		m.taken = append(m.taken, p.base)
 	}
 	slices.Sort(m.taken)
+	m.led = nil // what is asked meanwhile does without
+	m.led = m.followPointers()
 }
 
 // dataRefs are the addresses of variables that described code and
@@ -377,6 +380,8 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 			switch _, referred := slices.BinarySearch(m.baseRefs, a); {
 			case m.votedElsewhere(a, v):
 				return unmapped("the neighbours put it at %#x, which others find elsewhere", uint64(a))
+			case m.ledElsewhere(a, v):
+				return unmapped("the neighbours put it at %#x, but of the pointers in data that lead to either some lead elsewhere in the other image", uint64(a))
 			case weak != nil && weak.base == a && m.startsDifferently(a, v):
 				return unmapped("aligned instructions and both neighbours say %#x, which starts with another value", uint64(a))
 			case weak != nil && weak.base == a && m.rivalled(weak, v):
