@@ -306,7 +306,7 @@ func (t *tally) bundle(b *patch.Bundle, fixed *image.Image, all bool) {
 	}
 	for _, o := range b.Objects {
 		for _, r := range o.Relocs {
-			if r.Sym < 0 || o.Symbols[r.Sym].Kind != patch.Base {
+			if r.Sym < 0 || o.Symbols[r.Sym].Kind != patch.Base || isVariable(o, r.At) {
 				continue
 			}
 			base := image.Addr(o.Symbols[r.Sym].Value)
@@ -345,6 +345,14 @@ func fieldTarget(m *image.Image, r *patch.Reloc) (image.Addr, bool) {
 		return 0, false
 	}
 	return diff.Pointee(&m.Relocs[i])
+}
+
+// isVariable says whether at is in the read-write part, which the object lays out
+// by itself: what the fixed image has there is something else.
+func isVariable(o *patch.Object, at uint64) bool {
+	return slices.ContainsFunc(o.Chunks, func(c patch.Chunk) bool {
+		return c.Kind == patch.Var && at >= c.Addr && at-c.Addr < uint64(len(c.Data))
+	})
 }
 
 // count is how many bindings of one kind there are.
