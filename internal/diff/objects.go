@@ -291,6 +291,12 @@ func (d *Diff) objectDiffers(ta, tb image.Addr, n *objectNode) string {
 	if na > 1 && nb > 1 {
 		// Something may be known to start within the string.
 		la, lb = max(d.stringEnd(d.Base, ta, la), image.Addr(na)), max(d.stringEnd(d.Fixed, tb, lb), image.Addr(nb))
+		// Where it is all there is on one side, filler ends it on the other.
+		if la == image.Addr(na) {
+			lb = d.Fixed.untilFiller(tb, image.Addr(nb), lb)
+		} else if lb == image.Addr(nb) {
+			la = d.Base.untilFiller(ta, image.Addr(na), la)
+		}
 	}
 	short := int(min(la, lb))
 	if !bytes.Equal(x[:short], y[:short]) {
@@ -332,6 +338,15 @@ func (d *Diff) sameRest(x, y []byte, ta, tb, la, lb image.Addr) bool {
 func padding(b []byte, end image.Addr) bool {
 	const most = 64
 	return image.Addr(len(b)) < min(end&-end, most) && len(bytes.Trim(b, "\x00")) == 0
+}
+
+// untilFiller is how far the string of text bytes at a goes, with the filler behind
+// it; n, if no start is known behind that.
+func (c *Code) untilFiller(a, text, n image.Addr) image.Addr {
+	if end := c.End(a) - a; end > text && end < n && padding(c.Bytes(a+text, int(end-text)), a+end) {
+		return end
+	}
+	return n
 }
 
 // stringEnd is how far the object goes that begins with the string at a, of
