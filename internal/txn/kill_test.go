@@ -229,16 +229,26 @@ func openFiles(t *testing.T, pid int) int {
 // or less on a busy host, and a run passes other points than the one before.
 func killed(t *testing.T, cmd *exec.Cmd) bool {
 	t.Helper()
+	_, ok := killedWhere(t, cmd)
+	return ok
+}
+
+// killedWhere is killed and tells the last point that was passed this time.
+func killedWhere(t *testing.T, cmd *exec.Cmd) (point string, ok bool) {
+	t.Helper()
 	out, err := cmd.CombinedOutput()
+	if passed := strings.Fields(string(out)); len(passed) > 0 {
+		point = passed[len(passed)-1]
+	}
 	if err == nil {
 		t.Logf("%v passed fewer points this time", cmd.Args[1:])
-		return false
+		return point, false
 	}
 	var e *exec.ExitError
 	if !errors.As(err, &e) || !e.Sys().(syscall.WaitStatus).Signaled() {
 		t.Fatalf("the tool was not killed: %v\n%s", err, out)
 	}
-	return true
+	return point, true
 }
 
 // TestKilledToolAtRandom kills at random instants, between the points too.

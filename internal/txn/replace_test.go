@@ -87,10 +87,10 @@ func TestKilledReplacementIsWhollyOneOrTheOther(t *testing.T) {
 	apply(t, v, one, txn.Applied)
 	passed := points(t, "apply", v, file)
 	revert(t, v, two, txn.Reverted)
-	for i, p := range passed {
+	for i := range passed {
 		v := start(t, path)
 		apply(t, v, one, txn.Applied)
-		killed(t, toolCmd(t, "apply", v, file, i))
+		p, _ := killedWhere(t, toolCmd(t, "apply", v, file, i))
 		if p == "entry-written" {
 			if s := state(t, v); !strings.Contains(s, txn.Interrupted) && !strings.Contains(s, txn.InForce) {
 				t.Errorf("killed at %d (%s): status %q", i, p, s)
