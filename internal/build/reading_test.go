@@ -23,6 +23,7 @@ func TestBitsThatNewCodeWouldMisreadAreNotTakenOver(t *testing.T) {
 		{"INTS", "SHORTS", patch.Review, []string{"layout-padding"}},
 		{"ONE", "TWO", patch.Review, []string{"layout-padding"}},
 		{"LONG", "NODE", patch.Review, []string{"layout-padding"}},
+		{"DEEP_INT", "DEEP_FLOAT", patch.Review, []string{"layout-padding"}},
 		{"UNSIGNED", "LONG", patch.Clean, nil},
 		{"ANY", "BUFFER", patch.Clean, nil},
 	} {

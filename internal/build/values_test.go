@@ -26,6 +26,7 @@ func TestVariablesThatStartWithAnotherValueAreNamed(t *testing.T) {
 		{[]string{"-DTHREAD"}, "level", true},
 		{[]string{"-DTHREAD_RENAMED"}, "depth", true},
 		{[]string{"-DTHREAD_POINTER"}, "place", false},
+		{[]string{"-DTHREAD_LARGE"}, "large", false},
 		{[]string{"-DSET"}, "entry_strict", true},
 		{[]string{"-DSET", "-fno-toplevel-reorder"}, "section entries", true},
 		{[]string{"-DSET", "-fPIC", "-Wl,--no-relax"}, "section entries", false},

@@ -41,8 +41,11 @@ const (
 )
 
 const (
-	// maxKindDepth bounds pointers to pointers, and functions in parameters.
+	// maxKindDepth bounds pointers to pointers, and functions in parameters, as far
+	// as they are compared, and maxMadeDepth as far as they are read: a kind that was
+	// cut is known by less than it is.
 	maxKindDepth = 12
+	maxMadeDepth = 200
 	maxParams    = 64
 	// maxKindText is where the text of a kind is cut: those of C++ can be long.
 	maxKindText = 200
@@ -62,7 +65,7 @@ func (t *typeReader) kindOf(off ref) *kind { return t.kind(off, 0) }
 
 func (t *typeReader) kind(off ref, depth int) *kind {
 	k, done := t.kinds[off]
-	if done || depth > maxKindDepth {
+	if done || depth > maxMadeDepth {
 		return k
 	}
 	t.kinds[off] = nil // a damaged file may lead back here
@@ -206,6 +209,27 @@ func (c *layoutComparison) read(a, b *kind, depth int) reading {
 		}
 		return retyped
 	}
+	// Functions may take functions that take functions, many of each.
+	key := kindPair{a, b, depth}
+	if r, ok := c.kinds[key]; ok {
+		return r
+	}
+	if c.kinds == nil {
+		c.kinds = map[kindPair]reading{}
+	}
+	c.kinds[key] = unchanged
+	c.kinds[key] = c.readInside(a, b, depth)
+	return c.kinds[key]
+}
+
+// kindPair are two kinds that are compared, and how deep in others.
+type kindPair struct {
+	a, b  *kind
+	depth int
+}
+
+// readInside compares two kinds of one class.
+func (c *layoutComparison) readInside(a, b *kind, depth int) reading {
 	switch a.class {
 	case ofInteger, ofFloat:
 		if depth == 0 || a.size == b.size { // of the whole others tell

@@ -180,6 +180,7 @@ type layoutComparison struct {
 	out     []Layout
 	seen    map[[2]string]bool // type and both keys
 	structs map[structPair]reading
+	kinds   map[kindPair]reading
 }
 
 // unit compares the types that u names; base and fixed are u and its

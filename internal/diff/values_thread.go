@@ -26,8 +26,10 @@ func (d *Diff) threadValues() (out []Value) {
 		}
 	}
 	same := d.Base.TLSSize == d.Fixed.TLSSize
+	left := mostThreadBytes
 	add := func(a, b image.Addr, n uint64, name string) {
-		if d.threadDiffers(a, b, image.Addr(n)) {
+		left -= len(d.Base.threadBytes(a, image.Addr(n))) + len(d.Fixed.threadBytes(b, image.Addr(n)))
+		if left < 0 || d.threadDiffers(a, b, image.Addr(n)) {
 			out = append(out, Value{Base: a, Fixed: b, Size: n, Name: cmp.Or(name, threadSection), Section: name == ""})
 		}
 	}
@@ -48,28 +50,43 @@ func (d *Diff) threadValues() (out []Value) {
 	return out
 }
 
-const threadSection = ".tdata"
+const (
+	threadSection = ".tdata"
+	// mostThreadBytes is how much is compared: symbols of a damaged file may all
+	// cover the whole block. What is left then is said to differ.
+	mostThreadBytes = 1 << 30
+)
 
 // threadDiffers compares n bytes at two places of the thread-local block.
 func (d *Diff) threadDiffers(a, b, n image.Addr) bool {
 	ra, rb := d.Base.threadRelocs(a, n), d.Fixed.threadRelocs(b, n)
-	x, y := d.Base.threadBytes(a, n), d.Fixed.threadBytes(b, n)
 	if len(ra) != len(rb) {
 		return true
 	}
 	startA, startB := d.Base.threadStart()+a, d.Fixed.threadStart()+b
+	at := image.Addr(0) // what is before it is the same
 	for i := range ra {
 		o := rb[i].At - startB
-		if ra[i].At-startA != o {
+		if ra[i].At-startA != o || at < o && !sameInitial(d.Base.threadBytes(a+at, o-at), d.Fixed.threadBytes(b+at, o-at)) {
 			return true
 		}
 		if same, _ := d.samePointer(&ra[i], &rb[i], nil); !same {
 			return true
 		}
-		clear(x[min(o, n):min(o+word, n)])
-		clear(y[min(o, n):min(o+word, n)])
+		at = o + word
 	}
-	return !bytes.Equal(x, y)
+	return at < n && !sameInitial(d.Base.threadBytes(a+at, n-at), d.Fixed.threadBytes(b+at, n-at))
+}
+
+// sameInitial compares what two files have of equally much memory; the rest of it is
+// zero.
+func sameInitial(x, y []byte) bool {
+	n := min(len(x), len(y))
+	rest := x[n:]
+	if len(y) > n {
+		rest = y[n:]
+	}
+	return bytes.Equal(x[:n], y[:n]) && len(bytes.TrimLeft(rest, "\x00")) == 0
 }
 
 // threadStart is where the initial values of thread-local variables are.
@@ -82,15 +99,13 @@ func (c *Code) threadStart() image.Addr {
 	return 0
 }
 
-// threadBytes are the n bytes at offset a of the block that a new thread gets; a
-// copy. What is outside of it is zero.
+// threadBytes are those of the n bytes at offset a of the block that the file has.
 func (c *Code) threadBytes(a, n image.Addr) []byte {
-	const most = 1 << 24 // a damaged file may say anything
-	out := make([]byte, min(n, most))
-	if a < image.Addr(len(c.TLSInit)) {
-		copy(out, c.TLSInit[a:])
+	size := image.Addr(len(c.TLSInit))
+	if a >= size {
+		return nil
 	}
-	return out
+	return c.TLSInit[a : a+min(n, size-a)]
 }
 
 func (c *Code) threadRelocs(a, n image.Addr) []image.Reloc {

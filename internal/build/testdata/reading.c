@@ -26,6 +26,16 @@ struct buffer { int n; char text[60]; };
 #define SHORTS(name) short name[8]
 #define ONE(name) int (*name)(int)
 #define TWO(name) int (*name)(int, int)
+/* Functions that take functions, 64 each: nobody may look at them one by one. */
+#define P8(t) t, t, t, t, t, t, t, t
+#define P64(t) P8(t), P8(t), P8(t), P8(t), P8(t), P8(t), P8(t), P8(t)
+#define DEEP(t, a) \
+	typedef int (*t##0)(a); typedef int (*t##1)(P64(t##0)); typedef int (*t##2)(P64(t##1)); \
+	typedef int (*t##3)(P64(t##2)); typedef int (*t##4)(P64(t##3)); typedef int (*t##5)(P64(t##4))
+DEEP(ofint, int);
+DEEP(offloat, float);
+#define DEEP_INT(name) ofint5 name
+#define DEEP_FLOAT(name) offloat5 name
 
 static T(variable);
 static struct holder { T(member); int more; } *holder;

@@ -70,8 +70,13 @@ KEEP int all(int n) {
 	return get(n & 3);
 }
 
-#elif defined(THREAD) || defined(THREAD_RENAMED) || defined(THREAD_POINTER)
-#ifdef THREAD_RENAMED
+#elif defined(THREAD) || defined(THREAD_RENAMED) || defined(THREAD_POINTER) || defined(THREAD_LARGE)
+#ifdef THREAD_LARGE
+static int one = 1;
+static __thread struct { char text[(1 << 24) + 64]; int level, *one; } large = { .text = "x", .level = NOW(5, 7), .one = &one };
+#define level large.level
+KEEP int *unit(void) { return large.one; }
+#elif defined(THREAD_RENAMED)
 static __thread int NOW(level, depth) = NOW(5, 7);
 #define level NOW(level, depth)
 #elif defined(THREAD_POINTER)
