@@ -44,10 +44,12 @@ func NoiseStrings(x, y string, base, fixed Origin) bool {
 		if s.text == t.text {
 			continue
 		}
-		if !s.becomes(t, x[:s.at], base, fixed) && !(s.kind == stampClock && dated) && !released(x, p, q, i) {
+		clock := s.kind == stampClock && dated && besideDate(x, p, i)
+		if !clock && (s.kind != stampLine && s.kind != stampDigest && needed(x, s) ||
+			!s.becomes(t, x[:s.at], x[at:], base, fixed) && !released(x, p, q, i)) {
 			return false
 		}
-		dated = dated || s.kind == stampTime || s.kind == stampDate || s.kind == stampProse
+		dated = dated || s.kind == stampDate || s.kind == stampProse
 	}
 	return x[at:] == y[to:]
 }
@@ -111,13 +113,13 @@ func stampsOf(s string) []piece {
 }
 
 // becomes says whether two different pieces are what the build of base and that of
-// fixed wrote at one place, behind the text before.
-func (p *piece) becomes(q *piece, before string, base, fixed Origin) bool {
+// fixed wrote at one place, between the texts before and after.
+func (p *piece) becomes(q *piece, before, after string, base, fixed Origin) bool {
 	switch p.kind {
 	case stampLine:
-		return strings.TrimRight(p.text, "0123456789") == strings.TrimRight(q.text, "0123456789")
+		return strings.TrimRight(p.text, "0123456789") == strings.TrimRight(q.text, "0123456789") && lineOfFile(before, p.text, q.text)
 	case stampTime, stampDate:
-		return later(p.text, q.text)
+		return later(p.text, q.text) && toldOf(before) && !zone().MatchString(after)
 	case stampProse:
 		return later(p.text, q.text) && toldOf(before)
 	case stampCommit:
@@ -169,6 +171,7 @@ func parseDate(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
+// isDate: all that __DATE__ stands for.
 func isDate(s string) bool {
 	p := stampsOf(s)
 	_, ok := parseDate(s)
@@ -179,6 +182,62 @@ func isTime(s string) bool {
 	_, err := time.Parse("15:04:05", s)
 	return err == nil && len(s) == len("15:04:05")
 }
+
+// besideDate: the clock at i stands right behind the date at i-1.
+func besideDate(x string, p []piece, i int) bool {
+	if i == 0 || p[i-1].kind != stampDate && p[i-1].kind != stampProse {
+		return false
+	}
+	switch x[p[i-1].at+len(p[i-1].text) : p[i].at] {
+	case " ", ", ", " at ", "  ":
+		return true
+	}
+	return false
+}
+
+// zone: a build's time has none behind the year. It is what ASN1_TIME_print writes.
+var zone = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^ ?(?:[A-Z]{1,5}\b|[+-][0-9]{2})`) })
+
+// lineOfFile says whether pieces like .c:12 behind the text before are lines of a
+// source file, not the port of a host: cc is a domain.
+func lineOfFile(before, x, y string) bool {
+	word := before[strings.LastIndexAny(before, " \t\n")+1:]
+	slash := strings.LastIndexByte(word, '/')
+	if slash < 0 && len(word) < len(before) || strings.Contains(word, "//") || !fileStem().MatchString(word[slash+1:]) {
+		return false
+	}
+	if !strings.Contains(x, ":") {
+		return true
+	}
+	domain := strings.HasPrefix(x, ".cc")
+	if domain && !letters().MatchString(word[slash+1:]) {
+		return false
+	}
+	return slash >= 0 && !domain || !likePort(x) && !likePort(y)
+}
+
+var (
+	fileStem = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_+-]+$`) })
+	letters  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z]+$`) })
+	ports    = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`:(?:2[0-35]|53|80|110|123|143|161|179|389|443|445|465|514|587|636|853|989|99[0235]|873|1080|1194|1433|1521|1883|` +
+			`2049|2181|2379|3000|3128|3260|3306|3389|4433|4443|5000|506[01]|5222|5432|567[12]|5900|6379|6443|666[7-9]|6697|7000|8[0-9]{3}|9[0-9]{3}|[0-9]{5,})$`)
+	})
+)
+
+func likePort(s string) bool { return ports().MatchString(s) }
+
+// needed says whether the words around a piece tell that it bounds what is let in:
+// minimum version 1.2.3, version 1.2.3 or newer.
+func needed(x string, p *piece) bool {
+	after, _, _ := strings.Cut(x[p.at+len(p.text):], "\n")
+	return bounds().MatchString(x[:p.at]) || bounds().MatchString(after)
+}
+
+var bounds = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(?:^|[^a-z])(?:min|minim(?:um|al)|least|requir(?:e[sd]?|ing|ements?)|need(?:s|ed)?|protocols?|since|before|after|older|newer|` +
+		`later|earlier|lower|higher|max|maxim(?:um|al)|from|until|till|up to|than|expir(?:e[sd]?|y|ation)|(?:in)?valid|revoked|trusted|vulnerable)(?:[^a-z]|$)|[<>=!~]=|[<>] *$`)
+})
 
 // toldOf says whether the text before a piece says that it is one.
 func toldOf(before string) bool { return announced().MatchString(before) }
