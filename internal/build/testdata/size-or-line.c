@@ -18,7 +18,7 @@ KEEP void *take(const char *file, size_t n)
 
 #ifdef FIXED
 #define N 65
-#line 51
+#line 48
 #else
 #define N 64
 #line 50
