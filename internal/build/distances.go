@@ -13,11 +13,15 @@ func (e *emitter) distances(t image.Addr) {
 	if e.spread[t] {
 		return
 	}
-	to, sure := e.d.Distances(t)
-	if len(to) == 0 {
+	to, sure, why := e.d.Distances(t)
+	if len(to) == 0 && why == "" {
 		return
 	}
 	e.spread[t] = true
+	if why != "" {
+		e.refuse(referenceUnbound, "the table of distances at %#x would be carried: %s", uint64(t), why)
+		return
+	}
 	for i, x := range to {
 		switch class := e.d.Fixed.ClassAt(x); {
 		case sure:

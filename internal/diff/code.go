@@ -19,7 +19,7 @@ type Code struct {
 	starts []image.Addr // known first addresses of objects, sorted
 	heads  []image.Addr // those whose address is taken, not only accessed
 
-	distances map[image.Addr]int // tables of distances that code reads, with how many there are
+	distances map[image.Addr]*spreadTable // tables of distances that code reads
 }
 
 // Func is one function as the comparison sees it.

@@ -1,9 +1,11 @@
 package diff
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"slices"
 
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
@@ -20,25 +22,77 @@ import (
 // says is where it leads to: its bytes may be equal when that is not, and differ
 // when it is.
 
-// findDistances collects the tables of distances that code reads, and makes what
-// they lead to known as starts of objects.
+// mostDistances is how many distances of one image are looked at.
+const mostDistances = 1 << 20
+
+// spreadTable is a table of distances that code reads.
+type spreadTable struct {
+	n       int     // so many are certain
+	open    bool    // what follows may be more of them
+	beyond  bool    // it was not looked at: there are too many
+	readers []*Func // by address
+}
+
+// findDistances collects the tables of distances that code reads. It wants all
+// other starts to be known.
 func (c *Code) findDistances() {
-	c.distances = map[image.Addr]int{}
+	c.distances = map[image.Addr]*spreadTable{}
 	fragment := func(a image.Addr) bool {
 		g := c.At(a)
 		return g != nil && g.Fragment
 	}
+	total := 0
 	for _, f := range c.Funcs {
 		if !f.Spreads || !f.described() {
 			continue
 		}
 		for _, t := range c.readDistances(f) {
-			if _, ok := c.distances[t]; !ok && len(c.JumpTable(f, t, fragment)) == 0 {
-				c.distances[t] = c.countDistances(t)
+			s := c.distances[t]
+			if s == nil {
+				if len(c.JumpTable(f, t, fragment)) > 0 {
+					continue
+				}
+				s = &spreadTable{beyond: total >= mostDistances}
+				if !s.beyond {
+					s.n, s.open = c.countDistances(t, mostDistances-total)
+				}
+				total += s.n
+				c.distances[t] = s
+			}
+			if k := len(s.readers); k == 0 || s.readers[k-1] != f {
+				s.readers = append(s.readers, f)
 			}
 		}
 	}
-	maps.DeleteFunc(c.distances, func(_ image.Addr, n int) bool { return n == 0 })
+	maps.DeleteFunc(c.distances, func(_ image.Addr, s *spreadTable) bool { return s.n == 0 && !s.open && !s.beyond })
+}
+
+// spreadStrings are the strings that tables of distances lead to. Nothing else
+// that they seem to lead to ends what is in front of it.
+func (c *Code) spreadStrings() []image.Addr {
+	var out []image.Addr
+	for t, s := range c.distances {
+		for to := range c.spread(t, t+image.Addr(4*s.n), false) {
+			if c.ClassAt(to) == image.ROData && c.startsString(to) && c.inNamed(to) == nil {
+				out = append(out, to)
+			}
+		}
+	}
+	return out
+}
+
+// closeTables notes which tables of distances end where one of the strings
+// starts that such tables lead to.
+func (c *Code) closeTables(strings []image.Addr) {
+	ends := make(map[image.Addr]bool, len(strings))
+	for _, a := range strings {
+		ends[a] = true
+	}
+	for t, s := range c.distances {
+		if s.open && s.n > 0 && c.inNamed(t) == nil && ends[t+image.Addr(4*s.n)] {
+			s.open = false
+		}
+	}
 }
 
 // whole says whether a function starts at a that is no cold part of another:
@@ -122,32 +176,73 @@ func (c *Code) readDistances(f *Func) []image.Addr {
 	return out
 }
 
-// countDistances is how many entries the table at t has: up to the next address
-// that is taken, they lead to functions, or to constants and variables outside of
-// the table.
-func (c *Code) countDistances(t image.Addr) int {
-	end := c.next(c.heads, t)
+// countDistances is how many entries the table at t has, no more than most: up to
+// the next known start, they lead to functions, or to known starts of constants
+// and variables outside of the table, or to strings. open: there may be more.
+func (c *Code) countDistances(t image.Addr, most int) (n int, open bool) {
+	end, named := c.next(c.starts, t), image.Addr(0)
 	if o := c.inNamed(t); o != nil {
-		end = o.Addr + image.Addr(o.Size)
+		named = o.Addr + image.Addr(o.Size)
+		end = min(end, named)
 	}
-	n := 0
 	for to := range c.spread(t, end, false) {
-		switch c.ClassAt(to) {
-		case image.Text:
-			if !c.whole(to) {
-				return n
-			}
-		case image.ROData:
-			if to >= t && to <= t+image.Addr(4*n) {
-				return n
-			}
-		case image.RelRO, image.Data, image.BSS:
-		default:
-			return n
+		if n == most {
+			return n, true
+		}
+		if sure, maybe := c.distant(t, to, n); !sure {
+			return n, maybe
 		}
 		n++
 	}
-	return n
+	if named != 0 {
+		return n, end < named
+	}
+	if _, taken := slices.BinarySearch(c.heads, end); taken || end%4 != 0 {
+		return n, false
+	}
+	for to := range c.spread(t, end+4, false) { // it is accessed, and may be an entry all the same
+		if n--; n < 0 {
+			sure, _ := c.distant(t, to, int(end-t)/4)
+			return int(end-t) / 4, sure
+		}
+	}
+	return int(end-t) / 4, false
+}
+
+// distant says whether entry n of the table at t leads to something, or may do so.
+func (c *Code) distant(t, to image.Addr, n int) (sure, maybe bool) {
+	switch c.ClassAt(to) {
+	case image.Text:
+		return c.whole(to), false
+	case image.ROData:
+		if to >= t && to < t+image.Addr(4*n+4) {
+			return false, false
+		}
+	case image.RelRO, image.Data, image.BSS:
+	default:
+		return false, false
+	}
+	_, known := slices.BinarySearch(c.starts, to)
+	return known || c.startsString(to) || c.endsString(to), true
+}
+
+// endsString: a lies within a string or at its NUL, as strings do that the link
+// editor merged into the end of others.
+func (c *Code) endsString(a image.Addr) bool {
+	const most = 4096
+	if c.CString(a) == 0 {
+		return false
+	}
+	s := c.SectionAt(a)
+	before := s.Data[:a-s.Addr]
+	if len(before) > most {
+		before = before[len(before)-most:]
+	}
+	k := bytes.LastIndexByte(before, 0) // what follows it must be text
+	if k < 0 && len(before) < int(a-s.Addr) || k == len(before)-1 {
+		return false
+	}
+	return c.CString(a-image.Addr(len(before)-k-1)) > 1
 }
 
 // spread are the places to which the 32-bit distances at [t, hi) lead, from t or
@@ -167,32 +262,40 @@ func (c *Code) spread(t, hi image.Addr, self bool) func(func(image.Addr) bool) {
 }
 
 // looksSpread is how many of the n bytes at t, which no code is seen to read as
-// distances, could be some: these lead to starts of strings or of functions. Two
-// alone say nothing, in a large image.
+// distances, could be some: these lead to starts of strings or of functions, some
+// to strings that are the end of others. Two alone say nothing, in a large image.
 func (c *Code) looksSpread(t, n image.Addr, self bool) image.Addr {
 	const fewest = 3
 	if t%4 != 0 || n < 4*fewest || c.ClassAt(t) != image.ROData {
 		return 0
 	}
-	k := image.Addr(0)
+	k, starts := image.Addr(0), 0
 	for to := range c.spread(t, t+n&^3, self) {
-		if to >= t && to < t+n || !c.startsString(to) && !c.whole(to) {
+		start := c.startsString(to) || c.whole(to)
+		if to >= t && to < t+n || !start && (c.ClassAt(to) != image.ROData || !c.endsString(to)) {
 			break
 		}
 		k++
+		if start {
+			starts++
+		}
 	}
-	if k < fewest {
+	if starts < fewest {
 		return 0
 	}
 	return 4 * k
 }
 
 // Distances are the places that the table of distances at t leads to; none: it is
-// no such table. sure: code reads it as one; else it only looks like one.
-func (d *Diff) Distances(t image.Addr) (to []image.Addr, sure bool) {
+// no such table. sure: code reads it as one; else it only looks like one. why not
+// empty: nobody knows how many there are.
+func (d *Diff) Distances(t image.Addr) (to []image.Addr, sure bool, why string) {
 	c := d.Fixed
-	n, self := image.Addr(4*c.distances[t]), false
-	if sure = n > 0; !sure {
+	s, self := c.distances[t], false
+	n := image.Addr(0)
+	if sure = s != nil; sure {
+		n, why = image.Addr(4*s.n), d.spreadUncertain(t, s)
+	} else {
 		_, hi := d.TableAt(t)
 		if n = c.looksSpread(t, hi-t, false); n == 0 {
 			self = true
@@ -202,31 +305,106 @@ func (d *Diff) Distances(t image.Addr) (to []image.Addr, sure bool) {
 	for a := range c.spread(t, t+n, self) {
 		to = append(to, a)
 	}
-	return to, sure
+	return to, sure, why
+}
+
+// spreadUncertain says why nobody knows how many distances are in the fixed image's
+// table at t: among others, code that did not change reads more or fewer than before,
+// or code reads what is within it as something else.
+func (d *Diff) spreadUncertain(t image.Addr, s *spreadTable) string {
+	if s.open || s.beyond {
+		return "nobody knows where it ends"
+	}
+	for _, f := range s.readers {
+		g := d.BaseOf(f)
+		if g == nil || !d.sameCode(g, f) {
+			continue
+		}
+		for k := range f.Refs {
+			if f.Refs[k].Kind != Lea || f.Refs[k].Target != t {
+				continue
+			}
+			if was := d.Base.distances[g.Refs[k].Target]; was != nil && (was.n != s.n || was.open || was.beyond) {
+				return fmt.Sprintf("it has %d entries instead of %d, and the code that reads it did not change", s.n, was.n)
+			}
+		}
+	}
+	for _, f := range d.Fixed.Funcs {
+		for k := range f.Refs {
+			r := &f.Refs[k]
+			if r.Kind == Access && !r.Indexed && r.Target < t+image.Addr(4*s.n) && r.Target+image.Addr(max(r.Width, 1)) > t {
+				return fmt.Sprintf("%s reads it in another way, too", f.Name())
+			}
+		}
+	}
+	return ""
 }
 
 // spreadDiffers compares the tables of distances at ta and tb. known: code of
 // either image reads them as such.
 func (d *Diff) spreadDiffers(ta, tb image.Addr, node *objectNode) (why string, known bool) {
-	n, m := d.Base.distances[ta], d.Fixed.distances[tb]
+	a, b := d.Base.distances[ta], d.Fixed.distances[tb]
 	switch {
-	case n == 0 && m == 0:
+	case a == nil && b == nil:
 		return "", false
-	case n == 0:
-		n = m
-	case m != 0 && n != m:
-		return fmt.Sprintf("the table at %#x has %d distances instead of %d", uint64(tb), m, n), true
+	case a == nil:
+		a = b
+	case b == nil:
+		b = a
 	}
-	size := image.Addr(4 * n)
+	if a.beyond || b.beyond {
+		return fmt.Sprintf("the table at %#x has more distances than can be compared", uint64(tb)), true
+	}
+	if a.n != b.n {
+		return fmt.Sprintf("the table at %#x has %d distances instead of %d", uint64(tb), b.n, a.n), true
+	}
+	size := image.Addr(4 * a.n)
 	if why := d.placesDiffer(ta, tb, size, false, node); why != "" {
 		return why, true
 	}
-	// Nobody knows whether what follows belongs to it.
-	la, lb := d.Base.next(d.Base.heads, ta+size-1)-ta, d.Fixed.next(d.Fixed.heads, tb+size-1)-tb
-	if la == lb && string(d.Base.Bytes(ta, int(la))[size:]) != string(d.Fixed.Bytes(tb, int(lb))[size:]) {
+	if (a.open || b.open) && d.behindDiffers(ta, tb, size, node) {
 		return fmt.Sprintf("what follows the table at %#x", uint64(tb)), true
 	}
 	return "", true
+}
+
+// behindDiffers compares what lies behind n bytes of distances: nobody knows
+// whether it belongs to them. What starts within a named table makes them differ.
+func (d *Diff) behindDiffers(ta, tb, n image.Addr, node *objectNode) bool {
+	end := func(c *Code, t image.Addr) image.Addr {
+		to := t
+		if n > 0 {
+			to += n - 1
+		}
+		to = c.next(c.heads, to)
+		if o := c.inNamed(t); o != nil && to < o.Addr+image.Addr(o.Size) {
+			return 0
+		}
+		return to - t
+	}
+	la, lb := end(d.Base, ta), end(d.Fixed, tb)
+	if la == 0 || la != lb || la-n > 4*mostDistances {
+		return true
+	}
+	x, y := d.Base.Bytes(ta, int(la)), d.Fixed.Bytes(tb, int(lb))
+	if len(x) != len(y) || image.Addr(len(x)) != la {
+		return true
+	}
+	x, y = x[n:], y[n:]
+	for at := n; len(x) >= 4; at, x, y = at+4, x[4:], y[4:] {
+		p := ta + image.Addr(int64(int32(binary.LittleEndian.Uint32(x))))
+		q := tb + image.Addr(int64(int32(binary.LittleEndian.Uint32(y))))
+		_, leadsA := d.Base.distant(ta, p, int(at/4))
+		_, leadsB := d.Fixed.distant(tb, q, int(at/4))
+		if leadsA && leadsB {
+			if same, _ := d.sameTarget(p, q, 0, nil, node); !same {
+				return true
+			}
+		} else if !bytes.Equal(x[:4], y[:4]) {
+			return true
+		}
+	}
+	return !bytes.Equal(x, y)
 }
 
 // placesDiffer compares where n bytes of distances lead to.

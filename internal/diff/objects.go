@@ -49,15 +49,16 @@ func (c *Code) findStarts() {
 	}
 	slices.Sort(c.heads)
 	c.heads = slices.Clip(slices.Compact(c.heads))
+	c.starts = append(c.starts, c.heads...)
+	slices.Sort(c.starts)
+	c.starts = slices.Compact(c.starts)
 	c.findDistances()
-	for t, n := range c.distances {
-		for to := range c.spread(t, t+image.Addr(4*n), false) {
-			add(to, c.ClassAt(to))
-		}
-	}
+	strings := c.spreadStrings()
+	c.closeTables(strings)
+	c.heads = append(c.heads, strings...)
 	slices.Sort(c.heads)
 	c.heads = slices.Clip(slices.Compact(c.heads))
-	c.starts = append(c.starts, c.heads...)
+	c.starts = append(c.starts, strings...)
 	slices.Sort(c.starts)
 	c.starts = slices.Clip(slices.Compact(c.starts))
 }
