@@ -141,3 +141,27 @@ func TestSwitchTableStaysWithItsCode(t *testing.T) {
 		}
 	}
 }
+
+// A number behind a table of distances stays what it is, though it would lead
+// somewhere as a distance. Where nobody is seen to read it, it may be one.
+func TestNumberBehindDistancesIsNotOverwritten(t *testing.T) {
+	base, fixed := compile(t, "distances-behind.c", style{flags: []string{"-DACCESSED"}})
+	table := symbol(t, fixed, "names").Value
+	r, b := run(t, strip(t, base), strip(t, fixed), build.Options{})
+	if b == nil {
+		t.Fatalf("%s: %v", r.Verdict, r.Reasons)
+	}
+	if b.Objects[0].ChunkAt(table) == nil {
+		t.Error("the table is not carried")
+	}
+	for _, q := range b.Objects[0].Relocs {
+		if q.At >= table+12 && q.At < table+16 {
+			t.Errorf("the number at %#x is overwritten", q.At)
+		}
+	}
+	base, fixed = compile(t, "distances-behind.c", plain)
+	r, _ = run(t, strip(t, base), strip(t, fixed), build.Options{})
+	if r.Verdict != patch.Refused || !slices.Contains(codes(r), "reference-unbound") {
+		t.Errorf("nobody reads the number: %s: %v", r.Verdict, r.Reasons)
+	}
+}
