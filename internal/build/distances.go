@@ -10,7 +10,7 @@ import (
 // one: what is carried, too, stays as far from it as it is, and what is the base
 // image's is reached by relocation.
 func (e *emitter) distances(t image.Addr) {
-	if e.spread[t] {
+	if e.spread[t] || e.lost {
 		return
 	}
 	to, sure, why := e.d.Distances(t)
@@ -19,6 +19,7 @@ func (e *emitter) distances(t image.Addr) {
 	}
 	e.spread[t] = true
 	if why != "" {
+		e.lost = true // there may be thousands, and one is enough
 		e.refuse(referenceUnbound, "the table of distances at %#x would be carried: %s", uint64(t), why)
 		return
 	}

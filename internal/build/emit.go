@@ -37,6 +37,7 @@ type emitter struct {
 	tables  span                // .data.rel.ro to carry
 	stored  map[image.Addr]bool // slots of tables already written
 	spread  map[image.Addr]bool // tables of distances already bound
+	lost    bool                // a table of distances could not be bound
 	fixups  []fixup
 	settled map[image.Addr]bool // absolute fields
 	stubs   []image.Import      // imports to call that the base image lacks
