@@ -38,6 +38,7 @@ func TestBuildTellsDangersFromWhatLooksLikeThem(t *testing.T) {
 		{"a constant that is only read", "record.c", nil, nil, patch.Review, "", "table-carried"},
 		{"a constant whose address is returned", "record.c", []string{"-DRETURNED"}, nil, patch.Review, "table-carried", ""},
 		{"a new variable in the place of one that a pointer leads to", "gap.c", inOrder, nil, patch.Refused, "data-unmapped", ""},
+		{"a new variable beside one that only code without a counterpart uses", "twin-beside.c", inOrder, nil, patch.Refused, "data-unmapped", ""},
 		{"a sentinel that begins like a string", "sentinel.c", []string{"-O0"}, nil, patch.Review, "table-carried", ""},
 		{"a constant whose address is passed on", "record.c", []string{"-DPASSED"}, nil, patch.Review, "table-carried", ""},
 		{"a large fix", "large-fix.c", nil, nil, patch.Review, "much-changed", "rebuilt-compiler"},

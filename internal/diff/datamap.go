@@ -51,9 +51,10 @@ type dataMap struct {
 	// baseRefs are the writable addresses that described base code and
 	// relocations refer to, sorted.
 	baseRefs  []image.Addr
-	addressed []image.Addr // see addressedPlaces
-	crossed   []image.Addr // see crossing; found when all pairs are known
-	usage     [2]*usage    // of base and fixed, made when needed
+	addressed []image.Addr        // see addressedPlaces
+	crossed   []image.Addr        // see crossing; found when all pairs are known
+	usage     [2]*usage           // of base and fixed, made when needed
+	uneven    map[image.Addr]bool // gaps by the neighbour below, see anyOfThem
 	rests     map[restKey]*rest
 }
 
@@ -86,6 +87,7 @@ func (m *dataMap) prepare(d *Diff) {
 func (m *dataMap) build(d *Diff, all []vote) {
 	m.prepare(d)
 	m.places = tally(all)
+	m.uneven = map[image.Addr]bool{}
 	m.points = m.points[:0]
 	for i := range m.places {
 		if p, ok := m.judge(&m.places[i]); ok {
@@ -396,6 +398,8 @@ func (m *dataMap) between(v image.Addr, s *image.Section, lo, hi *point) Binding
 				return unmapped("the neighbours put it at %#x, which starts with another value", uint64(a))
 			case referred && m.succeeds(a, v):
 				return unmapped("the neighbours put it at %#x, but no function that refers to one has a counterpart that refers to the other", uint64(a))
+			case m.anyOfThem(v, lo, hi):
+				return unmapped("the neighbours put it at %#x, but it may be another: %s", uint64(a), uneven)
 			case referred:
 				return Binding{Base: a, How: Interpolated, Why: "both neighbours agree and base code refers to it"}
 			}

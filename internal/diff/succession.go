@@ -15,9 +15,7 @@ import (
 // Where a pointer in data leads to either, or neither the users of one nor
 // those of the other have counterparts, nothing can be said.
 func (m *dataMap) succeeds(a, v image.Addr) bool {
-	if m.usage[0] == nil {
-		m.usage = [2]*usage{m.d.Base.usage(), m.d.Fixed.usage()}
-	}
+	m.countUsage()
 	was, known := m.usage[0].of(a)
 	is, too := m.usage[1].of(v)
 	if !known || !too {
@@ -39,6 +37,72 @@ func (m *dataMap) succeeds(a, v image.Addr) bool {
 		}
 	}
 	return !gone || !fresh
+}
+
+// anyOfThem says that v may be one of several variables, or none: between two
+// neighbours, which did not move against each other, the images have different
+// numbers of variables whose users are unknown in the other image, all of them,
+// and v is one of these.
+func (m *dataMap) anyOfThem(v image.Addr, lo, hi *point) bool {
+	m.countUsage()
+	if !m.stranger(v) {
+		return false
+	}
+	differ, known := m.uneven[lo.fixed]
+	if !known {
+		fresh, gone := 0, 0
+		for _, w := range m.usage[1].between(lo.fixed, hi.fixed) {
+			if m.stranger(w) {
+				fresh++
+			}
+		}
+		for _, a := range m.usage[0].between(lo.base, hi.base) {
+			if len(m.claimedBy(a)) == 0 && strangers(m.usage[0], a, m.d.fixedOf) {
+				gone++
+			}
+		}
+		differ = gone > 0 && gone != fresh
+		m.uneven[lo.fixed] = differ
+	}
+	return differ
+}
+
+// uneven is why, in words.
+const uneven = "of the variables between the neighbours, the images have different numbers that only new or removed functions use"
+
+// stranger: nothing votes for v of the fixed image, and nothing that uses it has a
+// counterpart.
+func (m *dataMap) stranger(v image.Addr) bool {
+	_, voted := m.placeAt(v)
+	return !voted && strangers(m.usage[1], v, m.d.baseOf)
+}
+
+// strangers: code uses the variable at a, and none of it has a counterpart.
+func strangers(u *usage, a image.Addr, counterpart []*Func) bool {
+	users, known := u.of(a)
+	for f := range users {
+		if counterpart[f.Index] != nil {
+			return false
+		}
+	}
+	return known
+}
+
+// between lists the variables that code uses, behind lo and before hi.
+func (u *usage) between(lo, hi image.Addr) (out []image.Addr) {
+	i, _ := slices.BinarySearchFunc(u.users, lo+1, func(x user, a image.Addr) int { return compareAddr(x.to, a) })
+	for ; i < len(u.users) && u.users[i].to < hi; i++ {
+		if n := len(out); n == 0 || out[n-1] != u.users[i].to {
+			out = append(out, u.users[i].to)
+		}
+	}
+	return out
+}
+
+func (m *dataMap) countUsage() {
+	if m.usage[0] == nil {
+		m.usage = [2]*usage{m.d.Base.usage(), m.d.Fixed.usage()}
+	}
 }
 
 // usage is who refers to the variables of an image.
