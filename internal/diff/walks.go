@@ -42,6 +42,8 @@ type Walker struct {
 	f     *Func
 	class image.Class
 	all   look
+	kept  keptLook
+	work  int // instructions looked at, so far
 
 	callers  *confines      // made when needed
 	returned map[*Func]bool // by returns
@@ -53,6 +55,19 @@ type look struct {
 	t     *trace
 	taken []Taken // one reference to each address; by bit, modulo maxTracked
 }
+
+// keptLook is an analysis of f that tells apart some of its references.
+type keptLook struct {
+	f    *Func
+	bits map[int]int // by reference
+	t    *trace
+	// All that is handed to calls or stored outside of the frame, and returned.
+	passed, returned provenance
+}
+
+// mostWork is how many instructions a Walker looks at: a hundred times what the
+// largest programs of a distribution ask for. What comes later is uncertain.
+const mostWork = 100 << 20
 
 // Walker makes one; it is not safe for concurrent use.
 func (d *Diff) Walker() *Walker { return &Walker{d: d} }
@@ -81,6 +96,7 @@ func (w *Walker) look(f *Func, own int, wanted func(*Ref) bool) look {
 		}
 		return n % maxTracked
 	})
+	w.work += len(l.t.steps)
 	return l
 }
 
@@ -89,6 +105,9 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 	r := &f.Refs[k]
 	if r.Kind != Lea {
 		return Walk{}
+	}
+	if w.work > mostWork {
+		return Walk{Elsewhere: true}
 	}
 	class := w.d.walked(r)
 	if w.f != f || w.class != class {
@@ -127,18 +146,52 @@ func (w *Walker) Walk(f *Func, k int) Walk {
 // Escapes says whether f may hand the address that its reference k takes to
 // somebody who keeps it: it passes it to a call, stores or returns it.
 func (w *Walker) Escapes(f *Func, k int) bool {
-	l := w.look(f, k, func(*Ref) bool { return false })
-	at, ok := l.t.index[f.Lo+image.Addr(f.Refs[k].At)]
+	l, ok := w.apart(f, k)
 	if !ok || l.t.lost {
 		return true
 	}
-	mine := l.t.steps[at].bit | l.t.steps[at].mem
-	for i := range l.t.steps {
-		if l.t.states[i].seen && (l.t.passes(i, mine) || l.t.hands(i, mine) && w.returns(f)) {
-			return true
+	at, ok := l.t.index[f.Lo+image.Addr(f.Refs[k].At)]
+	if !ok {
+		return true
+	}
+	mine := provenance(1) << (firstTracked + l.bits[k])
+	if (l.t.steps[at].bit|l.t.steps[at].mem)&mine == 0 {
+		return true
+	}
+	return l.passed&mine != 0 || l.returned&mine != 0 && w.returns(f)
+}
+
+// apart is an analysis of f in which reference k has a bit of its own, and so have
+// those of its class behind it, as long as there are bits.
+func (w *Walker) apart(f *Func, k int) (*keptLook, bool) {
+	l := &w.kept
+	if _, ok := l.bits[k]; ok && l.f == f {
+		return l, true
+	}
+	if w.work > mostWork {
+		return nil, false
+	}
+	l.f, l.bits = f, map[int]int{}
+	for j := k; j < len(f.Refs) && len(l.bits) < maxTracked; j++ {
+		if r := &f.Refs[j]; j == k || r.Kind == Lea && r.Class == f.Refs[k].Class {
+			l.bits[j] = len(l.bits)
 		}
 	}
-	return mine == 0
+	l.t = traceOf(w.d.Fixed, f, w.d.parts[f], func(g *Func, j int) int {
+		if n, ok := l.bits[j]; ok && g == f {
+			return n
+		}
+		return -1
+	})
+	w.work += len(l.t.steps)
+	l.passed, l.returned = 0, 0
+	for i := range l.t.steps {
+		if l.t.states[i].seen {
+			l.passed |= l.t.passed(i)
+			l.returned |= l.t.returned(i)
+		}
+	}
+	return l, true
 }
 
 // walked is the class of the objects that a walk to the address of r goes over:
@@ -175,7 +228,7 @@ func (l *look) walk(f *Func, r *Ref, returns func(*Func) bool) Walk {
 		}
 		x, y, ok := l.t.compares(i)
 		if !ok {
-			out.Used = out.Used || l.t.uses(i, mine) || l.t.hands(i, mine) && returns(f)
+			out.Used = out.Used || l.t.uses(i, mine) || l.t.returned(i)&mine != 0 && returns(f)
 			continue
 		}
 		if x&mine != 0 {
@@ -241,7 +294,7 @@ func (w *trace) uses(i int, mine provenance) bool {
 	s, t := &w.steps[i], &w.states[i]
 	in := &s.in
 	if in.IsCall() || in.IsJump() && (in.IsIndirect() || len(s.next) == 0) || in.IsRet() {
-		return w.passes(i, mine)
+		return w.passed(i)&mine != 0
 	}
 	if s.mem&mine != 0 && in.Op != 0x8d {
 		return true
@@ -251,38 +304,47 @@ func (w *trace) uses(i int, mine provenance) bool {
 			return true
 		}
 	}
-	return w.passes(i, mine)
+	return w.passed(i)&mine != 0
 }
 
-// passes says that step i hands a value from mine to a call, or stores it outside
-// of the frame.
-func (w *trace) passes(i int, mine provenance) bool {
+// passed is what step i hands to a call, or stores outside of the frame.
+func (w *trace) passed(i int) (o provenance) {
 	s, t := &w.steps[i], &w.states[i]
 	in := &s.in
 	if in.IsCall() || in.IsJump() && (in.IsIndirect() || len(s.next) == 0) {
-		return slices.ContainsFunc(argumentRegisters[:], func(r int) bool { return t.regs[r]&mine != 0 })
+		for _, r := range argumentRegisters {
+			o |= t.regs[r]
+		}
+		return o
 	}
-	if in.Map == 0 && in.Op == 0xc7 && s.bit&mine != 0 { // stored somewhere
-		_, rm := gpr(in, s.code)
-		_, own := t.slot(in, s.code)
-		return rm < 0 && !own
+	if in.Map == 0 && in.Op == 0xc7 && s.bit != 0 { // stored somewhere
+		if _, rm := gpr(in, s.code); rm < 0 {
+			if _, own := t.slot(in, s.code); !own {
+				return s.bit
+			}
+		}
+		return 0
 	}
 	if in.Map == 0 && in.Op == 0x89 { // stored somewhere
 		reg, rm := gpr(in, s.code)
-		if _, own := t.slot(in, s.code); rm < 0 && !own && t.regs[reg]&mine != 0 {
-			return true
+		if _, own := t.slot(in, s.code); rm < 0 && !own {
+			o = t.regs[reg]
 		}
 	}
 	if in.Map == 1 && in.Op == 0x6e || in.Vector { // into a vector register
-		_, rm := gpr(in, s.code)
-		return rm >= 0 && t.regs[rm]&mine != 0
+		if _, rm := gpr(in, s.code); rm >= 0 {
+			o |= t.regs[rm]
+		}
 	}
-	return false
+	return o
 }
 
-// hands: step i returns with such a value where a function leaves what it returns.
-func (w *trace) hands(i int, mine provenance) bool {
-	return w.steps[i].in.IsRet() && w.states[i].regs[rax]&mine != 0
+// returned is what step i returns, where a function leaves that.
+func (w *trace) returned(i int) provenance {
+	if !w.steps[i].in.IsRet() {
+		return 0
+	}
+	return w.states[i].regs[rax]
 }
 
 // SameRoom says whether the object at before, which ends at t, has its like in
