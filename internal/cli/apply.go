@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -142,6 +144,7 @@ func imagesText(m *patch.Manifest) string {
 // process.
 func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f liveFlags, turns txn.Turns,
 	one func(context.Context, int) txn.Result, none string) error {
+	defer neverStop()()
 	all := make([]*txn.Result, len(pids))
 	var report sync.Mutex
 	var working sync.WaitGroup
@@ -238,4 +241,13 @@ func commOf(pid int) string {
 		return ""
 	}
 	return info.Comm
+}
+
+// neverStop has the terminal's stops (Ctrl-Z, or output from the background)
+// ignored until undo is called: the threads that we hold would stand as long as we
+// do.
+func neverStop() (undo func()) {
+	stops := []os.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU}
+	signal.Ignore(stops...)
+	return func() { signal.Reset(stops...) }
 }

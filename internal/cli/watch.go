@@ -73,6 +73,7 @@ interrupt: patched processes stay patched.`,
 }
 
 func (a *app) watch(ctx context.Context, files []string, f watchFlags) error {
+	defer neverStop()()
 	k := &keeper{app: a, json: f.json, told: map[told]string{},
 		options: txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}, By: ourselves()}}
 	var buildIDs, paths []string
