@@ -56,6 +56,7 @@ type dataMap struct {
 	usage     [2]*usage           // of base and fixed, made when needed
 	uneven    map[image.Addr]bool // gaps by the neighbour below, see anyOfThem
 	rests     map[restKey]*rest
+	shared    map[*object]string // see sharedObjects
 }
 
 // point is a place whose counterpart is clear.
@@ -78,6 +79,7 @@ func (m *dataMap) prepare(d *Diff) {
 	if m.d == nil {
 		m.d = d
 		m.objects = nameObjects(d.Base.Image, d.Fixed.Image)
+		m.shared = sharedObjects(&m.objects)
 		m.baseRefs = d.Base.dataRefs()
 		m.addressed = addressedPlaces(d.Base)
 	}
@@ -216,7 +218,7 @@ func (m *dataMap) neighbour(i, dir int, s *image.Section) *point {
 }
 
 // Map finds the counterpart of the variable (or table) at v.
-func (d *Diff) Map(v image.Addr) Binding { return d.data.find(v) }
+func (d *Diff) Map(v image.Addr) Binding { return d.believable(v, d.data.find(v)) }
 
 func (m *dataMap) find(v image.Addr) Binding {
 	s := m.d.Fixed.SectionAt(v)
@@ -488,6 +490,10 @@ func (m *dataMap) sameSection(a, b image.Addr) bool {
 // settles what other functions disagree about (an address may be the start of
 // one variable for some and the end of another for others).
 func (d *Diff) Bind(f *Func, k int) Binding {
+	return d.believable(f.Refs[k].Target, d.bind(f, k))
+}
+
+func (d *Diff) bind(f *Func, k int) Binding {
 	r := &f.Refs[k]
 	if o := d.data.objects.covering(r.Target); r.Known && o != nil && o.sure && o.base != nil && o.size == o.base.size {
 		return Binding{Base: o.base.addr + (r.Target - o.addr), How: Named, Why: "its relocation names " + o.name}

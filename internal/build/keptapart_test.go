@@ -1,0 +1,43 @@
+package build_test
+
+import (
+	"strings"
+	"testing"
+
+	"hotpatch/internal/build"
+	"hotpatch/internal/patch"
+)
+
+// What is refused, whatever else the build finds, and why.
+func refused(t *testing.T, r *build.Report, code, words string) {
+	t.Helper()
+	if r.Verdict != patch.Refused {
+		t.Errorf("verdict %s, want refused: %v", r.Verdict, r.Reasons)
+		return
+	}
+	for _, x := range r.Reasons {
+		if x.Code == code && strings.Contains(x.Detail, words) {
+			return
+		}
+	}
+	t.Errorf("no reason %s: ...%s...: %v", code, words, r.Reasons)
+}
+
+// New code may write a table that was constant before; and two variables need two
+// places.
+func TestVariablesAreNotBoundToConstantsNorTwoToOne(t *testing.T) {
+	for _, c := range []struct{ define, words string }{
+		{"-DTABLE", "it can be written, and what it was in the base image"},
+		{"-DOPS", "it can be written, and what it was in the base image"},
+		{"-DSPLIT", "were one, and are two now"},
+		{"-DJOIN", "were two, and are one now"},
+	} {
+		base, fixed := compile(t, "kept-apart.c", style{flags: []string{"-g", c.define}})
+		r, _ := run(t, base, fixed, build.Options{})
+		refused(t, r, "data-unmapped", c.words)
+		r, _ = run(t, strip(t, base), strip(t, fixed), build.Options{})
+		if r.Verdict == patch.Clean { // a copy of the constant may be carried as a new variable
+			t.Errorf("%s, stripped: verdict %s: %v", c.define, r.Verdict, r.Reasons)
+		}
+	}
+}
