@@ -34,6 +34,7 @@ func (j *judge) all() {
 	j.initialValues()
 	j.neverReturns()
 	j.coroutines()
+	j.offsets()
 	j.pairs()
 }
 

@@ -41,3 +41,22 @@ func TestVariablesAreNotBoundToConstantsNorTwoToOne(t *testing.T) {
 		}
 	}
 }
+
+// Numbers that are distances from the global offset table are no references: the
+// medium and large code models are refused by name.
+func TestDistancesFromTheGlobalOffsetTableAreRefused(t *testing.T) {
+	for _, model := range [][]string{{"-mcmodel=large"}, {"-mcmodel=medium", "-mlarge-data-threshold=8"}} {
+		base, fixed := compile(t, "far.c", style{flags: append([]string{"-g", "-shared", "-fPIC"}, model...)})
+		for _, bare := range []bool{false, true} {
+			if bare {
+				base, fixed = strip(t, base), strip(t, fixed)
+			}
+			r, _ := run(t, base, fixed, build.Options{})
+			refused(t, r, "reference-unbound", "-mcmodel=medium or large")
+		}
+	}
+	base, fixed := compile(t, "far.c", style{flags: []string{"-g", "-shared", "-fPIC"}})
+	if r, _ := run(t, base, fixed, build.Options{}); r.Verdict != patch.Clean {
+		t.Errorf("of the small model: verdict %s: %v", r.Verdict, r.Reasons)
+	}
+}

@@ -58,7 +58,18 @@ func TestNoiseIsOnlyWhatNoProcessNeeds(t *testing.T) {
 		{"0123456789abcdef0123456789abcdef01234567", "76543210fedcba98765432100123456789abcdef", false},
 		{"git 1.8-14-g0123abc", "git 1.8-15-gabc0123", true},
 		{"redis 7.0.15", "redis 7.0.16", false},
-		{"Version: 7.0.15", "Version: 7.0.16", true},
+		{"Version: 7.0.15", "Version: 7.0.16", false},
+		{"X-Api-Version: 2.0.1", "X-Api-Version: 2.0.2", false},
+		{"X-Api-Version 2.0.1", "X-Api-Version 2.0.2", false},
+		{"UPDATE meta SET version='1.0.3'", "UPDATE meta SET version='1.0.4'", false},
+		{"<?x version=\"1.0.3\"?>", "<?x version=\"1.0.4\"?>", false},
+		{"SELECT * FROM t WHERE released: 2024-01-05", "SELECT * FROM t WHERE released: 2025-01-05", false},
+		{"/lib/firmware/x-1.2-3-gabcdef1.bin", "/lib/firmware/x-1.2-4-gabcdef2.bin", false},
+		{"x-1.2-3-gabcdef1", "x-1.2-4-gabcdef2", false},
+		{"1.2-3-gabcdef1", "1.2-4-gabcdef2", true},
+		{"demo version 1.2-3-gabcdef1", "demo version 1.2-4-gabcdef2", true},
+		{"/usr/lib/demo-2.6.12-1+deb12u3/x", "/usr/lib/demo-2.6.12-1+deb12u4/x", false},
+		{"demo/2.6.12-1+deb12u3", "demo/2.6.12-1+deb12u4", true},
 		{"minimum version 1.2.3", "minimum version 1.2.4", false},
 		{"min_version 1.2.3", "min_version 1.2.4", false},
 		{"version: 1.2.3 or newer", "version: 1.2.4 or newer", false},
@@ -109,6 +120,8 @@ func TestNoiseIsOnlyWhatNoProcessNeeds(t *testing.T) {
 		{"/usr/lib/debug/.build-id/01/23456789abcdef0123456789abcdef01234567.debug", "/usr/lib/debug/.build-id/76/543210fedcba98765432100123456789abcdef.debug", false},
 		{"7.0.15-1+deb12u1", "7.0.15-1+deb12u2", true},
 		{"7.0.15", "7.0.16", false},
+		{"Version: 7.0.15-1+deb12u1", "Version: 7.0.15-1+deb12u2", true},
+		{"/usr/share/7.0.15-1+deb12u1", "/usr/share/7.0.15-1+deb12u2", false},
 	} {
 		if got := diff.NoiseStrings(c.base, c.fixed, base, fixed); got != c.noise {
 			t.Errorf("%q and %q: noise %v, want %v", c.base, c.fixed, got, c.noise)

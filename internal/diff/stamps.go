@@ -45,7 +45,7 @@ func NoiseStrings(x, y string, base, fixed Origin) bool {
 			continue
 		}
 		clock := s.kind == stampClock && dated && besideDate(x, p, i)
-		if !clock && (s.kind != stampLine && s.kind != stampDigest && needed(x, s) ||
+		if !clock && (s.kind != stampLine && s.kind != stampDigest && (needed(x, s) || inPath(x, s) || inPath(y, t)) ||
 			!s.becomes(t, x[:s.at], x[at:], base, fixed) && !released(x, p, q, i)) {
 			return false
 		}
@@ -119,11 +119,12 @@ func (p *piece) becomes(q *piece, before, after string, base, fixed Origin) bool
 	case stampLine:
 		return strings.TrimRight(p.text, "0123456789") == strings.TrimRight(q.text, "0123456789") && lineOfFile(before, p.text, q.text)
 	case stampTime, stampDate:
-		return later(p.text, q.text) && toldOf(before) && !zone().MatchString(after)
+		return later(p.text, q.text) && builtAt(before) && !zone().MatchString(after)
 	case stampProse:
-		return later(p.text, q.text) && toldOf(before)
+		return later(p.text, q.text) && builtAt(before)
 	case stampCommit:
-		return true
+		return toldOf(before) || fromGit().MatchString(before) || before == "" && after == "" ||
+			ofPackage(described(p.text), base) && ofPackage(described(q.text), fixed)
 	case stampDigest:
 		return ofBuild(p.text, base) && ofBuild(q.text, fixed)
 	case stampVersion:
@@ -239,12 +240,46 @@ var bounds = sync.OnceValue(func() *regexp.Regexp {
 		`later|earlier|lower|higher|max|maxim(?:um|al)|from|until|till|up to|than|expir(?:e[sd]?|y|ation)|(?:in)?valid|revoked|trusted|vulnerable)(?:[^a-z]|$)|[<>=!~]=|[<>] *$`)
 })
 
-// toldOf says whether the text before a piece says that it is one.
+// inPath says whether a piece is in the name of a file or directory: that is looked
+// for where it says. A program's name with its version is none: redis/7.0.15.
+func inPath(x string, p *piece) bool {
+	start := strings.LastIndexAny(x[:p.at], " \t\n\"'(=,;") + 1
+	word, rest := x[start:p.at], x[p.at+len(p.text):]
+	if n := strings.IndexAny(rest, " \t\n\"'),;"); n >= 0 {
+		rest = rest[:n]
+	}
+	return strings.Contains(rest, "/") || strings.Contains(word, "/") && !product().MatchString(word)
+}
+
+var product = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_.+-]*[A-Za-z][A-Za-z0-9_.+-]*/v?$`) })
+
+// toldOf says whether the text before a piece says that it is the version of the
+// program: in words, as people read it. What has another form may be meant for a
+// program: a header (X-Api-Version: 1.0.3), a statement (SET version='1.0.3').
 func toldOf(before string) bool { return announced().MatchString(before) }
 
-var announced = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)\b(?:version|release[d]?|build|built|compiled|generated|updated)(?: (?:on|at|date|time))?[ :=("'\[]*v?$`)
-})
+// builtAt is toldOf for a date.
+func builtAt(before string) bool { return toldOf(before) || builtForm().MatchString(before) }
+
+var (
+	announced = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)(?:^|[ \t\n(,;])(?:version|release[d]?|build|built|compiled|generated|updated)(?: (?:on|at|date|time))? +v?$`)
+	})
+	builtForm = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)(?:^|[ \t\n(,;])(?:build|built|compiled)(?: (?:on|at|date|time))?: *$`)
+	})
+	fromGit = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?:^|[ (])git[ :-]*$`) })
+)
+
+// described is the version in what git describe says: 1.8 of 1.8-14-g0123abc.
+func described(s string) string {
+	for range 2 {
+		if n := strings.LastIndexByte(s, '-'); n >= 0 {
+			s = s[:n]
+		}
+	}
+	return s
+}
 
 // distribution: the version of a package as distributions number their own.
 var distribution = sync.OnceValue(func() *regexp.Regexp {
