@@ -35,6 +35,7 @@ func (j *judge) all() {
 	j.neverReturns()
 	j.coroutines()
 	j.offsets()
+	j.libraries()
 	j.pairs()
 }
 

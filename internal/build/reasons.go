@@ -31,6 +31,7 @@ const (
 	otherCompiler    = "other-compiler"
 	imageLeftOut     = "image-left-out"
 	goesWith         = "goes-with"
+	libraryList      = "library-list"
 
 	// Refused: nothing is written.
 	enumRenumbered   = "enum-renumbered"
@@ -45,6 +46,7 @@ const (
 	exportMoved      = "export-moved"
 	ifuncPLT         = "ifunc-plt"
 	layoutChanged    = "layout-changed"
+	librariesChanged = "libraries-changed"
 	linkFailed       = "link-failed"
 	newTLS           = "new-tls"
 	nonPIE           = "non-pie"
@@ -65,7 +67,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith:
+		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith, libraryList:
 		return true
 	}
 	return false

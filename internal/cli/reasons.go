@@ -94,6 +94,10 @@ func meanings() map[string]meaning {
 			"another package of the same source changes, too, and the distribution lets the two go together only",
 			"apply the other package's hotpatch to the same processes; where it has none, or is refused, restart them instead",
 		},
+		"library-list": {
+			"the fixed program loads a library more or less at its start; running processes go on with those they have",
+			"see in the changelog what the library is for, then accept or restart",
+		},
 		"image-left-out": {
 			"this file of the package differs and cannot be patched, so the hotpatch leaves it out (--partial): a process that uses it is refused",
 			"install the fixed package first, so that what is loaded from now on is fixed; restart the processes that are refused; then accept",
@@ -118,6 +122,10 @@ func meanings() map[string]meaning {
 		"end-pointer": {
 			"a loop runs to the end of an object, and the object and its end would not lie together",
 			reportIt,
+		},
+		"libraries-changed": {
+			"the fixed program loads other libraries, or looks for them in another way; running processes go on with those they have",
+			useRestart,
 		},
 		"entry-crosses-page": {
 			"the redirection would cross a page boundary and could not be written in one piece",

@@ -356,6 +356,10 @@ func (d *Diff) noiseString(ta, tb image.Addr) bool {
 	return d.noiseTexts(string(d.Base.Bytes(ta, na-1)), string(d.Fixed.Bytes(tb, nb-1)))
 }
 
+// SameButVersion says whether two names of files differ only in the version of the
+// package: libisc-9.18.49-1~deb12u1-Debian.so.
+func (d *Diff) SameButVersion(base, fixed string) bool { return d.noiseTexts(base, fixed) }
+
 func (d *Diff) noiseTexts(x, y string) bool {
 	return NoiseStrings(x, y, Origin{d.options.BaseVersion, d.Base.BuildID}, Origin{d.options.FixedVersion, d.Fixed.BuildID})
 }

@@ -5,6 +5,13 @@ import (
 	"fmt"
 )
 
+// Libraries that the loader looks for symbols in before, or instead of, the one that
+// names them (gABI, "Dynamic Section"; debug/elf does not know the numbers).
+const (
+	dtAuxiliary = elf.DynTag(0x7ffffffd)
+	dtFilter    = elf.DynTag(0x7fffffff)
+)
+
 // readDynamic takes names and kinds from the dynamic section.
 func (m *Image) readDynamic(f *file) error {
 	var flags uint64
@@ -24,15 +31,24 @@ func (m *Image) readDynamic(f *file) error {
 				i = len(b)
 			case elf.DT_FLAGS_1:
 				flags = val
-			case elf.DT_SONAME, elf.DT_NEEDED:
+			case elf.DT_SYMBOLIC:
+				m.Symbolic = true
+			case elf.DT_FLAGS:
+				m.Symbolic = m.Symbolic || elf.DynFlag(val)&elf.DF_SYMBOLIC != 0
+			case elf.DT_SONAME, elf.DT_NEEDED, elf.DT_RPATH, elf.DT_RUNPATH, dtAuxiliary, dtFilter:
 				s, err := names.at64(val)
 				if err != nil {
 					return fmt.Errorf("section %s: entry %d (%v): %w", h.Name, i/16, tag, err)
 				}
-				if tag == elf.DT_SONAME {
+				switch tag {
+				case elf.DT_SONAME:
 					m.Soname = s
-				} else {
+				case elf.DT_NEEDED:
 					m.Needed = append(m.Needed, s)
+				case dtAuxiliary, dtFilter:
+					m.Filters = append(m.Filters, s)
+				default:
+					m.SearchPaths = append(m.SearchPaths, s)
 				}
 			}
 		}

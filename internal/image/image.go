@@ -101,6 +101,9 @@ type Image struct {
 	TLSSize, TLSAlign uint64     // PT_TLS memory size and alignment, 0: none
 	TLSInit           []byte     // its initial bytes (file size)
 	Needed            []string   // DT_NEEDED
+	SearchPaths       []string   // DT_RPATH, DT_RUNPATH
+	Filters           []string   // DT_FILTER, DT_AUXILIARY
+	Symbolic          bool       // DT_SYMBOLIC, DF_SYMBOLIC: its own symbols come first
 	Stripped          bool       // no .symtab, and none attached
 
 	reopen    func() (io.ReaderAt, int64, io.Closer, error)

@@ -1,0 +1,15 @@
+#include <stdio.h>
+/* A program and, with -DLIBRARY, the libraries that it is linked with. */
+#ifdef LIBRARY
+int NAME(int n) { return n; }
+#else
+__attribute__((noinline)) int check(int n)
+{
+#ifdef FIXED
+	if (n > 90)
+		return -1;
+#endif
+	return n * n + n / 3;
+}
+int main(int argc, char **argv) { return printf("%s %d\n", argv[0], check(argc)); }
+#endif
