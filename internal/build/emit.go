@@ -44,12 +44,14 @@ type emitter struct {
 	slots   []slot              // GOT slots for the read-write part
 	vars    []variable          // new variables
 	varEnd  image.Addr          // end of the last one
-	h       handlers
-	places  []image.Addr              // see labels, made when needed
-	ifuncs  map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
-	walker  *diff.Walker              // made when needed
-	loops   bool                      // see siter
-	uses    []binding                 // variables that carried code uses
+	// varAlign is the alignment that the first of them needs, 0 without any.
+	varAlign image.Addr
+	h        handlers
+	places   []image.Addr              // see labels, made when needed
+	ifuncs   map[image.Addr]image.Addr // base PLT entries by GOT slot, read when needed
+	walker   *diff.Walker              // made when needed
+	loops    bool                      // see siter
+	uses     []binding                 // variables that carried code uses
 }
 
 // What has no place in the fixed image's read-execute span is numbered in
@@ -282,8 +284,17 @@ func (e *emitter) variable(a image.Addr) image.Addr {
 		e.refuse(dataUnmapped, "the new variable %s has %d bytes, more than can be brought", e.variableName(a), hi-lo)
 		return varSpace
 	}
-	// Any alignment up to a cache line holds.
-	v := variable{lo: lo, hi: hi, at: alignUp(e.varEnd, 64) + lo%64}
+	align := image.Addr(64) // a cache line at least
+	if s := e.d.Fixed.SectionAt(lo); s != nil && s.Align&(s.Align-1) == 0 {
+		align = max(align, image.Addr(s.Align))
+	}
+	if far := alignUp(lo, 2*pageSize); align > pageSize && far < hi {
+		e.refuse(dataUnmapped, "the new variable %s may be aligned to more than a page, which cannot be had", e.variableName(a))
+		return varSpace
+	}
+	align = min(align, pageSize)
+	e.varAlign = max(e.varAlign, align)
+	v := variable{lo: lo, hi: hi, at: alignUp(e.varEnd, align) + lo%align}
 	e.varEnd = v.at + (hi - lo)
 	e.vars = append(e.vars, v)
 	e.note(newVariable, "it uses the new variable %s (%d bytes), which starts with its initial value", e.variableName(a), hi-lo)
@@ -335,7 +346,7 @@ func (e *emitter) layout() (*patch.Object, error) {
 	o.Hi, o.EHFrame = uint64(end), uint64(unwind)
 
 	p := places{refs: refs, stubs: stubs, slots: end}
-	p.vars = alignUp(end+image.Addr(len(e.slots)*slotSize), 64)
+	p.vars = alignUp(end+image.Addr(len(e.slots)*slotSize), max(e.varAlign, 64))
 	e.addStubs(p)
 	e.addRefs(p)
 	e.chunks = append(e.chunks, patch.Chunk{Kind: patch.Unwind, Addr: uint64(unwind), Data: eh})

@@ -1,6 +1,7 @@
 package build_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,5 +59,30 @@ func TestDistancesFromTheGlobalOffsetTableAreRefused(t *testing.T) {
 	base, fixed := compile(t, "far.c", style{flags: []string{"-g", "-shared", "-fPIC"}})
 	if r, _ := run(t, base, fixed, build.Options{}); r.Verdict != patch.Clean {
 		t.Errorf("of the small model: verdict %s: %v", r.Verdict, r.Reasons)
+	}
+}
+
+// A new variable gets the alignment that it has in the fixed image, or is refused.
+func TestNewVariablesAreAligned(t *testing.T) {
+	base, fixed := compile(t, "aligned.c", style{flags: []string{"-g", "-DPAGE=4096"}})
+	r, b := run(t, base, fixed, build.Options{})
+	if b == nil {
+		t.Fatalf("%s: %v", r.Verdict, r.Reasons)
+	}
+	o := b.Objects[0]
+	k := slices.IndexFunc(o.Symbols, func(y patch.Symbol) bool { return y.Name == "new:page" })
+	if k < 0 || o.Symbols[k].Value%4096 != 0 || o.Lo%4096 != 0 {
+		t.Errorf("page is not at the start of a page: %v", o.Symbols)
+	}
+	base, fixed = compile(t, "aligned.c", style{flags: []string{"-g", "-DPAGE=16384"}})
+	r, _ = run(t, base, fixed, build.Options{})
+	refused(t, r, "data-unmapped", "more than a page")
+}
+
+// What a note of the program holds is compared where code reads it.
+func TestNotesThatCodeReadsAreCompared(t *testing.T) {
+	base, fixed := compile(t, "aligned.c", debugged)
+	if r, _ := run(t, base, fixed, build.Options{}); states(r)["work"] != "changed" || r.Verdict != patch.Clean {
+		t.Errorf("%s: %v: %v", r.Verdict, states(r), r.Reasons)
 	}
 }

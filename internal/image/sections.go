@@ -81,7 +81,8 @@ func classOf(h *header, relro *elf.ProgHeader) Class {
 		return GOT
 	case ".ctors", ".dtors":
 		return Init
-	case ".eh_frame", ".eh_frame_hdr", ".interp", ".stapsdt.base":
+	case ".eh_frame", ".eh_frame_hdr", ".interp", ".stapsdt.base",
+		".note.gnu.build-id", ".note.gnu.property", ".note.gnu.gold-version", ".note.ABI-tag":
 		return Meta
 	}
 	switch h.Type {
@@ -108,8 +109,8 @@ func classOf(h *header, relro *elf.ProgHeader) Class {
 			return RelRO
 		}
 		return Data
-	case h.Type == elf.SHT_PROGBITS:
-		return ROData
+	case h.Type == elf.SHT_PROGBITS, h.Type == elf.SHT_NOTE, h.Type >= elf.SHT_LOUSER:
+		return ROData // what programs put into notes of their own they may read
 	}
 	return Meta
 }
