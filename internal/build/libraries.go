@@ -42,7 +42,7 @@ func (j *judge) libraries() {
 	case !slices.Equal(kept, common):
 		refuse("it lists its libraries in another order (%s instead of %s), so that symbols may come from others", strings.Join(fixed.Needed, ", "), strings.Join(base.Needed, ", "))
 	case !carried:
-	case len(gone) > 0:
+	case len(gone) > 0 && j.asksMore(): // else all symbols are those that the process has found
 		j.r.add(libraryList, "", "it is not linked with %s any more; a running process has it loaded, and finds symbols there", strings.Join(gone, ", "))
 	case len(added) > 0 && j.asksMore():
 		refuse("it is linked with %s, too, and what is carried asks for symbols that it did not ask for before", strings.Join(added, ", "))

@@ -43,7 +43,9 @@ func TestOtherLibrariesAreTold(t *testing.T) {
 		{[]string{"a", "c"}, []string{"c", "a"}, nil, patch.Refused, "libraries-changed"},
 		{[]string{"a", "c"}, []string{"a", "c"}, []string{"-Wl,-rpath,/opt"}, patch.Refused, "libraries-changed"},
 		{[]string{"c"}, []string{"a", "c"}, nil, patch.Review, "library-list"},
-		{[]string{"a", "c"}, []string{"a"}, nil, patch.Review, "library-list"},
+		{[]string{"a", "c"}, []string{"a"}, nil, patch.Clean, ""},
+		{[]string{"a", "c"}, []string{"a"}, []string{"-DASKS"}, patch.Review, "library-list"},
+		{[]string{"c"}, []string{"a", "c"}, []string{"-DASKS"}, patch.Refused, "libraries-changed"},
 		{[]string{"u1"}, []string{"u2"}, nil, patch.Review, "goes-with"},
 	} {
 		r, _ := run(t, link("base", c.base), link("fixed", c.fixed, append(c.flags, "-DFIXED")...), build.Options{})

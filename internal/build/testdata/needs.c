@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <stdlib.h>
 /* A program and, with -DLIBRARY, the libraries that it is linked with. */
 #ifdef LIBRARY
 int NAME(int n) { return n; }
@@ -8,6 +9,9 @@ __attribute__((noinline)) int check(int n)
 #ifdef FIXED
 	if (n > 90)
 		return -1;
+#endif
+#ifdef ASKS
+	n = rand();
 #endif
 	return n * n + n / 3;
 }
