@@ -19,7 +19,7 @@ func TestBitsThatNewCodeWouldMisreadAreNotTakenOver(t *testing.T) {
 		{"INT", "FLOAT", patch.Refused, []string{"layout-changed"}},
 		{"NODE", "NODES", patch.Refused, []string{"layout-changed"}},
 		{"TEXT", "BUFFER", patch.Refused, []string{"layout-changed"}},
-		{"NODE", "BUFFER", patch.Review, []string{"layout-padding"}},
+		{"NODE", "BUFFER", patch.Refused, []string{"layout-changed"}},
 		{"INTS", "SHORTS", patch.Review, []string{"layout-padding"}},
 		{"ONE", "TWO", patch.Review, []string{"layout-padding"}},
 		{"LONG", "NODE", patch.Review, []string{"layout-padding"}},

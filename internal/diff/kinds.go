@@ -4,12 +4,14 @@ import (
 	"crypto/sha256"
 	"debug/dwarf"
 	"fmt"
+	"regexp"
 	"strings"
+	"sync"
 )
 
 // kind says how the bits of a type are read, as far as two types of one size can
 // differ in that. It leaves out what changes no reading: signedness, qualifiers,
-// names of typedefs, which integer of a size (char, bool, enumerations). Kinds of one
+// names of typedefs, which integer of a size (char, enumerations). Kinds of one
 // image with equal text are one; nil is one that is not known, and goes with any.
 type kind struct {
 	class  kindClass
@@ -17,13 +19,16 @@ type kind struct {
 	name   string // of a struct or union, with its scopes; "" for an anonymous one
 	def    string // the name of its definition
 	union  bool
-	to     *kind   // of a pointer or array; what a function returns
-	params []*kind // of a function
-	open   bool    // of a function: nothing is said of its parameters
+	anon   *definition // of one without any name: what it is
+	form   baseForm    // of integers and floats
+	to     *kind       // of a pointer or array; what a function returns
+	params []*kind     // of a function
+	open   bool        // of a function: nothing is said of its parameters
 	// Of an array: elements, and how many of them an index of its first dimension
 	// skips; 0: not known.
 	count, inner int64
-	text         string // for people
+	// text is for people, but for what tells apart structs without a name.
+	text string
 }
 
 type kindClass uint8
@@ -55,8 +60,19 @@ func (k *kind) String() string {
 	if k == nil {
 		return "anything"
 	}
+	return layoutMark().ReplaceAllString(k.text, "")
+}
+
+// identity is the text that tells k from others.
+func (k *kind) identity() string {
+	if k == nil {
+		return "anything"
+	}
 	return k.text
 }
+
+// layoutMark is what unnamed has in the text of a struct without a name.
+var layoutMark = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`#[0-9a-f]+`) })
 
 func (k *kind) is(c kindClass) bool { return k != nil && k.class == c }
 
@@ -106,30 +122,20 @@ func (t *typeReader) kindOfNode(n *node, alias string, depth int) *kind {
 		switch {
 		case n.size < 0:
 			return nil
-		case n.float:
-			return t.oneKind(kind{class: ofFloat, size: n.size, text: fmt.Sprintf("%d-bit float", 8*n.size)})
+		case n.form.float:
+			return t.oneKind(kind{class: ofFloat, size: n.size, form: n.form, text: n.form.text(n.size, "float")})
 		}
-		return t.oneKind(kind{class: ofInteger, size: n.size, text: fmt.Sprintf("%d-bit integer", 8*n.size)})
+		return t.oneKind(kind{class: ofInteger, size: n.size, form: n.form, text: n.form.text(n.size, "integer")})
 	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType:
 		to := t.kind(n.typ, depth+1)
-		return t.oneKind(kind{class: ofPointer, to: to, text: "pointer to " + to.String()})
+		return t.oneKind(kind{class: ofPointer, to: to, text: "pointer to " + to.identity()})
 	case dwarf.TagPtrToMemberType:
 		to := t.kind(n.typ, depth+1)
-		return t.oneKind(kind{class: ofMemberPointer, to: to, text: "pointer to member " + to.String()})
+		return t.oneKind(kind{class: ofMemberPointer, to: to, text: "pointer to member " + to.identity()})
 	case dwarf.TagArrayType:
 		return t.oneKind(arrayKind(n, t.kind(n.typ, depth+1)))
 	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
-		k := kind{class: ofStruct, name: n.name, union: n.tag == dwarf.TagUnionType}
-		switch {
-		case n.name != "":
-			k.def = kindWord(n.tag) + " " + n.name
-		default:
-			k.name, k.def = alias, alias
-		}
-		if k.text = k.def; k.def == "" {
-			k.text = kindWord(n.tag)
-		}
-		return t.oneKind(k)
+		return t.structKind(n, alias)
 	case dwarf.TagSubroutineType:
 		return t.functionKind(n, depth)
 	case dwarf.TagUnspecifiedType:
@@ -144,12 +150,12 @@ func arrayKind(n *node, to *kind) kind {
 	if to.is(ofArray) {
 		k.to, k.count, k.inner = to.to, k.count*to.count, k.inner*to.count
 	}
-	k.text = fmt.Sprintf("array of %s", k.to)
+	k.text = fmt.Sprintf("array of %s", k.to.identity())
 	switch {
 	case k.inner > 1:
-		k.text = fmt.Sprintf("array [%d][%d] of %s", k.count/k.inner, k.inner, k.to)
+		k.text = fmt.Sprintf("array [%d][%d] of %s", k.count/k.inner, k.inner, k.to.identity())
 	case k.count > 0:
-		k.text = fmt.Sprintf("array [%d] of %s", k.count, k.to)
+		k.text = fmt.Sprintf("array [%d] of %s", k.count, k.to.identity())
 	}
 	return k
 }
@@ -164,14 +170,14 @@ func (t *typeReader) functionKind(n *node, depth int) *kind {
 		}
 		p := t.kind(n.fields[i].typ, depth+1)
 		k.params = append(k.params, p)
-		names = append(names, p.String())
+		names = append(names, p.identity())
 	}
 	if k.open {
 		names = append(names, "...")
 	}
 	k.text = "function (" + strings.Join(names, ", ") + ")"
 	if !k.to.is(ofVoid) {
-		k.text += " returning " + k.to.String()
+		k.text += " returning " + k.to.identity()
 	}
 	return t.oneKind(k)
 }
@@ -232,8 +238,8 @@ type kindPair struct {
 func (c *layoutComparison) readInside(a, b *kind, depth int) reading {
 	switch a.class {
 	case ofInteger, ofFloat:
-		if depth == 0 || a.size == b.size { // of the whole others tell
-			return unchanged
+		if r := a.form.readAs(b.form); r != unchanged || depth == 0 || a.size == b.size { // of the whole others tell
+			return r
 		}
 		return retyped
 	case ofPointer:
@@ -264,7 +270,7 @@ func (c *layoutComparison) readThrough(a, b *kind, depth int) reading {
 		return misread
 	case a.is(ofPointer):
 		return c.readThrough(a.to, b.to, depth+1)
-	case scalar(a) && scalar(b) && a.size == b.size && a.class != b.class:
+	case scalar(a) && scalar(b) && a.size == b.size && a.form.readAs(b.form) == misread:
 		return misread
 	case a.is(ofArray) && b.is(ofArray) && a.count != b.count && a.count > 0 && b.count > 0:
 		return retyped
@@ -274,6 +280,9 @@ func (c *layoutComparison) readThrough(a, b *kind, depth int) reading {
 		} else {
 			b = b.to
 		}
+	}
+	if a.is(ofStruct) && b.is(ofStruct) {
+		return c.readStruct(a, b, depth+1)
 	}
 	return min(c.read(a, b, depth+1), retyped)
 }
@@ -293,6 +302,9 @@ func (c *layoutComparison) readFunction(a, b *kind, depth int) reading {
 
 // differs tells how b is read in another way than a.
 func (c *layoutComparison) differs(a, b *kind) string {
+	if why := c.structDiffers(a, b); why != "" {
+		return why
+	}
 	if !a.is(ofPointer) || !b.is(ofPointer) || !a.to.is(ofFunction) || !b.to.is(ofFunction) {
 		return fmt.Sprintf("is %s instead of %s", b, a)
 	}
@@ -306,64 +318,4 @@ func (c *layoutComparison) differs(a, b *kind) string {
 		}
 	}
 	return fmt.Sprintf("points to functions that return %s instead of %s", g.to, f.to)
-}
-
-// readStruct compares structs and unions. Those of one name are compared for
-// themselves, and so are the members of those without. Of two names they may have
-// the same members; one that is not only pointed to must not have them elsewhere.
-func (c *layoutComparison) readStruct(a, b *kind, depth int) reading {
-	if a.name == b.name || a.def == "" || b.def == "" {
-		return unchanged
-	}
-	key := structPair{a, b, depth == 0}
-	if r, ok := c.structs[key]; ok {
-		return r
-	}
-	if c.structs == nil {
-		c.structs = map[structPair]reading{}
-	}
-	c.structs[key] = unchanged // a damaged file may put a struct into itself
-	c.structs[key] = c.readNames(a, b, depth)
-	return c.structs[key]
-}
-
-// structPair are two structs that are compared, and whether by value.
-type structPair struct {
-	a, b  *kind
-	value bool
-}
-
-func (c *layoutComparison) readNames(a, b *kind, depth int) reading {
-	worst := unchanged
-	for _, x := range c.l.base.defs[a.def] {
-		for _, y := range c.l.fixed.defs[b.def] {
-			if c.sameMembers(x, y, depth) {
-				return unchanged
-			}
-			if l, differs := c.compareMembers(x, y); depth == 0 && differs && !l.Padding {
-				worst = misread
-			}
-		}
-	}
-	return max(worst, retyped)
-}
-
-func (c *layoutComparison) sameMembers(x, y *definition, depth int) bool {
-	const (
-		most = 256
-		deep = 3
-	)
-	if x.size != y.size || len(x.members) != len(y.members) || len(x.members) > most {
-		return false
-	}
-	for i := range x.members {
-		m, n := &x.members[i], &y.members[i]
-		if m.at != n.at || m.size != n.size || m.bit != n.bit || m.len != n.len {
-			return false
-		}
-		if depth < deep && c.read(m.kind, n.kind, depth+1) != unchanged {
-			return false
-		}
-	}
-	return true
 }

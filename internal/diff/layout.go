@@ -3,6 +3,7 @@ package diff
 import (
 	"debug/elf"
 	"fmt"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -149,13 +150,48 @@ func (l *layouts) pairUnits() map[*unit]*unit {
 			out[u], out[x[name][i]] = x[name][i], u
 		}
 	}
+	l.pairRenamed(out)
 	return out
+}
+
+// pairRenamed gives units that have another name the one with its last part, of
+// sources that were built in another directory; or the only one that is left.
+func (l *layouts) pairRenamed(pairs map[*unit]*unit) {
+	left := func(t *typeSet) (out []*unit) {
+		for _, u := range t.units {
+			if !u.part && u.name != "" && pairs[u] == nil {
+				out = append(out, u)
+			}
+		}
+		return out
+	}
+	one := func(us []*unit) map[string]*unit {
+		out := map[string]*unit{}
+		for _, u := range us {
+			name := path.Base(u.name)
+			if _, twice := out[name]; twice {
+				out[name] = nil
+				continue
+			}
+			out[name] = u
+		}
+		return out
+	}
+	x := one(left(l.base))
+	for name, u := range one(left(l.fixed)) {
+		if v := x[name]; u != nil && v != nil {
+			pairs[u], pairs[v] = v, u
+		}
+	}
+	if a, b := left(l.base), left(l.fixed); len(a) == 1 && len(b) == 1 {
+		pairs[a[0]], pairs[b[0]] = b[0], a[0]
+	}
 }
 
 // compare compares the types of the given units of both images, nil: of all.
 func (l *layouts) compare(units map[*unit]bool) []Layout {
 	pairs := l.pairUnits()
-	c := layoutComparison{l: l, seen: map[[2]string]bool{}}
+	c := layoutComparison{l: l, seen: map[[2]string]bool{}, names: [2]map[string]bool{{}, {}}}
 	for _, side := range []*typeSet{l.fixed, l.base} {
 		for _, u := range side.units {
 			if units != nil && !units[u] {
@@ -163,12 +199,14 @@ func (l *layouts) compare(units map[*unit]bool) []Layout {
 			}
 			v := pairs[u]
 			if side == l.base {
-				c.unit(u, v, u, v)
+				c.unit(u, v, u)
 			} else {
-				c.unit(v, u, u, v)
+				c.unit(v, u, u)
+				c.uses(v, u)
 			}
 		}
 	}
+	c.renamedTypes()
 	slices.SortFunc(c.out, func(a, b Layout) int {
 		return strings.Compare(a.Type+"\x00"+a.Detail, b.Type+"\x00"+b.Detail)
 	})
@@ -179,20 +217,35 @@ type layoutComparison struct {
 	l       *layouts
 	out     []Layout
 	seen    map[[2]string]bool // type and both keys
-	structs map[structPair]reading
+	structs map[structPair]structReading
 	kinds   map[kindPair]reading
+	deep    int                // in how many structs of other names
+	names   [2]map[string]bool // of all types of the units, base and fixed
 }
 
 // unit compares the types that u names; base and fixed are u and its
 // counterpart, which may be nil.
-func (c *layoutComparison) unit(base, fixed, u, other *unit) {
+func (c *layoutComparison) unit(base, fixed, u *unit) {
 	names := make([]string, 0, len(u.defs)+len(u.opaque))
 	for n := range u.defs {
 		names = append(names, n)
 	}
 	names = append(names, u.opaque...)
 	slices.Sort(names)
+	side := 0
+	if u == fixed {
+		side = 1
+	}
 	for _, n := range slices.Compact(names) {
+		c.names[side][n] = true
+		if base != nil && fixed != nil {
+			if x, y := base.turns[n], fixed.turns[n]; len(x) == len(y) && len(x) > 0 {
+				for i := range x {
+					c.pairs(n, x[i:i+1], y[i:i+1], true)
+				}
+				continue
+			}
+		}
 		x, inX := definitions(c.l.base, base, n)
 		y, inY := definitions(c.l.fixed, fixed, n)
 		c.pairs(n, x, y, inX && inY)
@@ -243,10 +296,7 @@ func (c *layoutComparison) pairs(name string, x, y []*definition, own bool) {
 		if !differs {
 			continue
 		}
-		if strings.HasPrefix(name, "enum ") {
-			l.Enum = !c.l.base.kept[name] && !c.l.fixed.kept[name]
-			l.Local = l.Enum && c.l.base.local[name] && c.l.fixed.local[name]
-		}
+		c.ofEnum(&l, p, q)
 		c.out = append(c.out, l)
 	}
 }

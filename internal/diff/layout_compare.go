@@ -23,6 +23,9 @@ func (c *layoutComparison) compareTypes(a, b *definition) (Layout, bool) {
 // compareMembers is compareTypes of two classes, structs or unions.
 func (c *layoutComparison) compareMembers(a, b *definition) (Layout, bool) {
 	l := Layout{Type: b.name}
+	if a.key == b.key {
+		return l, false
+	}
 	if a.virtuals != b.virtuals {
 		l.Detail = "its virtual functions differ"
 		return l, true
@@ -33,6 +36,10 @@ func (c *layoutComparison) compareMembers(a, b *definition) (Layout, bool) {
 	}
 	if d := memberChange(a, b); d != "" {
 		l.Detail = strings.TrimPrefix(d, ": ")
+		return l, true
+	}
+	if a.align != b.align {
+		l.Detail = fmt.Sprintf("is aligned to %s instead of %s", asked(b.align), asked(a.align))
 		return l, true
 	}
 	worst := unchanged
@@ -66,24 +73,38 @@ func (c *layoutComparison) readMember(old, m *member) reading {
 	if old == nil || m.name == "" {
 		return unchanged // the members of an anonymous struct have names
 	}
+	if m.len == 1 && old.len == 1 && m.kind.is(ofInteger) && old.kind.is(ofInteger) {
+		return unchanged // whatever it is
+	}
 	return c.read(old.kind, m.kind, 0)
 }
 
 func (m *member) label() string {
-	if m.name == baseClass {
+	if m.base() {
 		return m.name
 	}
 	return "member " + m.name
 }
 
-// twin is the member of others with the name of ms[i]; of several (base classes, or
-// what is anonymous) the one of its turn. nil: there is none.
+// base says that m is a base class.
+func (m *member) base() bool { return strings.HasPrefix(m.name, baseClass) }
+
+func asked(n int64) string {
+	if n == 0 {
+		return "what its members need"
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// twin is the member of others with the name of ms[i]; of several that are anonymous
+// the one of its turn. A base class may be another one than before. nil: there is
+// none.
 func twin(ms []member, i int, others []member) *member {
-	if i < len(others) && others[i].name == ms[i].name && ms[i].name != "" && ms[i].name != baseClass {
+	if i < len(others) && others[i].name == ms[i].name && ms[i].name != "" {
 		return &others[i]
 	}
 	turn := 0
-	if ms[i].name == "" || ms[i].name == baseClass {
+	if ms[i].name == "" {
 		for k := range ms[:i] {
 			if ms[k].name == ms[i].name {
 				turn++
@@ -97,6 +118,9 @@ func twin(ms []member, i int, others []member) *member {
 			}
 			turn--
 		}
+	}
+	if o := at(others, &ms[i]); o != nil && ms[i].base() && o.base() && find(ms, o.name) == nil {
+		return o
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ type definition struct {
 	size     int64
 	members  []member
 	virtuals string // of a class: its virtual functions and their slots
+	align    int64  // what the source asks for, 0: nothing
+	scoped   bool   // of an enumeration: its enumerators are in a scope of their own
 	key      string // equal keys: equal layouts
 }
 
@@ -33,6 +35,8 @@ type unit struct {
 	name    string
 	defs    map[string][]*definition // several of one name: in different scopes
 	has     map[*definition]bool     // those of defs, of names with many
+	turns   map[string][]*definition // those of functions, in their order; several where blocks have one each
+	uses    []usedKind               // of parameters and local variables, by their keys
 	opaque  []string                 // types it only declares, where it may use them all the same
 	ranges  [][2]uint64
 	objects []placed // variables with an address
@@ -127,12 +131,17 @@ type node struct {
 	size    int64 // -1: not said
 	count   int64 // of an array: elements; -1: unknown
 	inner   int64 // of an array of more than one dimension: elements of each of the first; else 0
+	align   int64 // asked for; 0: nothing is
 	opaque  bool
+	local   bool   // of a function
+	scoped  bool   // enum class
+	scope   string // of what has no name
+	closure bool   // a class without a name that can be called
 	fields  []field
 	virtual []string
 	withKey bool // it has virtual functions of its own
 	stands  ref  // the entry stands for a type of another unit
-	float   bool // of a base type
+	form    baseForm
 	// Of a function: its parameters are fields.
 	prototyped, open bool
 }
@@ -163,6 +172,9 @@ type typeReader struct {
 	texts map[string]*kind
 	signs map[uint64]ref // types of type units; 0: there are two
 	inner []inner
+	funcs map[ref]string // names of functions that others refer to
+	deep  int            // how many unnamed structs the current one is in
+	work  int            // members of all unnamed structs
 }
 
 // pending are the types of a unit that is not finished.
@@ -180,12 +192,16 @@ type frame struct {
 	name string
 	node *node
 	full string // with its scopes, where the entry completes a declaration
+	of   ref    // of a function: the entry that has its name, 0 for its own
 }
 
-// use says that something has a type: kept in memory, or local.
+// use says that something has a type: kept in memory, or local. Of a parameter or
+// local variable it says which one.
 type use struct {
-	typ  ref
-	kept bool
+	typ            ref
+	kept           bool
+	function, name string
+	of             ref // the function, where it has no name here
 }
 
 // readTypes walks all units. Offsets and sizes are believed, not added up
@@ -237,6 +253,7 @@ func readTypes(data *image.DWARF) (set *typeSet, err error) {
 	sortDefinitions(t.set.defs)
 	for _, u := range t.set.units {
 		sortDefinitions(u.defs)
+		sortUses(u.uses)
 	}
 	return t.set, nil
 }
@@ -347,10 +364,20 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			parent.withKey = true
 		}
 		if slot := e.Val(dwarf.AttrVtableElemLoc); slot != nil && parent != nil {
-			parent.virtual = append(parent.virtual, fmt.Sprintf("%s@%x", f.name, slot))
+			name := f.name
+			if strings.HasPrefix(name, "~") {
+				name = "~" // of whichever class
+			}
+			parent.virtual = append(parent.virtual, fmt.Sprintf("%s@%x", name, slot))
 		}
 		if hasType {
-			t.open.uses = append(t.open.uses, use{typ, false})
+			t.open.uses = append(t.open.uses, use{typ: typ})
+		}
+		if parent != nil && parent.name == "" && (f.name == "operator()" || f.name == "~<lambda>") {
+			parent.closure = true
+		}
+		if f.name == "" {
+			f.of = t.origin(e)
 		}
 	case dwarf.TagUnspecifiedParameters:
 		if parent != nil {
@@ -375,7 +402,11 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			t.unit.threads = append(t.unit.threads, placed{at: at, typ: typ, name: f.name})
 		}
 		if hasType {
-			t.open.uses = append(t.open.uses, use{typ, e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())})
+			u := use{typ: typ, kept: e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())}
+			if fn := t.function(); fn != nil && !fixed {
+				u.function, u.of, u.name = fn.name, fn.of, f.name
+			}
+			t.open.uses = append(t.open.uses, u)
 		}
 	case dwarf.TagImportedUnit:
 		t.reference(e, dwarf.AttrImport)
@@ -413,27 +444,27 @@ func (t *typeReader) parent() *node {
 	return nil
 }
 
-func (t *typeReader) inFunction() bool {
-	return slices.ContainsFunc(t.stack, func(f frame) bool { return f.tag == dwarf.TagSubprogram })
-}
+func (t *typeReader) inFunction() bool { return t.function() != nil }
 
-// Encodings of base types that are no integers (DWARF 5, 7.8).
-const (
-	encComplexFloat   = 0x03
-	encFloat          = 0x04
-	encImaginaryFloat = 0x09
-	encDecimalFloat   = 0x0f
-)
+// function is the innermost one that is open.
+func (t *typeReader) function() *frame {
+	for i := len(t.stack) - 1; i >= 0; i-- {
+		if t.stack[i].tag == dwarf.TagSubprogram {
+			return &t.stack[i]
+		}
+	}
+	return nil
+}
 
 func (t *typeReader) typeNode(e *dwarf.Entry, f *frame, typ ref) *node {
 	n := &node{off: t.here(e.Offset), tag: e.Tag, typ: typ, size: -1, count: -1, opaque: e.Val(dwarf.AttrDeclaration) != nil}
 	if s, ok := e.Val(dwarf.AttrByteSize).(int64); ok {
 		n.size = s
 	}
-	switch encoding, _ := e.Val(dwarf.AttrEncoding).(int64); encoding {
-	case encComplexFloat, encFloat, encImaginaryFloat, encDecimalFloat:
-		n.float = true
+	if e.Tag == dwarf.TagBaseType {
+		n.form = baseFormOf(e, f.name)
 	}
+	n.align, _ = e.Val(dwarf.AttrAlignment).(int64)
 	n.prototyped = e.Val(dwarf.AttrPrototyped) != nil
 	if e.AttrField(dwarf.AttrSpecification) != nil { // a type unit declares the scopes of its type
 		if d := t.nodes[t.reference(e, dwarf.AttrSpecification)]; d != nil {
@@ -447,8 +478,12 @@ func (t *typeReader) typeNode(e *dwarf.Entry, f *frame, typ ref) *node {
 	case f.full != "":
 		n.name = f.full
 	case f.name != "":
-		n.name = t.scope() + f.name
+		n.local = (kindWord(e.Tag) != "" || e.Tag == dwarf.TagEnumerationType) && !n.opaque && t.inFunction()
+		n.name = t.scope(n.local) + f.name
+	case e.Tag == dwarf.TagEnumerationType || kindWord(e.Tag) != "":
+		n.scope = t.scope(true)
 	}
+	n.scoped = e.Val(dwarf.AttrEnumClass) != nil
 	t.nodes[n.off] = n
 	if n.stands = t.reference(e, dwarf.AttrSignature); n.stands != 0 {
 		return n
@@ -460,11 +495,18 @@ func (t *typeReader) typeNode(e *dwarf.Entry, f *frame, typ ref) *node {
 	return n
 }
 
-// scope is what names of the open entries have before them.
-func (t *typeReader) scope() string {
+// scope is what names of the open entries have before them. Two functions may have
+// types of one name. What is only declared in one may be meant for what another one
+// completes.
+func (t *typeReader) scope(functions bool) string {
 	name := ""
-	for _, s := range t.stack {
+	for i := range t.stack {
+		s := &t.stack[i]
 		switch s.tag {
+		case dwarf.TagSubprogram:
+			if functions {
+				name += t.functionName(s.name, s.of) + "()::"
+			}
 		case dwarf.TagNamespace, dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
 			switch {
 			case s.full != "":
@@ -500,8 +542,8 @@ func times(n, m int64) int64 {
 	return n * m
 }
 
-// baseClass is the name of a member that is one.
-const baseClass = "base class"
+// baseClass is what the name of a member starts with that is one.
+const baseClass = "base class "
 
 // member adds a member or base class.
 func (t *typeReader) member(e *dwarf.Entry, name string, typ ref, parent *node) {

@@ -16,8 +16,10 @@ func (t *typeReader) define(p pending) {
 	for _, n := range p.order {
 		t.defineType(n)
 	}
-	for _, u := range p.uses {
+	for i := range p.uses {
+		u := &p.uses[i]
 		t.enumUse(u.typ, u.kept)
+		t.useOf(u)
 	}
 	for i := range p.unit.objects {
 		o := &p.unit.objects[i]
@@ -40,27 +42,32 @@ func (t *typeReader) defineType(n *node) {
 	d := &definition{}
 	switch n.tag {
 	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
-		if n.name == "" {
+		switch {
+		case n.name != "":
+			d.name = kindWord(n.tag) + " " + n.name
+		case n.closure: // whoever keeps one does not say what it is
+			d.name, n.local = kindWord(n.tag)+" "+n.scope+"<lambda>", true
+		default:
 			return
 		}
-		d.name = kindWord(n.tag) + " " + n.name
 		if n.opaque {
 			t.unit.opaque = append(t.unit.opaque, d.name)
 			return
 		}
 		t.layout(d, n)
 	case dwarf.TagTypedef:
-		st := t.node(n.typ)
-		if n.name == "" || st == nil || st.name != "" || st.opaque || kindWord(st.tag) == "" {
+		st := t.unnamed(n.typ)
+		if n.name == "" || st == nil {
 			return
 		}
 		d.name = n.name
 		t.layout(d, st)
+		d.align = max(d.align, n.align)
 	case dwarf.TagEnumerationType:
 		if n.opaque {
 			return
 		}
-		d.name = enumName(n)
+		d.name, d.scoped = enumName(n), n.scoped
 		for _, f := range n.fields {
 			d.members = append(d.members, member{name: f.name, at: f.at})
 		}
@@ -70,17 +77,52 @@ func (t *typeReader) defineType(n *node) {
 	default:
 		return
 	}
-	d.key = d.keyOf()
-	// Most units describe the same types: of a header there are many copies.
-	full := d.name + "\x00" + d.key
-	if same := t.known[full]; same != nil {
-		d = same
-	} else {
-		t.known[full] = d
+	d, isNew := t.one(d)
+	if isNew {
 		t.set.defs[d.name] = append(t.set.defs[d.name], d)
-		t.total += len(d.members)
 	}
 	t.unit.add(d.name, d)
+	if n.local {
+		if t.unit.turns == nil {
+			t.unit.turns = map[string][]*definition{}
+		}
+		t.unit.turns[d.name] = append(t.unit.turns[d.name], d)
+	}
+}
+
+// one is the definition of that name and layout. Most units describe the same
+// types: of a header there are many copies.
+func (t *typeReader) one(d *definition) (same *definition, isNew bool) {
+	d.key = d.keyOf()
+	full := d.name + "\x00" + d.key
+	if same := t.known[full]; same != nil {
+		return same, false
+	}
+	t.known[full] = d
+	t.total += len(d.members)
+	return d, true
+}
+
+// unnamed is the struct or union without a name that a typedef of off is the way
+// to: itself, or through pointers and arrays.
+func (t *typeReader) unnamed(off ref) *node {
+	for range maxTypeDepth {
+		n := t.node(off)
+		if n == nil {
+			return nil
+		}
+		switch n.tag {
+		case dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType,
+			dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType, dwarf.TagArrayType:
+			off = n.typ
+			continue
+		}
+		if n.name != "" || n.opaque || kindWord(n.tag) == "" {
+			return nil
+		}
+		return n
+	}
+	return nil
 }
 
 // keyOf tells a layout from others. How its members are read comes last: types of
@@ -89,6 +131,10 @@ func (d *definition) keyOf() string {
 	b := make([]byte, 0, 1024)
 	number := func(n int64) { b = append(strconv.AppendInt(b, n, 10), ' ') }
 	number(d.size)
+	if d.align != 0 {
+		b = append(b, '%')
+		number(d.align)
+	}
 	for i := range d.members {
 		m := &d.members[i]
 		b = append(append(b, m.name...), '@')
@@ -104,7 +150,7 @@ func (d *definition) keyOf() string {
 	b = append(b, 0)
 	kinds := len(b)
 	for i := range d.members {
-		b = append(append(b, d.members[i].kind.String()...), ';')
+		b = append(append(b, d.members[i].kind.identity()...), ';')
 	}
 	if len(b)-kinds > hex.EncodedLen(sha256.Size) {
 		sum := sha256.Sum256(b[kinds:])
@@ -115,7 +161,7 @@ func (d *definition) keyOf() string {
 
 // layout lists the members of n and what they are.
 func (t *typeReader) layout(d *definition, n *node) {
-	d.size = max(n.size, 0)
+	d.size, d.align = max(n.size, 0), n.align
 	d.members = t.flatten(nil, n, "", 0, 0)
 	d.virtuals = strings.Join(n.virtual, " ")
 	for _, f := range n.fields {
@@ -128,6 +174,9 @@ func (t *typeReader) flatten(out []member, n *node, prefix string, at int64, dep
 	for i := range n.fields {
 		f := &n.fields[i]
 		m := member{name: prefix + f.name, at: at + f.at, kind: t.kindOf(f.typ)}
+		if f.name == baseClass && m.kind != nil {
+			m.name += m.kind.name
+		}
 		switch {
 		case f.virtual:
 			m.at, m.kind = -1, t.oneKind(kind{class: ofVirtualBase, text: "virtual base"})
@@ -263,5 +312,5 @@ func enumName(n *node) string {
 	case len(n.fields) == 0:
 		return "enum of nothing"
 	}
-	return "enum of " + n.fields[0].name
+	return "enum of " + n.scope + n.fields[0].name
 }

@@ -1,0 +1,177 @@
+package diff
+
+import (
+	"crypto/sha256"
+	"debug/dwarf"
+	"fmt"
+)
+
+const (
+	// maxUnnamed bounds the members of unnamed structs that are read: every unit
+	// describes its own anew.
+	maxUnnamed = 1 << 26
+	// maxUnnamedDepth bounds unnamed structs that point to others.
+	maxUnnamedDepth = 32
+	// maxRenamed bounds how deep structs of different names are compared: those that
+	// members point to.
+	maxRenamed = 64
+	// mostMatched bounds the members of structs that are compared one by one under
+	// different names.
+	mostMatched = 1 << 12
+)
+
+// structKind is the kind of a struct, class or union; alias is the typedef that led
+// to it. One with neither a name nor an alias is known by its layout alone.
+func (t *typeReader) structKind(n *node, alias string) *kind {
+	k := kind{class: ofStruct, name: n.name, union: n.tag == dwarf.TagUnionType}
+	if n.name != "" {
+		k.def = kindWord(n.tag) + " " + n.name
+	} else {
+		k.name, k.def = alias, alias
+	}
+	if k.text = k.def; k.def != "" {
+		return t.oneKind(k)
+	}
+	k.text = "unnamed " + kindWord(n.tag)
+	if n.opaque || t.deep >= maxUnnamedDepth {
+		return t.oneKind(k)
+	}
+	t.deep++
+	d := &definition{name: k.text}
+	t.layout(d, n)
+	t.deep--
+	if t.work += len(d.members); t.work > maxUnnamed || t.total > maxTotal {
+		t.cannot("there are too many types to be true")
+		return t.oneKind(k)
+	}
+	k.anon, _ = t.one(d)
+	sum := sha256.Sum256([]byte(k.anon.key))
+	k.text += fmt.Sprintf("#%x", sum[:12])
+	return t.oneKind(k)
+}
+
+// readStruct compares structs and unions. Those of one name are compared for
+// themselves. Those without a name are what their layout is, and one of another name
+// may be the same by its new one.
+func (c *layoutComparison) readStruct(a, b *kind, depth int) reading {
+	if a == b || a.text == b.text || a.def == b.def && a.def != "" {
+		return unchanged
+	}
+	key := structPair{a, b, depth == 0}
+	if r, ok := c.structs[key]; ok {
+		return r.reading
+	}
+	if c.structs == nil {
+		c.structs = map[structPair]structReading{}
+	}
+	c.structs[key] = structReading{} // of members that lead back here
+	if c.deep >= maxRenamed {
+		return retyped
+	}
+	c.deep++
+	c.structs[key] = c.readNames(a, b, depth == 0)
+	c.deep--
+	return c.structs[key].reading
+}
+
+// structPair are two structs that are compared, and whether by value.
+type structPair struct {
+	a, b  *kind
+	value bool
+}
+
+// structReading is what comparing them gave.
+type structReading struct {
+	reading
+	why string // of members that are elsewhere
+}
+
+// layoutsOf are the definitions of a struct.
+func (k *kind) layoutsOf(s *typeSet) []*definition {
+	if k.anon != nil {
+		return []*definition{k.anon}
+	}
+	return s.defs[k.def]
+}
+
+func (c *layoutComparison) readNames(a, b *kind, value bool) structReading {
+	var worst structReading
+	xs, ys := a.layoutsOf(c.l.base), b.layoutsOf(c.l.fixed)
+	for _, x := range xs {
+		for _, y := range ys {
+			l, differs := Layout{Detail: "it has too many members to compare them"}, true
+			if max(len(x.members), len(y.members)) <= mostMatched || x.key == y.key {
+				l, differs = c.compareMembers(x, y)
+			}
+			switch {
+			case !differs:
+				return structReading{}
+			case !l.Padding && (value || c.renamed(a, b) || moved(x, y)):
+				worst = structReading{misread, l.Detail}
+			default:
+				worst.reading = max(worst.reading, retyped)
+			}
+		}
+	}
+	if a.def != "" && b.def != "" {
+		worst.reading = max(worst.reading, retyped)
+	}
+	return worst
+}
+
+// renamed says that b can be nothing but a by another name: nothing has the name of
+// a any more, and nothing had that of b. So it is where they have none.
+func (c *layoutComparison) renamed(a, b *kind) bool {
+	return (a.def == "" || len(c.l.fixed.defs[a.def]) == 0) && (b.def == "" || len(c.l.base.defs[b.def]) == 0)
+}
+
+// moved says that both have a member of one name, and that it is elsewhere.
+func moved(x, y *definition) bool {
+	if max(len(x.members), len(y.members)) > mostMatched {
+		return true
+	}
+	for i := range x.members {
+		m := &x.members[i]
+		n := find(y.members, m.name)
+		if m.name != "" && n != nil && (n.at != m.at || n.size != m.size || n.bit != m.bit || n.len != m.len) {
+			return true
+		}
+	}
+	return false
+}
+
+// structDiffers tells which member is elsewhere in what a and b are, lead to or
+// consist of; "" when that is not what differs.
+func (c *layoutComparison) structDiffers(a, b *kind) string {
+	leads := false
+	for depth := 0; a != nil && b != nil && depth < maxKindDepth; depth++ {
+		switch {
+		case a.is(ofStruct) && b.is(ofStruct):
+			why := c.structs[structPair{a, b, true}].why
+			if why == "" {
+				why = c.structs[structPair{a, b, false}].why
+			}
+			is := "is"
+			switch {
+			case why == "":
+				return ""
+			case leads:
+				is = "points to"
+			}
+			if a.def == "" && b.def == "" {
+				return fmt.Sprintf("%s a struct without a name of another layout: %s", is, why)
+			}
+			return fmt.Sprintf("%s %s instead of %s: %s", is, b, a, why)
+		case a.is(ofArray) && !b.is(ofArray):
+			a = a.to
+		case b.is(ofArray) && !a.is(ofArray):
+			b = b.to
+		case a.class == b.class && (a.is(ofPointer) || a.is(ofArray)):
+			leads = leads || a.is(ofPointer)
+			a, b = a.to, b.to
+		default:
+			return ""
+		}
+	}
+	return ""
+}

@@ -1,0 +1,192 @@
+package diff
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Types that are known by another name than before, or by none: what has them tells
+// which one is which, or what they consist of.
+
+// uses compares what parameters and local variables of two units lead to, where that
+// has no name or a new one.
+func (c *layoutComparison) uses(base, fixed *unit) {
+	if base == nil || fixed == nil {
+		return
+	}
+	x, y := base.uses, fixed.uses
+	for len(x) > 0 && len(y) > 0 {
+		switch {
+		case x[0].key < y[0].key:
+			x = x[1:]
+			continue
+		case x[0].key > y[0].key:
+			y = y[1:]
+			continue
+		}
+		n, m := sameUse(x), sameUse(y)
+		for i := range n {
+			// Blocks may have variables of one name, and as many as before.
+			if n == m {
+				c.use(x[i].kind, y[i].kind)
+			}
+		}
+		x, y = x[n:], y[m:]
+	}
+}
+
+// sameUse is how many at the start have one key.
+func sameUse(us []usedKind) int {
+	n := 1
+	for n < len(us) && us[n].key == us[0].key {
+		n++
+	}
+	return n
+}
+
+func (c *layoutComparison) use(x, y *kind) {
+	if x == y || x.text == y.text {
+		return
+	}
+	a, b := structOf(x), structOf(y)
+	switch {
+	case a.def != "" && a.def == b.def || a.text == b.text:
+		return
+	case !c.renamed(a, b):
+		return // the variable is for something else now
+	case strings.Contains(a.def, "<") && strings.Contains(b.def, "<"):
+		return // another instance of a template
+	case (a.def == "" || b.def == "") && !(x.is(ofPointer) && y.is(ofPointer)):
+		return // on the stack alone
+	}
+	r := c.readStruct(a, b, 1)
+	if r == unchanged {
+		return
+	}
+	l := Layout{Type: b.String(), Detail: c.differs(a, b), Padding: r != misread}
+	if a.def != "" && b.def != "" {
+		c.sayRenamed(a.def, b.def)
+	}
+	c.out = append(c.out, l)
+}
+
+// sayRenamed leaves the comparison of two types to who has found it.
+func (c *layoutComparison) sayRenamed(base, fixed string) {
+	c.seen[[2]string{base + "\x00renamed", fixed}] = true
+}
+
+// renamedTypes compares the types that are gone with those that came and have what
+// they had: a struct most of the members, an enumeration some enumerator.
+func (c *layoutComparison) renamedTypes() {
+	gone, came := c.only(0), c.only(1)
+	if len(gone) == 0 || len(came) == 0 {
+		return
+	}
+	with := map[string][]*definition{} // by member; enumerators have their scopes
+	for _, n := range came {
+		for _, d := range c.l.fixed.defs[n] {
+			for _, key := range d.matchKeys() {
+				with[key] = append(with[key], d)
+			}
+		}
+	}
+	for _, n := range gone {
+		for _, d := range c.l.base.defs[n] {
+			shared := map[*definition]int{}
+			var order []*definition
+			for _, key := range d.matchKeys() {
+				if len(with[key]) > mostRenamed {
+					continue // of all the instances of a template
+				}
+				for _, o := range with[key] {
+					if shared[o]++; shared[o] == 1 {
+						order = append(order, o)
+					}
+				}
+			}
+			for _, o := range order {
+				c.maybeRenamed(d, o, shared[o])
+			}
+		}
+	}
+}
+
+// mostRenamed is how many types that came may have one member for it to tell
+// something.
+const mostRenamed = 16
+
+// only are the names of the types in the units of one side that the other image has
+// nowhere.
+func (c *layoutComparison) only(side int) []string {
+	other := c.l.fixed
+	if side == 1 {
+		other = c.l.base
+	}
+	var out []string
+	for n := range c.names[side] {
+		// The instances of a template are not what one becomes of another.
+		if len(other.defs[n]) == 0 && !strings.Contains(n, "<") {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// matchKeys are what a renamed type is found by.
+func (d *definition) matchKeys() []string {
+	if len(d.members) > mostMatched {
+		return nil
+	}
+	scope := ""
+	if rest, ok := strings.CutPrefix(d.name, "enum "); ok {
+		rest = strings.TrimPrefix(rest, "of ")
+		scope = "enum " + rest[:strings.LastIndex(rest, "::")+1]
+	}
+	var out []string
+	for i := range d.members {
+		if m := &d.members[i]; m.name != "" {
+			out = append(out, scope+"\x00"+m.name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// maybeRenamed compares two types that share that many members, if these are enough.
+func (c *layoutComparison) maybeRenamed(d, o *definition, shared int) {
+	isEnum := strings.HasPrefix(d.name, "enum ")
+	if isEnum != strings.HasPrefix(o.name, "enum ") || c.seen[[2]string{d.name + "\x00renamed", o.name}] {
+		return
+	}
+	n, m := len(d.matchKeys()), len(o.matchKeys())
+	switch {
+	case simpleName(d.name) == simpleName(o.name):
+	case isEnum && !d.scoped && !o.scoped:
+	case isEnum:
+		if shared < min(n, m) || shared < 2 {
+			return
+		}
+	case shared < min(n, m) || shared < 2 || 2*shared < max(n, m):
+		return
+	}
+	l, differs := c.compareTypes(d, o)
+	if !differs {
+		return
+	}
+	c.ofEnum(&l, d, o)
+	l.Detail = fmt.Sprintf("was %s: %s", d.name, l.Detail)
+	c.out = append(c.out, l)
+}
+
+// simpleName leaves out what a type is: struct or class.
+func simpleName(name string) string { return name[strings.LastIndexByte(name, ' ')+1:] }
+
+// ofEnum says how far an enumeration is kept.
+func (c *layoutComparison) ofEnum(l *Layout, a, b *definition) {
+	if strings.HasPrefix(b.name, "enum ") {
+		l.Enum = !c.l.base.kept[a.name] && !c.l.fixed.kept[b.name]
+		l.Local = l.Enum && c.l.base.local[a.name] && c.l.fixed.local[b.name]
+	}
+}

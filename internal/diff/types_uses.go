@@ -1,0 +1,108 @@
+package diff
+
+import (
+	"cmp"
+	"debug/dwarf"
+	"hash/fnv"
+	"slices"
+)
+
+// maxUses bounds what is remembered of parameters and local variables.
+const maxUses = 1 << 22
+
+// usedKind is what a parameter or local variable is, where that leads to a struct.
+type usedKind struct {
+	key  uint64 // of the names of function and variable
+	kind *kind
+}
+
+// useOf remembers what a variable of a function is: it may be all that tells that a
+// type has another name now, behind a pointer to void.
+func (t *typeReader) useOf(u *use) {
+	if u.name == "" || u.name == "this" || len(t.unit.uses) >= maxUses {
+		return
+	}
+	k := t.kindOf(u.typ)
+	if structOf(k) == nil {
+		return
+	}
+	h := fnv.New64a()
+	h.Write([]byte(t.functionName(u.function, u.of)))
+	h.Write([]byte{0})
+	h.Write([]byte(u.name))
+	t.unit.uses = append(t.unit.uses, usedKind{h.Sum64(), k})
+}
+
+// structOf is the struct that k is, consists of or leads to.
+func structOf(k *kind) *kind {
+	for range maxKindDepth {
+		switch {
+		case k.is(ofStruct):
+			return k
+		case k.is(ofPointer), k.is(ofArray):
+			k = k.to
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+func sortUses(us []usedKind) {
+	slices.SortStableFunc(us, func(a, b usedKind) int { return cmp.Compare(a.key, b.key) })
+}
+
+// origin is the entry that has the name of the function e, 0 when none is referred to
+// in the same file.
+func (t *typeReader) origin(e *dwarf.Entry) ref {
+	for _, a := range []dwarf.Attr{dwarf.AttrSpecification, dwarf.AttrAbstractOrigin} {
+		if v, ok := e.Val(a).(dwarf.Offset); ok {
+			return t.here(v)
+		}
+	}
+	return 0
+}
+
+// functionName is name, or that of the entry at off.
+func (t *typeReader) functionName(name string, off ref) string {
+	if name != "" || off == 0 {
+		return name
+	}
+	if name, ok := t.funcs[off]; ok {
+		return name
+	}
+	if t.funcs == nil {
+		t.funcs = map[ref]string{}
+	}
+	data := t.data.Data
+	switch {
+	case off&inShared != 0:
+		data = t.data.Shared
+	case off&inTypes != 0:
+		data = t.data.Types
+	}
+	at := off
+	for range maxTypeDepth {
+		if data == nil {
+			break
+		}
+		r := data.Reader()
+		r.Seek(dwarf.Offset(at &^ (inShared | inTypes)))
+		e, err := r.Next()
+		if err != nil || e == nil {
+			break
+		}
+		if name, _ = e.Val(dwarf.AttrName).(string); name != "" {
+			break
+		}
+		v, ok := e.Val(dwarf.AttrSpecification).(dwarf.Offset)
+		if !ok {
+			if v, ok = e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset); !ok {
+				break
+			}
+		}
+		at = off&(inShared|inTypes) | ref(v)
+	}
+	t.funcs[off] = name
+	return name
+}
