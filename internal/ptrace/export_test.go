@@ -7,6 +7,8 @@ func Stub(at uint64, calls []Call, mask uint64, back Regs) []byte {
 	code, _ := stub(at, calls, nil, mask, back)
 	return code
 }
-func DecodeStop(ws uint32) Stop     { return decodeStop(unix.WaitStatus(ws)) }
-func HideStop(r *Regs, s Stop) bool { return hideStop(r, s) }
-func UserResume(r Regs) Regs        { return userResume(r) }
+func DecodeStop(ws uint32) Stop { return decodeStop(unix.WaitStatus(ws)) }
+func HideStop(r *Regs, s Stop, filtered bool) bool {
+	return hideStop(r, s, func() bool { return filtered })
+}
+func UserResume(r Regs) Regs { return userResume(r) }

@@ -33,7 +33,10 @@ type Group struct {
 	count   Counter   // nil: threads are listed
 	patient time.Time // how long threads that wait for a processor may keep us waiting
 	born    []int     // what threads of it have started since: threads, and processes
-	Threads []Thread  // the stopped ones, in the order they stopped
+	// unfiltered is the first thread that stood at a call to be gone on with by
+	// restart_syscall, without a seccomp filter; 0: none. See LetGo.
+	unfiltered int
+	Threads    []Thread // the stopped ones, in the order they stopped
 }
 
 type threadState uint8
@@ -374,7 +377,10 @@ func (g *Group) arrived(tid int, s Stop) error {
 		return fmt.Errorf("read registers of thread %d: %w", tid, err)
 	}
 	g.Threads = append(g.Threads, Thread{TID: tid, Regs: regs, Stop: s})
-	g.t.hide(tid, regs, s)
+	g.t.hide(tid, &regs, s)
+	if g.unfiltered == 0 && regs.Rax == errRestartRestartBlock {
+		g.unfiltered = tid
+	}
 	return nil
 }
 
@@ -403,9 +409,22 @@ func (g *Group) RunsIn(at uint64, text [8]byte) bool {
 
 // LetGo is the first part of Release: it lets go of the threads that stand. What
 // has not stopped yet is left to Release, which may wait for it.
+//
+// A thread that ran on while others stood may have asked for a seccomp filter for
+// all of them (SECCOMP_FILTER_FLAG_TSYNC): what one of those has got, they all
+// have. It is asked when those that ran are gone: they stopped last.
 func (g *Group) LetGo() {
+	came := false
 	for i := len(g.Threads) - 1; i >= 0; i-- {
-		g.t.letGo(g.Threads[i].TID, g.Threads[i].Stop)
+		th := &g.Threads[i]
+		if g.unfiltered != 0 && th.Regs.Rax == errRestartRestartBlock {
+			came, g.unfiltered = filtered(g.unfiltered), 0
+		}
+		if came && th.Regs.Rax == errRestartRestartBlock {
+			refilter(&th.Regs)
+			_ = g.t.setRegs(th.TID, &th.Regs)
+		}
+		g.t.letGo(th.TID, th.Stop)
 	}
 	g.Threads = nil
 }
@@ -463,7 +482,7 @@ func (t *Tracer) letGoUnlisted() {
 			return
 		}
 		if r, err := t.regs(tid); err == nil {
-			t.hide(tid, r, s)
+			t.hide(tid, &r, s)
 		}
 		t.letGo(tid, s)
 	}
@@ -562,7 +581,7 @@ func (t *Tracer) letGoIfStopped(tid int) (done bool) {
 		return false
 	}
 	if r, err := t.regs(tid); err == nil {
-		t.hide(tid, r, s)
+		t.hide(tid, &r, s)
 	}
 	t.letGo(tid, s)
 	return true

@@ -17,7 +17,7 @@ import (
 	"hotpatch/internal/ptrace"
 )
 
-const errIntr, restartNoHand = ^uint64(3), ^uint64(513)
+const errIntr, restartNoHand, restartBlock = ^uint64(3), ^uint64(513), ^uint64(515)
 
 func TestStopsAreToldApart(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -41,19 +41,25 @@ func TestHideStopTouchesOnlyWhatOurStopDisturbed(t *testing.T) {
 	in := func(nr, rax uint64) ptrace.Regs { return ptrace.Regs{Orig_rax: nr, Rax: rax, Rip: 100} }
 	stop := ptrace.Stop{Kind: ptrace.Interrupted}
 	for name, tc := range map[string]struct {
-		regs ptrace.Regs
-		stop ptrace.Stop
-		want uint64 // rax
+		regs     ptrace.Regs
+		stop     ptrace.Stop
+		want     uint64 // rax
+		filtered bool
 	}{
-		"epoll_wait":               {in(unix.SYS_EPOLL_WAIT, errIntr), stop, restartNoHand},
-		"epoll_wait and a signal":  {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Delivery, Signal: unix.SIGUSR1}, restartNoHand},
-		"epoll_wait that returned": {in(unix.SYS_EPOLL_WAIT, 3), stop, 3},
-		"user code with that rax":  {in(^uint64(0), errIntr), stop, errIntr},
-		"close":                    {in(unix.SYS_CLOSE, errIntr), stop, errIntr},
-		"clone event":              {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Event}, errIntr},
+		"epoll_wait":               {in(unix.SYS_EPOLL_WAIT, errIntr), stop, restartNoHand, false},
+		"epoll_wait and a signal":  {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Delivery, Signal: unix.SIGUSR1}, restartNoHand, false},
+		"epoll_wait that returned": {in(unix.SYS_EPOLL_WAIT, 3), stop, 3, false},
+		"user code with that rax":  {in(^uint64(0), errIntr), stop, errIntr, false},
+		"close":                    {in(unix.SYS_CLOSE, errIntr), stop, errIntr, false},
+		"clone event":              {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Event}, errIntr, false},
+		"nanosleep":                {in(unix.SYS_NANOSLEEP, restartBlock), stop, restartBlock, false},
+		"nanosleep and a filter":   {in(unix.SYS_NANOSLEEP, restartBlock), stop, restartNoHand, true},
+		"gone on with before":      {in(219, restartBlock), stop, restartBlock, true},
+		"a filter, and user code":  {in(^uint64(0), restartBlock), stop, restartBlock, true},
+		"a filter, and close":      {in(unix.SYS_CLOSE, errIntr), stop, errIntr, true},
 	} {
 		r := tc.regs
-		if changed := ptrace.HideStop(&r, tc.stop); changed != (tc.want != tc.regs.Rax) {
+		if changed := ptrace.HideStop(&r, tc.stop, tc.filtered); changed != (tc.want != tc.regs.Rax) {
 			t.Errorf("%s: changed is %v", name, changed)
 		}
 		if r.Rax != tc.want || r.Rip != 100 || r.Orig_rax != tc.regs.Orig_rax {

@@ -83,6 +83,13 @@ func seccompMode(tid string) (int, error) {
 	return strconv.Atoi(string(f))
 }
 
+// filtered says whether a seccomp filter sees the calls of a thread, or that
+// cannot be told.
+func filtered(tid int) bool {
+	mode, err := seccompMode(strconv.Itoa(tid))
+	return err != nil || mode != 0
+}
+
 // SharesMemory says whether two processes are the same address space, as after
 // vfork or clone with CLONE_VM. The kernel must have kcmp(2); without it the
 // answer is an error.

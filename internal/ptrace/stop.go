@@ -156,21 +156,43 @@ var endsWithEINTR = map[uint64]bool{
 // call with EINTR: it turns that into ERESTARTNOHAND, on which the kernel
 // itself decides, when the thread goes on, between EINTR (a handler runs) and
 // a restart (none does). So no signal that arrives meanwhile is missed.
+//
+// It does the same to a call that the kernel would go on with by another one,
+// restart_syscall, where a seccomp filter sees the thread's calls: the filter may
+// know nothing of that, and kill. The call is made anew then, its time with it.
+// One that was gone on with like that before has got past the filter; which call
+// it was first, nobody can tell. filtered is asked only where it matters.
+//
 // It reports whether r changed.
-func hideStop(r *Regs, s Stop) bool {
+func hideStop(r *Regs, s Stop, filtered func() bool) bool {
 	inSignalCode := s.Kind == Interrupted || s.Kind == GroupStop || s.Kind == Delivery
-	if !inSignalCode || int64(r.Orig_rax) < 0 || r.Rax != errIntr || !endsWithEINTR[r.Orig_rax] {
+	switch {
+	case !inSignalCode || int64(r.Orig_rax) < 0:
+		return false
+	case r.Rax == errIntr && endsWithEINTR[r.Orig_rax]:
+	case r.Rax == errRestartRestartBlock && r.Orig_rax != nrRestartSyscall && filtered():
+	default:
 		return false
 	}
 	r.Rax = errRestartNoHand
 	return true
 }
 
+// refilter is hideStop for a thread that got a filter while it stood. A call that
+// was gone on with before ends with EINTR: it has not got past this filter.
+func refilter(r *Regs) {
+	if int64(r.Orig_rax) >= 0 && r.Rax == errRestartRestartBlock {
+		if r.Rax = errRestartNoHand; r.Orig_rax == nrRestartSyscall {
+			r.Rax = errIntr
+		}
+	}
+}
+
 // hide makes the stop of a thread with these registers invisible to it, in the
-// thread. Where that fails it is dying.
-func (t *Tracer) hide(tid int, r Regs, s Stop) {
-	if hideStop(&r, s) {
-		_ = t.setRegs(tid, &r)
+// thread, and notes in r what it changed. Where that fails it is dying.
+func (t *Tracer) hide(tid int, r *Regs, s Stop) {
+	if hideStop(r, s, func() bool { return filtered(tid) }) {
+		_ = t.setRegs(tid, r)
 	}
 }
 
