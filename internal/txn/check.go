@@ -213,18 +213,6 @@ func places(frames []unwind.Frame) []uint64 {
 	return out
 }
 
-// kernelWorker says that a thread of the process only ever runs kernel code, as
-// those of io_uring do.
-func kernelWorker(pid, tid int) bool {
-	s, err := proc.ReadStat(pid, tid)
-	return err == nil && ofKernel(s)
-}
-
-func ofKernel(s proc.Stat) bool {
-	const ioWorker, userWorker = 0x10, 0x4000 // PF_IO_WORKER, PF_USER_WORKER
-	return s.Flags&(ioWorker|userWorker) != 0
-}
-
 // dwarfRegs reorders the registers (psABI figure 3.36).
 func dwarfRegs(r *ptrace.Regs) unwind.Regs {
 	return unwind.Regs{

@@ -523,6 +523,9 @@ func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	if _, in := k.guardAt(s.PC); in {
 		return fmt.Sprintf("%s is running in thread %d", name, tid), true
 	}
+	if s.SP == 0 && kernelWorker(t.info.PID, tid) {
+		return "", false
+	}
 	k.known[tid] = true
 	if _, ok := proc.Find(k.maps, s.SP); !ok { // a young thread
 		if maps, err := proc.Maps(t.info.PID); err == nil {

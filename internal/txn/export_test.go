@@ -258,3 +258,7 @@ func Borrowable(pid int) ([]int, error) {
 	}
 	return tids, err
 }
+
+// KernelWorker and WorkerFlagsOf tell threads that only ever run kernel code.
+func KernelWorker(pid, tid int) bool      { return kernelWorker(pid, tid) }
+func WorkerFlagsOf(release string) uint64 { return workerFlagsOf(release) }

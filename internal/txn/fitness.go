@@ -84,7 +84,11 @@ func (t *target) rests(guards []guard, few int) bool {
 	}
 	k := newChecker(t, nil, guards, trampolines)
 	for _, tid := range tids {
-		if s, err := proc.ThreadState(t.info.PID, tid); err != nil || s != 'S' {
+		s, err := proc.ReadStat(t.info.PID, tid)
+		if err == nil && ofKernel(s) {
+			continue
+		}
+		if err != nil || s.State != 'S' {
 			return false
 		}
 		if where, sleeps := t.mayBeIn(k, tid); where != "" || !sleeps {

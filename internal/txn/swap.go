@@ -190,7 +190,8 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 		return err
 	}
 	defer tasks.Close()
-	list := func() ([]int, error) { return tasks.List(nil) }
+	users := &userThreads{tasks: tasks, pid: r.info.PID}
+	list := users.list
 	g := t.Group(list)
 	defer g.Release()
 	early, err := r.stopStuck(g, list)
@@ -200,6 +201,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err := g.SeizeAll(); err != nil {
 		return err
 	}
+	users.allTraced()
 	g.CountWith(tasks.Count)
 	if err := r.o.step("seized"); err != nil {
 		return err

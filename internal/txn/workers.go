@@ -1,0 +1,89 @@
+package txn
+
+import (
+	"maps"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"hotpatch/internal/proc"
+)
+
+// Threads of a process that only ever run kernel code: those of io_uring, and of
+// vhost. They are told by the kernel's flags; their names are anybody's to choose.
+// Such a thread is neither traced nor stopped. It cannot be in code that changes,
+// and what it does for the process would end with an error that nobody expects
+// (-ERESTARTSYS), since it has no way back to user code on which the kernel could
+// restart it. It starts no thread that would be traced, and may start or end at
+// any time.
+
+// kernelWorker says that a thread of the process only ever runs kernel code.
+func kernelWorker(pid, tid int) bool {
+	s, err := proc.ReadStat(pid, tid)
+	return err == nil && ofKernel(s)
+}
+
+func ofKernel(s proc.Stat) bool { return s.Flags&workerFlags() != 0 }
+
+// workerFlags are the flags of such threads in stat. Before Linux 5.12 they were
+// no threads of the process, and 0x10 was PF_VCPU, which is set while a thread
+// runs a virtual machine; before 6.4 0x4000 was PF_USED_ASYNC, which many a thread
+// may have.
+var workerFlags = sync.OnceValue(func() uint64 {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return 0
+	}
+	return workerFlagsOf(unix.ByteSliceToString(u.Release[:]))
+})
+
+func workerFlagsOf(release string) uint64 {
+	const ioWorker, userWorker = 0x10, 0x4000 // PF_IO_WORKER, PF_USER_WORKER
+	major, minor, err := proc.ParseKernel(release)
+	since := func(a, b int) bool { return major > a || major == a && minor >= b }
+	switch {
+	case err != nil || !since(5, 12):
+		return 0
+	case !since(6, 4):
+		return ioWorker
+	}
+	return ioWorker | userWorker
+}
+
+// userThreads lists the threads of a process that may run its code. Each is asked
+// for its flags once, since these do not change: a listing of threads that were
+// seen before takes no longer for it.
+type userThreads struct {
+	tasks *proc.Tasks
+	pid   int
+	seen  map[int]bool // whether it is of the kernel
+}
+
+func (u *userThreads) list() ([]int, error) {
+	tids, err := u.tasks.List(nil)
+	if err != nil {
+		return nil, err
+	}
+	if u.seen == nil {
+		u.seen = make(map[int]bool, len(tids))
+	}
+	users := tids[:0]
+	for _, tid := range tids {
+		worker, seen := u.seen[tid]
+		if !seen {
+			worker = kernelWorker(u.pid, tid)
+			u.seen[tid] = worker
+		}
+		if !worker {
+			users = append(users, tid)
+		}
+	}
+	return users, nil
+}
+
+// allTraced is told when all threads in the list are traced. Until then a worker
+// may have ended and left its number to somebody else; from now on whoever gets it
+// is born of a traced thread, or of the kernel.
+func (u *userThreads) allTraced() {
+	maps.DeleteFunc(u.seen, func(_ int, worker bool) bool { return worker })
+}
