@@ -12,3 +12,8 @@ func HideStop(r *Regs, s Stop, filtered bool) bool {
 	return hideStop(r, s, func() bool { return filtered })
 }
 func UserResume(r Regs) Regs { return userResume(r) }
+
+// HandleGiveUp installs the handler of GiveUpSignal.
+func HandleGiveUp() error { return canGiveUp() }
+
+const GiveUpSignal = giveUpSignal

@@ -298,7 +298,14 @@ func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
 	if stateOf(in.TID) == 'D' { // it would not stop, and we could not hide that it had to
 		return Regs{}, Stop{}, fmt.Errorf("thread %d is in uninterruptible sleep: %w", in.TID, ErrBorrow)
 	}
-	if err := t.seize(in.TID, unix.PTRACE_O_TRACESYSGOOD); err != nil {
+	nobody := func() ([]int, error) { return nil, nil }
+	bounded := t.buryMeanwhile(nobody)
+	err := t.seize(in.TID, unix.PTRACE_O_TRACESYSGOOD)
+	bounded()
+	if errors.Is(err, ErrStarting) {
+		return Regs{}, Stop{}, fmt.Errorf("thread %d: %w: %w", in.TID, err, ErrBorrow)
+	}
+	if err != nil {
 		if _, dead := t.tracedByUs(in.TID); dead {
 			err = ErrGone // the kernel says "not permitted" of the dying too
 		}

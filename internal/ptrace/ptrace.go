@@ -20,8 +20,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -59,8 +59,9 @@ type Tracer struct {
 	tid       int
 	abandoned bool // a tracee could not be detached: the thread's end must do it
 
-	mu   sync.Mutex
-	mine []int // threads of a Group, for buryMeanwhile
+	seizes atomic.Uint32 // begun and ended: odd while one is under way
+	mu     sync.Mutex
+	mine   []int // threads of a Group, for buryMeanwhile
 }
 
 // Run calls fn on an OS thread of its own and ends that thread afterwards. The
@@ -131,6 +132,7 @@ func serve(work <-chan func(*Tracer) error, done chan<- result) {
 		runtime.UnlockOSThread()
 		return
 	}
+	unblockGiveUp()
 	// Others wait while we work. Only those may who have the privilege; the
 	// thread ends with us, and its priority with it.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, t.tid, mostUrgent)
@@ -169,62 +171,6 @@ func requestError(e unix.Errno) error {
 		return ErrDenied
 	}
 	return e
-}
-
-// seize begins to trace a thread without stopping it. While its process starts
-// another program the kernel lets us wait for that, so this one request is
-// announced to the Go scheduler.
-func (t *Tracer) seize(tid int, opts uintptr) error {
-	_, _, e := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(tid), 0, opts, 0, 0)
-	return requestError(e)
-}
-
-// buryMeanwhile takes note of the end of threads that we trace, in the background,
-// when what we do until stop is called takes suspiciously long. When one thread of
-// a process starts another program, it waits for the end of all others, those
-// included that we have already, and keeps us waiting for itself where we ask to
-// seize one more (cred_guard_mutex): for ever, were it not that any thread of ours
-// can take note. It asks of all that list shows: the kernel attaches to us what
-// our threads clone, without our knowing.
-func (t *Tracer) buryMeanwhile(list Lister) (stop func()) {
-	const suspicious, again = 2 * time.Millisecond, time.Millisecond
-	over, ended := make(chan struct{}), make(chan struct{})
-	timer := time.AfterFunc(suspicious, func() {
-		defer close(ended)
-		for {
-			select {
-			case <-over:
-				return
-			default:
-				t.buryEnded(list)
-			}
-			select {
-			case <-over:
-			case <-time.After(again):
-			}
-		}
-	})
-	return func() {
-		close(over)
-		if !timer.Stop() {
-			<-ended // what it lists with may be closed next
-		}
-	}
-}
-
-// buryEnded takes note of the end of the threads that we trace.
-func (t *Tracer) buryEnded(list Lister) {
-	t.mu.Lock()
-	ours := slices.Clone(t.mine)
-	t.mu.Unlock()
-	if listed, err := list(); err == nil { // else they are all gone
-		ours = append(ours, listed...)
-	}
-	for _, tid := range ours {
-		if hasEnded(tid) { // false of what we do not trace
-			_, _, _ = t.poll(tid)
-		}
-	}
 }
 
 // interrupt asks a seized thread to stop; wait for it with wait.

@@ -175,6 +175,60 @@ func TestStopAllBelievesOnlyACountThatAgrees(t *testing.T) {
 	}
 }
 
+// TestSignalThatEndsASeizeDisturbsNothingElse: it may come too late, at anything
+// that a tracer does.
+func TestSignalThatEndsASeizeDisturbsNothingElse(t *testing.T) {
+	if err := ptrace.HandleGiveUp(); err != nil {
+		t.Fatal(err)
+	}
+	pid := sleeper(t)
+	mem, err := ptrace.OpenMem(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	room := padding(t, pid, mem)
+	list := func() ([]int, error) { return []int{pid}, nil }
+	for range 200 {
+		err := ptrace.Run(func(tr *ptrace.Tracer) error {
+			self, over, ended := unix.Gettid(), make(chan struct{}), make(chan struct{})
+			defer func() { close(over); <-ended }()
+			go func() {
+				defer close(ended)
+				for {
+					select {
+					case <-over:
+						return
+					case <-time.After(10 * time.Microsecond):
+						_ = unix.Tgkill(os.Getpid(), self, ptrace.GiveUpSignal)
+					}
+				}
+			}()
+			got, err := tr.Inject(mem, ptrace.Injection{TID: pid, Room: room, Calls: []ptrace.Call{{NR: unix.SYS_GETPID}}})
+			if err == nil && got[0] != uint64(pid) {
+				t.Errorf("the call returned %v", got)
+			}
+			if err != nil && !errors.Is(err, ptrace.ErrBorrow) {
+				return err
+			}
+			g, err := tr.Seize(list)
+			defer g.Release()
+			if err != nil {
+				return err
+			}
+			_, err = g.StopAll(time.Now().Add(time.Second))
+			return err
+		})
+		if err != nil && !errors.Is(err, ptrace.ErrStarting) {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil || !bytes.Contains(b, []byte("TracerPid:\t0\n")) {
+		t.Errorf("it is still traced (%v):\n%s", err, b)
+	}
+}
+
 // TestNobodyListsThreadsBehindOurBack: what takes note of ended threads while we
 // wait lists them, too. When that is over the listing may be closed, and its file
 // descriptor be another file's.

@@ -115,6 +115,8 @@ func (r *run) swap(c change) error {
 			continue
 		case errors.Is(err, ptrace.ErrTimeout):
 			err = &busy{reason: fmt.Sprintf("%v: it is in uninterruptible sleep, frozen, or waits for a vfork child", err)}
+		case errors.Is(err, ptrace.ErrStarting):
+			err = &busy{reason: fmt.Sprintf("%v, which takes long", err)}
 		case errors.Is(err, ptrace.ErrStarved):
 			err = &busy{reason: fmt.Sprintf("%v: too much else runs, or the processor limit of its cgroup is used up", err)}
 		case errors.Is(err, ptrace.ErrGone) && !r.changed():
