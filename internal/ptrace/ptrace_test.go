@@ -39,6 +39,9 @@ func TestStopsAreToldApart(t *testing.T) {
 
 func TestHideStopTouchesOnlyWhatOurStopDisturbed(t *testing.T) {
 	in := func(nr, rax uint64) ptrace.Regs { return ptrace.Regs{Orig_rax: nr, Rax: rax, Rip: 100} }
+	ioctl := func(request, arg uint64) ptrace.Regs {
+		return ptrace.Regs{Orig_rax: unix.SYS_IOCTL, Rax: errIntr, Rsi: request, Rdx: arg, Rip: 100}
+	}
 	stop := ptrace.Stop{Kind: ptrace.Interrupted}
 	for name, tc := range map[string]struct {
 		regs     ptrace.Regs
@@ -54,6 +57,10 @@ func TestHideStopTouchesOnlyWhatOurStopDisturbed(t *testing.T) {
 		"clone event":              {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Event}, errIntr, false},
 		"nanosleep":                {in(unix.SYS_NANOSLEEP, restartBlock), stop, restartBlock, false},
 		"nanosleep and a filter":   {in(unix.SYS_NANOSLEEP, restartBlock), stop, restartNoHand, true},
+		"ioctl that waits":         {ioctl(0x5607, 7), stop, restartNoHand, false},
+		"tcdrain":                  {ioctl(0x5409, 1), stop, restartNoHand, false},
+		"tcsendbreak":              {ioctl(0x5409, 0), stop, errIntr, false}, // the break may be sent
+		"another ioctl":            {ioctl(0x4711, 1), stop, errIntr, false},
 		"gone on with before":      {in(219, restartBlock), stop, restartBlock, true},
 		"a filter, and user code":  {in(^uint64(0), restartBlock), stop, restartBlock, true},
 		"a filter, and close":      {in(unix.SYS_CLOSE, errIntr), stop, errIntr, true},

@@ -152,6 +152,31 @@ var endsWithEINTR = map[uint64]bool{
 	unix.SYS_IO_URING_ENTER: true, unix.SYS_SENDFILE: true, unix.SYS_SPLICE: true,
 }
 
+// interrupted says whether the call with these registers ended with EINTR for no
+// other reason than a stop, and can be made anew.
+func interrupted(r *Regs) bool {
+	return r.Rax == errIntr && (endsWithEINTR[r.Orig_rax] || r.Orig_rax == unix.SYS_IOCTL && onlyWaits(uint32(r.Rsi), r.Rdx))
+}
+
+// onlyWaits says whether an ioctl that ended with EINTR has only waited: what
+// others have done by then, nobody can tell.
+func onlyWaits(request uint32, arg uint64) bool {
+	const (
+		vtWaitActive, vtWaitEvent = 0x5607, 0x560e
+		tcsbrk                    = 0x5409 // with an argument: tcdrain
+		usbReapURB, usbReapURB32  = 0x4008550c, 0x4004550c
+		kvmRun                    = 0xae80 // runs on where it was
+		seccompReceive            = 0xc0502100
+	)
+	switch request {
+	case vtWaitActive, vtWaitEvent, usbReapURB, usbReapURB32, kvmRun, seccompReceive:
+		return true
+	case tcsbrk:
+		return arg != 0
+	}
+	return false
+}
+
 // hideStop makes our stop invisible to a thread that it woke from a system
 // call with EINTR: it turns that into ERESTARTNOHAND, on which the kernel
 // itself decides, when the thread goes on, between EINTR (a handler runs) and
@@ -169,7 +194,7 @@ func hideStop(r *Regs, s Stop, filtered func() bool) bool {
 	switch {
 	case !inSignalCode || int64(r.Orig_rax) < 0:
 		return false
-	case r.Rax == errIntr && endsWithEINTR[r.Orig_rax]:
+	case interrupted(r):
 	case r.Rax == errRestartRestartBlock && r.Orig_rax != nrRestartSyscall && filtered():
 	default:
 		return false
@@ -209,7 +234,7 @@ func userResume(r Regs) Regs {
 			r.Rip -= 2
 			r.Rax = nrRestartSyscall
 		case errIntr:
-			if endsWithEINTR[r.Orig_rax] {
+			if interrupted(&r) {
 				r.Rip -= 2
 				r.Rax = r.Orig_rax
 			}

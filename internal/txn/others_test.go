@@ -49,6 +49,21 @@ func TestCallsWhoseTimeCannotBeWrittenBackAreNotInterrupted(t *testing.T) {
 	v.running()
 }
 
+func TestIoctlsThatOnlyWaitAreNotInterrupted(t *testing.T) {
+	base, fixed := compile(t, "ioctls")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base)
+	was := v.ask("c") // where there is no such terminal
+	for range 5 {
+		apply(t, v, b, txn.Applied)
+		v.want("q", "1001")
+		revert(t, v, b, txn.Reverted)
+		v.want("q", "2")
+	}
+	v.want("c", was)
+	v.running()
+}
+
 // A traced thread stands from its next signal on, and its next clone, until its
 // tracer looks at it: nobody may be traced while a thread is waited for that
 // cannot stop.
