@@ -339,12 +339,14 @@ type candidate struct {
 // how a thread fares takes longer than to borrow it. It looks until there is a
 // choice of so many that sleep and have no seccomp filter; those that have one
 // come last: one that kills would end the process if we died during the loan.
+// One in the middle of a transfer is borrowed only where all others cannot stop.
 func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 	tids, err := r.threads()
 	if err != nil {
 		return nil, err
 	}
-	order := map[byte]int{'S': 0, 'T': 1, 't': 1, 'R': 2, 'D': 3}
+	const transferring = 3
+	order := map[byte]int{'S': 0, 'T': 1, 't': 1, 'R': 2, 'D': 4}
 	free, usable := 0, []candidate(nil)
 	for _, tid := range tids {
 		s, err := proc.ReadStat(r.info.PID, tid)
@@ -354,8 +356,11 @@ func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 		}
 		is, err := proc.ReadRights(r.info.PID, tid)
 		filtered := err != nil || is.Seccomp != 0
+		if s.State == 'S' && r.inTransfer(tid) {
+			rank = transferring
+		}
 		usable = append(usable, candidate{tid, rank, filtered})
-		if s.State == 'S' && !filtered {
+		if rank == 0 && !filtered {
 			free++
 		}
 		if free == choice {

@@ -194,6 +194,12 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	defer tasks.Close()
 	users := &userThreads{tasks: tasks, pid: r.info.PID}
 	list := users.list
+	if _, err := list(); err != nil {
+		return err
+	}
+	if err := r.awaitTransfers(users.transfers); err != nil {
+		return err
+	}
 	g := t.Group(list)
 	defer g.Release()
 	early, err := r.stopStuck(g, list)

@@ -169,7 +169,8 @@ type run struct {
 	roomGone bool         // it is not what it was
 	avoid    uint64       // the page that is to be exchanged, where no stub may lie
 	attempts int
-	stuck    []int // threads that could not stop in the last attempt
+	stuck    []int         // threads that could not stop in the last attempt
+	awaited  time.Duration // how long transfers were waited for
 	paused   time.Duration
 	stopped  int
 	how      How

@@ -50,13 +50,15 @@ func workerFlagsOf(release string) uint64 {
 	return ioWorker | userWorker
 }
 
-// userThreads lists the threads of a process that may run its code. Each is asked
-// for its flags once, since these do not change: a listing of threads that were
-// seen before takes no longer for it.
+// userThreads lists the threads of a process that may run its code. Each is looked
+// at once, since its flags do not change: a listing of threads that were seen
+// before takes no longer for it.
 type userThreads struct {
 	tasks *proc.Tasks
 	pid   int
 	seen  map[int]bool // whether it is of the kernel
+	// transfers are those that were in the middle of one when they were first seen.
+	transfers []int
 }
 
 func (u *userThreads) list() ([]int, error) {
@@ -71,7 +73,7 @@ func (u *userThreads) list() ([]int, error) {
 	for _, tid := range tids {
 		worker, seen := u.seen[tid]
 		if !seen {
-			worker = kernelWorker(u.pid, tid)
+			worker = u.look(tid)
 			u.seen[tid] = worker
 		}
 		if !worker {
@@ -79,6 +81,19 @@ func (u *userThreads) list() ([]int, error) {
 		}
 	}
 	return users, nil
+}
+
+// look says whether a thread only ever runs kernel code. One that sleeps and has a
+// stack is the program's.
+func (u *userThreads) look(tid int) (worker bool) {
+	s, err := proc.ReadSyscall(u.pid, tid)
+	if err != nil || s.Running || s.SP == 0 {
+		return kernelWorker(u.pid, tid)
+	}
+	if transfers(s) {
+		u.transfers = append(u.transfers, tid)
+	}
+	return false
 }
 
 // allTraced is told when all threads in the list are traced. Until then a worker
