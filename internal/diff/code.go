@@ -42,6 +42,7 @@ type Func struct {
 	Spreads bool   // reads numbers of 32 bits from tables, maybe distances
 
 	versions []image.Import // of those of Names that have one, sorted
+	file     string         // of a static one, if its symbol tells
 }
 
 // Name is the first name, or fn_<hex of the address>.
@@ -207,6 +208,7 @@ func decode(m *image.Image) *Code {
 		c.normalise(f, &w)
 	}
 	c.nameVersions()
+	c.nameSources()
 	c.findResolvers()
 	c.findFragments()
 	c.findStarts()

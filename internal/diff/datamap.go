@@ -78,7 +78,7 @@ func (p point) delta() int64 { return int64(p.fixed - p.base) }
 func (m *dataMap) prepare(d *Diff) {
 	if m.d == nil {
 		m.d = d
-		m.objects = nameObjects(d.Base.Image, d.Fixed.Image)
+		m.objects = nameObjects(d.Base.Image, d.Fixed.Image, d.sources)
 		m.shared = sharedObjects(&m.objects)
 		m.baseRefs = d.Base.dataRefs()
 		m.addressed = addressedPlaces(d.Base)

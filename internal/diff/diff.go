@@ -122,6 +122,7 @@ type Diff struct {
 	entrances  []Entrance
 	handovers  []Handover
 	foreign    *Foreign
+	sources    sources
 
 	threadsMoved bool
 	strings      func() map[string]image.Addr // of the base image, see takenStrings
@@ -150,6 +151,7 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 	d.state = make([]State, len(d.Fixed.Funcs))
 	d.why = make([]string, len(d.Fixed.Funcs))
 
+	d.sources = sharedSources(base, fixed)
 	if d.foreign = d.findForeign(); d.foreign != nil {
 		d.pairNames()
 		d.pairHashes()

@@ -19,6 +19,7 @@ type object struct {
 	sure bool    // the name occurs once in either image
 	read bool    // a constant: may change without harm, a copy is carried
 	pure bool    // in .rodata: no part of the data map
+	file string  // of a static one, if symbols tell: see sources
 }
 
 // namedObjects are the variables that symbols name, in both images.
@@ -31,22 +32,31 @@ type namedObjects struct {
 
 // nameObjects pairs variables by their symbols. Names that repeat (static
 // variables of several functions or files) pair by order when their number and
-// their sizes agree.
-func nameObjects(base, fixed *image.Image) namedObjects {
-	x, y := objectsOf(base), objectsOf(fixed)
+// their sizes agree. Of two files that both images have, variables are never one.
+func nameObjects(base, fixed *image.Image, files sources) namedObjects {
+	x, y := objectsOf(base, files), objectsOf(fixed, files)
 	out := namedObjects{fixed: y, complete: hasLocals(base) && hasLocals(fixed), stems: map[string]bool{}}
 	for _, o := range x {
 		out.stems[stem(o.name)] = true
 	}
-	bx, by := groups(x, func(n string) string { return n }), groups(y, func(n string) string { return n })
+	name := func(o *object) string { return o.name }
+	bx, by := groups(x, name), groups(y, name)
 	for _, o := range y {
-		if p, q := bx[o.name], by[o.name]; len(p) == 1 && len(q) == 1 && !numbered(o.name) {
+		if p, q := bx[o.name], by[o.name]; len(p) == 1 && len(q) == 1 && !numbered(o.name) && !files.apart(p[0].file, o.file) {
 			o.base, o.sure = p[0], true
 		}
 	}
-	sx, sy := groups(x, stem), groups(y, stem)
+	byFile := func(o *object) string { return o.name + "\x00" + o.file }
+	fx, fy := groups(x, byFile), groups(y, byFile)
 	for _, o := range y {
-		p, q := sx[stem(o.name)], sy[stem(o.name)]
+		if p, q := fx[byFile(o)], fy[byFile(o)]; o.base == nil && o.file != "" && len(p) == 1 && len(q) == 1 && !numbered(o.name) {
+			o.base, o.sure = p[0], true
+		}
+	}
+	stemOf := func(o *object) string { return stem(o.name) + "\x00" + o.file }
+	sx, sy := groups(x, stemOf), groups(y, stemOf)
+	for _, o := range y {
+		p, q := sx[stemOf(o)], sy[stemOf(o)]
 		if o.base != nil || len(p) != len(q) {
 			continue
 		}
@@ -79,7 +89,7 @@ func hasLocals(m *image.Image) bool {
 // when a static variable comes or goes.
 func numbered(name string) bool { return stem(name) != name }
 
-func objectsOf(m *image.Image) []*object {
+func objectsOf(m *image.Image, files sources) []*object {
 	var out []*object
 	for i := range m.Symbols {
 		s := &m.Symbols[i]
@@ -87,16 +97,17 @@ func objectsOf(m *image.Image) []*object {
 		if s.Type != elf.STT_OBJECT || !class.Writable() && class != image.RelRO && class != image.ROData || s.Size == 0 {
 			continue
 		}
-		out = append(out, &object{name: s.Name, addr: s.Addr, size: image.Addr(s.Size), read: !class.Writable(), pure: class == image.ROData})
+		out = append(out, &object{name: s.Name, addr: s.Addr, size: image.Addr(s.Size), read: !class.Writable(), pure: class == image.ROData, file: files.of(s.Source)})
 	}
 	slices.SortFunc(out, func(a, b *object) int { return cmp.Or(compareAddr(a.addr, b.addr), strings.Compare(a.name, b.name)) })
 	return slices.CompactFunc(out, func(a, b *object) bool { return *a == *b })
 }
 
-func groups(os []*object, key func(string) string) map[string][]*object {
+func groups(os []*object, key func(*object) string) map[string][]*object {
 	out := map[string][]*object{}
 	for _, o := range os {
-		out[key(o.name)] = append(out[key(o.name)], o)
+		k := key(o)
+		out[k] = append(out[k], o)
 	}
 	return out
 }

@@ -157,7 +157,7 @@ func (d *Diff) compatible(a, b *Func) bool {
 	if a.described() != b.described() && (a.Source == image.FromGap || b.Source == image.FromGap) {
 		return false
 	}
-	if a.Fragment != b.Fragment || a.Resolver != b.Resolver {
+	if a.Fragment != b.Fragment || a.Resolver != b.Resolver || a.Hash != b.Hash && d.elsewhere(a, b) {
 		return false
 	}
 	if len(a.Names) == 0 || len(b.Names) == 0 {
@@ -218,7 +218,7 @@ func (d *Diff) pairNames() {
 	names, fixed := named(d.Fixed)
 	_, base := named(d.Base)
 	for _, n := range names {
-		if x, y := base[n], fixed[n]; len(x) == 1 && len(y) == 1 {
+		if x, y := base[n], fixed[n]; len(x) == 1 && len(y) == 1 && !d.elsewhere(x[0], y[0]) {
 			d.join(x[0], y[0], byName)
 		}
 	}
@@ -227,6 +227,8 @@ func (d *Diff) pairNames() {
 		if len(x) == 0 || len(x) == 1 && len(y) == 1 {
 			continue
 		}
+		d.pairSources(x, y)
+		x, y = d.freeBase(x), d.freeFixed(y)
 		d.pairUnique(x, y, byName)
 		x, y = d.freeBase(x), d.freeFixed(y)
 		if len(x) != len(y) {

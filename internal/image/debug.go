@@ -55,6 +55,7 @@ func (m *Image) attach(r io.ReaderAt, size int64, path string) error {
 	}
 	if len(tab) > 0 && m.Stripped {
 		m.setSymbols(append(slices.Clone(m.Symbols), defined(tab)...))
+		m.Sources = sources(tab)
 		m.Stripped = f.section(PartialNames) != nil
 		if err := m.cutFuncs(); err != nil {
 			return err

@@ -97,6 +97,7 @@ type Image struct {
 	Relocs            []Reloc    // by At; in a program at a fixed address also the pointers that need none
 	Kept              []Kept     // by At; of code, in programs at a fixed address that keep them
 	Symbols           []Symbol   // defined ones, by address, those of TLS last
+	Sources           []string   // files that .symtab names, in its order; names may repeat
 	Loads             []Load     // PT_LOAD, by address
 	TLSSize, TLSAlign uint64     // PT_TLS memory size and alignment, 0: none
 	TLSInit           []byte     // its initial bytes (file size)

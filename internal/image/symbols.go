@@ -15,9 +15,10 @@ type Symbol struct {
 	Addr          Addr // STT_TLS: the offset in the TLS block instead
 	Size          uint64
 	Type          elf.SymType
-	Dynamic       bool // from .dynsym: may be used across images
-	Local         bool // STB_LOCAL: the name may repeat
-	Hidden        bool // an old version of Name: only who asks for Version gets it
+	Dynamic       bool   // from .dynsym: may be used across images
+	Local         bool   // STB_LOCAL: the name may repeat
+	Hidden        bool   // an old version of Name: only who asks for Version gets it
+	Source        string // of a local one: the file it was compiled from (STT_FILE), "" when not known
 }
 
 // rawSymbol is a symbol as a relocation sees it: by position, undefined ones too.
@@ -49,6 +50,7 @@ func (m *Image) readSymbols(f *file) error {
 		return err
 	}
 	f.symtab = tab
+	m.Sources = sources(tab)
 	m.Stripped = f.ofType(elf.SHT_SYMTAB) == nil
 	all := append(defined(dyn), defined(tab)...)
 	if m.Stripped {
@@ -113,6 +115,17 @@ func defined(raw []rawSymbol) []Symbol {
 // nothing defines it.
 func (m *Image) WeakImport(i Import) bool { return m.weak[i] }
 
+// sources are the names of files among the symbols, in their order.
+func sources(raw []rawSymbol) []string {
+	var out []string
+	for i := range raw {
+		if raw[i].Type == elf.STT_FILE && raw[i].Name != "" {
+			out = append(out, raw[i].Name)
+		}
+	}
+	return out
+}
+
 // symbolTable decodes the first section of type t, empty when there is none.
 func (f *file) symbolTable(t elf.SectionType) ([]rawSymbol, error) {
 	const symbolSize = 24
@@ -132,6 +145,7 @@ func (f *file) symbolTable(t elf.SectionType) ([]rawSymbol, error) {
 		return nil, err
 	}
 	out := make([]rawSymbol, len(b)/symbolSize)
+	source := "" // the local symbols of a file follow its name; ld ends the last one with no name
 	for i := range out {
 		e := b[i*symbolSize:]
 		s := &out[i]
@@ -145,6 +159,12 @@ func (f *file) symbolTable(t elf.SectionType) ([]rawSymbol, error) {
 		where := elf.SectionIndex(le.Uint16(e[6:]))
 		s.defined = where != elf.SHN_UNDEF && where != elf.SHN_ABS && where != elf.SHN_COMMON
 		s.absolute = where == elf.SHN_ABS
+		switch {
+		case s.Type == elf.STT_FILE:
+			source = s.Name
+		case s.Local:
+			s.Source = source
+		}
 		if !s.Dynamic {
 			// ld writes versions into the names of .symtab: read@GLIBC_2.2.5.
 			s.splitVersion()
