@@ -282,6 +282,9 @@ func (r *run) lend(call ptrace.Call, ready func() error) (got []uint64, err erro
 			return nil, frozen(group)
 		}
 		threads, err := r.sleepersFirst(choice)
+		if b := (*busy)(nil); errors.As(err, &b) {
+			err = unfitting("%v", err)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -301,6 +301,8 @@ func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
 			}
 		}
 		switch {
+		case errors.Is(err, ptrace.ErrStarting) && time.Now().After(until):
+			return &busy{reason: fmt.Sprintf("%v, which takes long", ptrace.ErrStarting)}
 		case errors.Is(err, ptrace.ErrSeccomp):
 			return refuse("it runs under a seccomp filter, which would have to be passed for a moment: %v", err)
 		case errors.Is(err, ptrace.ErrRoom) && time.Now().Before(until):
@@ -345,7 +347,8 @@ func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	const transferring = 3
+	const last = 3
+	waits := 0 // a thread that waits for a supervisor
 	order := map[byte]int{'S': 0, 'T': 1, 't': 1, 'R': 2, 'D': 4}
 	free, usable := 0, []candidate(nil)
 	for _, tid := range tids {
@@ -356,8 +359,14 @@ func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 		}
 		is, err := proc.ReadRights(r.info.PID, tid)
 		filtered := err != nil || is.Seccomp != 0
-		if s.State == 'S' && r.inTransfer(tid) {
-			rank = transferring
+		if s.State == 'S' {
+			switch r.delicacy(tid) {
+			case handedOver:
+				waits = tid
+				continue
+			case transferring:
+				rank = last
+			}
 		}
 		usable = append(usable, candidate{tid, rank, filtered})
 		if rank == 0 && !filtered {
@@ -367,7 +376,10 @@ func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 			break
 		}
 	}
-	if len(usable) == 0 {
+	switch {
+	case len(usable) == 0 && waits != 0:
+		return nil, errSupervised(waits)
+	case len(usable) == 0:
 		return nil, proc.ErrGone
 	}
 	slices.SortStableFunc(usable, func(a, b candidate) int {

@@ -197,7 +197,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if _, err := list(); err != nil {
 		return err
 	}
-	if err := r.awaitTransfers(users.transfers); err != nil {
+	if err := r.awaitDelicate(users.delicate); err != nil {
 		return err
 	}
 	g := t.Group(list)

@@ -1,7 +1,6 @@
 package txn
 
 import (
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,16 +36,43 @@ func transfers(s proc.Syscall) bool {
 	return false
 }
 
-// inTransfer says whether a thread sleeps in such a call.
-func (t *target) inTransfer(tid int) bool {
+// delicacy is what speaks against the interruption of a thread.
+type delicacy uint8
+
+const (
+	none         delicacy = iota
+	transferring          // its call may return less than it would
+	handedOver            // its call may be made twice
+)
+
+func (t *target) delicacy(tid int) delicacy {
 	s, err := proc.ReadSyscall(t.info.PID, tid)
-	return err == nil && !s.Running && transfers(s)
+	switch {
+	case err != nil || s.Running:
+		return none
+	case transfers(s):
+		return transferring
+	case supervised(t.info.PID, tid, s):
+		return handedOver
+	}
+	return none
 }
 
-// awaitTransfers waits until none of the threads is in such a call, or patience is
+// mostDelicate is the greatest of the delicacies of some threads, and whose it is.
+func (t *target) mostDelicate(tids []int) (most delicacy, whose int) {
+	for _, tid := range tids {
+		if d := t.delicacy(tid); d > most {
+			most, whose = d, tid
+		}
+	}
+	return most, whose
+}
+
+// awaitDelicate waits until none of the threads is in such a call, or patience is
 // at its end. Nobody is traced yet.
-func (r *run) awaitTransfers(tids []int) error {
-	if !slices.ContainsFunc(tids, r.inTransfer) {
+func (r *run) awaitDelicate(tids []int) error {
+	most, whose := r.mostDelicate(tids)
+	if most == none {
 		return nil
 	}
 	if err := r.o.step("transfer-seen"); err != nil {
@@ -54,11 +80,15 @@ func (r *run) awaitTransfers(tids []int) error {
 	}
 	patience := min(transferPatience, time.Until(r.deadline)/4) - r.awaited
 	begin := time.Now()
-	for wait := 100 * time.Microsecond; time.Since(begin) < patience; wait = min(2*wait, 4*time.Millisecond) {
-		if r.pause(wait) != nil || !slices.ContainsFunc(tids, r.inTransfer) {
+	for wait := 100 * time.Microsecond; most != none && time.Since(begin) < patience; wait = min(2*wait, 4*time.Millisecond) {
+		if r.pause(wait) != nil {
 			break
 		}
+		most, whose = r.mostDelicate(tids)
 	}
 	r.awaited += time.Since(begin)
+	if most == handedOver {
+		return errSupervised(whose)
+	}
 	return nil
 }

@@ -57,8 +57,8 @@ type userThreads struct {
 	tasks *proc.Tasks
 	pid   int
 	seen  map[int]bool // whether it is of the kernel
-	// transfers are those that were in the middle of one when they were first seen.
-	transfers []int
+	// delicate are those that were better not interrupted when they were first seen.
+	delicate []int
 }
 
 func (u *userThreads) list() ([]int, error) {
@@ -90,8 +90,8 @@ func (u *userThreads) look(tid int) (worker bool) {
 	if err != nil || s.Running || s.SP == 0 {
 		return kernelWorker(u.pid, tid)
 	}
-	if transfers(s) {
-		u.transfers = append(u.transfers, tid)
+	if transfers(s) || supervised(u.pid, tid, s) {
+		u.delicate = append(u.delicate, tid)
 	}
 	return false
 }
