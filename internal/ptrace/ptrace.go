@@ -46,6 +46,7 @@ var (
 const (
 	reqGetSigMask = 0x420a
 	reqSetSigMask = 0x420b
+	reqGetFilter  = 0x420d // PTRACE_SECCOMP_GET_METADATA, Linux 4.16
 
 	optSuspendSeccomp = 1 << 21
 )
