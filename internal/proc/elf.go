@@ -16,10 +16,10 @@ const (
 	pageSize   = 4096
 	ehdrSize   = 64
 	phdrSize   = 56
-	maxPhdrs   = 512     // ld's own tables have about 13
-	maxNotes   = 1 << 20 // bytes of one PT_NOTE
-	maxBuildID = 64      // bytes; SHA-1 has 20, the largest hash 64
-	maxSpan    = 1 << 40 // bytes between the first and the last PT_LOAD
+	maxPhdrs   = 512      // ld's own tables have about 13
+	maxNotes   = 64 << 10 // bytes of all PT_NOTE together; usual are 200
+	maxBuildID = 64       // bytes; SHA-1 has 20, the largest hash 64
+	maxSpan    = 1 << 40  // bytes between the first and the last PT_LOAD
 )
 
 // segment is a PT_LOAD or PT_NOTE.
@@ -99,10 +99,12 @@ func (h header) start() (addr uint64, ok bool) {
 // buildID looks through the notes; "" when there is none. place says where a
 // note segment is to be read from (an offset of a file, an address in memory).
 func (h header) buildID(place func(segment) uint64, at func(p []byte, off uint64) error) (string, error) {
+	left := uint64(maxNotes)
 	for _, s := range h.notes {
-		if s.file > maxNotes {
-			return "", fmt.Errorf("note segment of %d bytes", s.file)
+		if s.file > left {
+			return "", fmt.Errorf("note segment of %d bytes: no more than %d are looked through", s.file, maxNotes)
 		}
+		left -= s.file
 		b := make([]byte, s.file)
 		if err := at(b, place(s)); err != nil {
 			return "", fmt.Errorf("read notes: %w", err)

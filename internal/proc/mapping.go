@@ -28,11 +28,11 @@ func Mapping(buildIDs []string) (found []int, denied map[int]error, err error) {
 	return Walk(s.process)
 }
 
-// search is one run of Mapping. What a file is, is found out once: as long as it
-// is mapped somewhere, its device and inode mean this file. Not so on devices
-// without a number of their own (major 0): the subvolumes of one btrfs and the
-// layers of one overlay share a device and use the same inodes for different
-// files. Those are looked at in each process.
+// search is one run of Mapping. What a file is, is found out once, from the file
+// itself: as long as it is mapped somewhere, its device and inode mean this file.
+// Not so where they are shared (SharesInodes): there, and where the kernel opens
+// no files of mappings to us, each process is looked at. What a process has in
+// its memory is never believed of another.
 type search struct {
 	want  map[string]bool
 	mu    sync.RWMutex
@@ -111,35 +111,49 @@ func (s *search) examine(tid int, text []byte) (hit bool, err error) {
 		return false, fmt.Errorf("read maps of process %d: %w", tid, err)
 	}
 	ids := map[fileID]string{}
+	asked := map[fileID]bool{}
 	for _, m := range ms {
-		if !m.Exec || m.Inode == 0 {
+		if !m.Exec || m.Inode == 0 || asked[m.file()] {
 			continue
 		}
+		asked[m.file()] = true
 		// Another worker may have found out since glance looked.
 		wanted, known := s.knows(m)
+		if !known {
+			wanted, known = s.learn(tid, m)
+		}
 		hit = hit || wanted
 		if !known {
 			ids[m.file()] = ""
 		}
 	}
-	if hit {
-		return true, nil
+	if hit || len(ids) == 0 {
+		return hit, nil
 	}
 	if err := s.identify(tid, ms, ids); err != nil {
 		return false, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for f, id := range ids {
-		wanted := s.want[id]
-		hit = hit || wanted
-		// What has none here may have one elsewhere: a process that is just
-		// loading the file says nothing of the others.
-		if id != "" && !strings.HasPrefix(f.dev, "00:") {
-			s.known[f.dev+" "+strconv.FormatUint(f.inode, 10)] = wanted
-		}
+	for _, id := range ids {
+		hit = hit || s.want[id]
 	}
 	return hit, nil
+}
+
+// learn looks into the file of a mapping, and remembers what it is.
+func (s *search) learn(tid int, m Map) (wanted, known bool) {
+	if m.SharesInodes() {
+		return false, false
+	}
+	id, ok, err := MappedBuildID(tid, m)
+	// What has none here may have one elsewhere: a process that is just writing
+	// the file says nothing of the others.
+	if err != nil || !ok || id == "" {
+		return false, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[m.Dev+" "+strconv.FormatUint(m.Inode, 10)] = s.want[id]
+	return s.want[id], true
 }
 
 func (s *search) knows(m Map) (wanted, known bool) {
@@ -183,7 +197,7 @@ func identifyByName(tid int, ms []Map, ids map[fileID]string, denied error) erro
 		}
 		f := os.NewFile(uintptr(fd), m.Path)
 		var st unix.Stat_t
-		if err = unix.Fstat(fd, &st); err == nil && sameFile(st, m) && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		if err = unix.Fstat(fd, &st); err == nil && sameFile(st, m) {
 			ids[m.file()], err = fileBuildID(f)
 		} else {
 			err = denied

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -94,51 +92,69 @@ func NamelessCode(pid int, buf []byte) (ms []Map, _ []byte, err error) {
 	return ms, text, nil
 }
 
-// view tells two processes apart that may find different files under one name:
-// by mount namespace and root directory. "": it cannot be read.
-func view(pid int) string {
-	dir := "/proc/" + strconv.Itoa(pid)
-	ns, err := os.Readlink(dir + "/ns/mnt")
-	if err != nil {
-		return ""
+// view is the directory that a process calls "/", and where it is mounted: who
+// has the same finds the same files under a name. The descriptor is that of the
+// directory; what is looked up through it is looked up there, wherever the
+// process goes meanwhile.
+func view(tid int) (root int, _ FileID, err error) {
+	if root, err = open(path(tid, "root"), unix.O_PATH|unix.O_DIRECTORY); err != nil {
+		return 0, FileID{}, explain("open root", tid, err)
 	}
-	root, err := os.Readlink(dir + "/root")
-	if err != nil {
-		return ""
+	const mask = unix.STATX_INO | unix.STATX_MNT_ID | unix.STATX_MNT_ID_UNIQUE
+	var st unix.Statx_t
+	if err := unix.Statx(root, "", unix.AT_EMPTY_PATH, mask, &st); err != nil || st.Mask&(unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE) == 0 {
+		return root, FileID{}, nil // Linux before 5.8: nothing is known
 	}
-	return ns + root
+	return root, FileID{dev: unix.Mkdev(st.Dev_major, st.Dev_minor), inode: st.Ino, mount: st.Mnt_id, lasting: true}, nil
 }
 
 // Disk remembers what it found on disk, for a caller that asks the same of many
 // processes in a moment. The zero value is ready; several may ask at once.
 type Disk struct {
 	mu   sync.Mutex
-	seen map[[2]string]onDisk
+	seen map[viewed]answer
 }
 
-type onDisk struct {
+// viewed is a name in a root.
+type viewed struct {
+	root FileID
+	name string
+}
+
+type answer struct {
 	id  string
 	err error
 }
 
 // BuildID is OnDisk, asked once for all processes that see the same files.
 func (d *Disk) BuildID(pid int, name string) (string, error) {
-	where := view(pid)
-	if where == "" {
-		return OnDisk(pid, name)
+	i, err := Read(pid)
+	if err != nil {
+		return "", err
+	}
+	if i.Live == 0 {
+		return "", explain("open "+name, pid, ErrGone)
+	}
+	root, where, err := view(i.Live)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(root)
+	if !where.lasting {
+		return onDisk(i.Live, root, name)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	key := [2]string{where, name}
+	key := viewed{where, name}
 	if f, ok := d.seen[key]; ok {
 		return f.id, f.err
 	}
-	var f onDisk
-	if f.id, f.err = OnDisk(pid, name); errors.Is(f.err, ErrGone) {
+	var f answer
+	if f.id, f.err = onDisk(i.Live, root, name); errors.Is(f.err, ErrGone) {
 		return "", f.err // it says nothing of the others
 	}
 	if d.seen == nil {
-		d.seen = map[[2]string]onDisk{}
+		d.seen = map[viewed]answer{}
 	}
 	d.seen[key] = f
 	return f.id, f.err

@@ -165,6 +165,7 @@ const deleted = " (deleted)"
 func (p *pass) images(ms []proc.Map, tid int, r rootOf) (list []Loaded, code int, err error) {
 	var keys []mapped
 	var unknown []mapped
+	var where []proc.Map // of those
 	known := map[mapped]found{}
 	p.mu.RLock()
 	for i := range ms {
@@ -180,12 +181,20 @@ func (p *pass) images(ms []proc.Map, tid int, r rootOf) (list []Loaded, code int
 		if f, ok := p.files[k]; ok {
 			known[k] = f
 		} else {
-			unknown = append(unknown, k)
+			unknown, where = append(unknown, k), append(where, *m)
 		}
 	}
 	p.mu.RUnlock()
-	if len(unknown) > 0 {
-		if err := p.identify(tid, r, unknown, known); err != nil {
+	left := unknown[:0]
+	for i, k := range unknown {
+		if f, ok := p.learn(tid, k, where[i]); ok {
+			known[k] = f
+		} else {
+			left = append(left, k)
+		}
+	}
+	if len(left) > 0 {
+		if err := p.identify(tid, r, left, known); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -199,7 +208,26 @@ func (p *pass) images(ms []proc.Map, tid int, r rootOf) (list []Loaded, code int
 	return out, len(keys), nil
 }
 
-// identify reads build-ids from the process's memory.
+// learn looks into the file of a mapping, and remembers what it is for all that
+// map it. What a process has in its memory instead is not believed of others.
+func (p *pass) learn(tid int, k mapped, m proc.Map) (f found, ok bool) {
+	id, ok, err := proc.MappedBuildID(tid, m)
+	// What is no image here may be one elsewhere: a process that is just
+	// writing it says nothing of the others.
+	if err != nil || !ok || id == "" {
+		return found{}, false
+	}
+	f = found{id, true}
+	// A deleted file on a device that shares inodes is known by nothing.
+	if !m.SharesInodes() || !strings.HasSuffix(k.path, deleted) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.files[k] = f
+	}
+	return f, true
+}
+
+// identify reads build-ids from the process's memory, for this process alone.
 func (p *pass) identify(tid int, r rootOf, unknown []mapped, known map[mapped]found) error {
 	mem, err := proc.OpenMem(tid)
 	if err != nil {
@@ -230,17 +258,6 @@ func (p *pass) identify(tid int, r rootOf, unknown []mapped, known map[mapped]fo
 	}
 	for _, m := range mods {
 		known[mapped{m.Maps[0].Dev, m.Maps[0].Inode, m.Maps[0].Path, r.name}] = found{m.BuildID, true}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, k := range unknown {
-		f := known[k]
-		// What is no image here may be one elsewhere: a process that is just
-		// loading it says nothing of the others. And a deleted file on a
-		// device that shares inodes is known by nothing.
-		if f.buildID != "" && !(strings.HasPrefix(k.dev, "00:") && strings.HasSuffix(k.path, deleted)) {
-			p.files[k] = f
-		}
 	}
 	return nil
 }

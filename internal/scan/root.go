@@ -197,8 +197,8 @@ func (s *Scanner) onDisk(dir int, name string) (buildID string, elf bool, err er
 		return known.buildID, known.elf, nil
 	}
 	// Through the descriptor: the name may lead elsewhere by now, and a device
-	// or pipe must not be opened.
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	// or pipe must not be opened. Nor is waited for who holds a lease on it.
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return "", false, err
 	}

@@ -2,6 +2,7 @@
 // and lives until its standard input ends.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -70,6 +71,30 @@ static void *load(const char *lib, int space)
 }
 #endif
 
+// Maps an image as a loader does, and changes the build-id in its own copy of
+// the first page.
+static void disguise(const char *lib)
+{
+	int fd = open(lib, O_RDONLY);
+	must(fd >= 0, lib);
+	char *m = mmap(0, 0x10000, PROT_READ, MAP_PRIVATE, fd, 0);
+	must(m != MAP_FAILED, "mmap");
+	Elf64_Ehdr *e = (void *)m;
+	Elf64_Phdr *p = (void *)(m + e->e_phoff);
+	for (int i = 0; i < e->e_phnum; i++)
+		if (p[i].p_type == PT_LOAD && p[i].p_flags & PF_X)
+			must(mmap(m + (p[i].p_vaddr & ~4095ul), p[i].p_memsz, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, p[i].p_offset & ~4095ul) != MAP_FAILED, "mmap");
+	must(!mprotect(m, 4096, PROT_READ | PROT_WRITE), "mprotect");
+	int changed = 0;
+	for (unsigned *w = (void *)m; (char *)w < m + 4096 - 32; w++)
+		if (w[0] == 4 && w[2] == 3 && !memcmp(w + 3, "GNU", 4)) {
+			w[4] ^= 1;
+			changed = 1;
+		}
+	must(changed, "no build-id");
+	must(!mprotect(m, 4096, PROT_READ), "mprotect");
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "plain";
@@ -99,6 +124,8 @@ int main(int argc, char **argv)
 		load(argv[2], 0);
 		load(argv[2], 1);
 #endif
+	} else if (!strcmp(mode, "disguise")) {
+		disguise(argv[2]);
 	} else if (!strcmp(mode, "data")) {
 		struct stat st;
 		int fd = open(argv[2], O_RDONLY);
