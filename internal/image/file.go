@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -26,8 +27,10 @@ type file struct {
 	symtab   []rawSymbol // the same of .symtab
 	// unread is what may still be read as section data. Sections do not
 	// overlap in the file, so together they cannot exceed its size.
-	unread uint64
-	object bool // relocatable objects will do, too
+	unread  uint64
+	most    uint64 // what unread was at most; 0: maxContent
+	object  bool   // relocatable objects will do, too
+	outline bool   // section headers are checked when they are used
 }
 
 // header is one section header.
@@ -177,6 +180,9 @@ func (f *file) readSections(h []byte) (phnum uint64, err error) {
 			return 0, fmt.Errorf("name of section %d: %w", i, err)
 		}
 	}
+	if f.outline {
+		return phnum, nil
+	}
 	return phnum, f.checkSections()
 }
 
@@ -272,8 +278,8 @@ func (f *file) data(s *header) ([]byte, error) {
 	if s.loaded || s.Type == elf.SHT_NOBITS || s.Type == elf.SHT_NULL {
 		return s.data, nil
 	}
-	if s.Size > f.unread && f.size > maxContent {
-		return nil, fmt.Errorf("section %s: %d bytes are too many (at most %d in all sections)", s.Name, s.Size, maxContent)
+	if most := cmp.Or(f.most, maxContent); s.Size > f.unread && f.size > most {
+		return nil, fmt.Errorf("section %s: %d bytes are too many (at most %d in all sections)", s.Name, s.Size, most)
 	}
 	if s.Size > f.unread {
 		return nil, fmt.Errorf("section %s: overlaps other sections in the file (offset %#x, size %#x)", s.Name, s.Offset, s.Size)

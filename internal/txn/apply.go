@@ -93,6 +93,8 @@ func (r *run) prepare(b *patch.Bundle, id patch.ID, mode patch.Mode) (*plan, err
 	for fresh := false; ; {
 		p, err := r.plan(b, id, signature{r.o.By, mode, r.o.few}, fresh)
 		switch {
+		case errors.Is(err, errRoomUsed) && fresh:
+			return nil, refuse("what is noted in the process of earlier hotpatches leads to memory that is free: something else wrote it")
 		case errors.Is(err, errRoomUsed):
 			fresh = true
 			continue

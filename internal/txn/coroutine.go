@@ -1,8 +1,6 @@
 package txn
 
 import (
-	"bytes"
-	"debug/elf"
 	"path"
 	"slices"
 	"strings"
@@ -37,31 +35,4 @@ func (t *target) noCoroutines() error {
 		}
 	}
 	return nil
-}
-
-// importsName says whether the file's dynamic symbols have an undefined one of
-// this name. It makes nothing of the others: libc has thousands.
-func importsName(f *elf.File, name string) (bool, error) {
-	strs, syms := f.Section(".dynstr"), f.SectionByType(elf.SHT_DYNSYM)
-	if strs == nil || syms == nil {
-		return false, nil
-	}
-	names, err := strs.Data()
-	if err != nil {
-		return false, err
-	}
-	if !bytes.Contains(names, []byte(name+"\x00")) {
-		return false, nil
-	}
-	table, err := syms.Data()
-	if err != nil {
-		return false, err
-	}
-	for ; len(table) >= elf.Sym64Size; table = table[elf.Sym64Size:] {
-		at, section := f.ByteOrder.Uint32(table), elf.SectionIndex(f.ByteOrder.Uint16(table[6:]))
-		if section == elf.SHN_UNDEF && uint64(at) < uint64(len(names)) && bytes.HasPrefix(names[at:], []byte(name+"\x00")) {
-			return true, nil
-		}
-	}
-	return false, nil
 }

@@ -20,9 +20,13 @@ func mayHoldJournal(m proc.Map) bool {
 // the process, oldest first. They are found by their magic at the start of
 // anonymous read-execute mappings, of which an ordinary process has none.
 //
+// How much of this a process has is bounded: anyone can write what looks like
+// journals, page upon page of nothing.
+//
 // loaded says whether the image that a region patches is still in the process.
 func findJournals(maps []proc.Map, loaded func(region) (bool, error), mem io.ReaderAt) ([]*journal, error) {
 	var js []*journal
+	left, sites := uint64(mostJournals), maxSites
 	for _, m := range maps {
 		if !mayHoldJournal(m) {
 			continue
@@ -41,6 +45,10 @@ func findJournals(maps []proc.Map, loaded func(region) (bool, error), mem io.Rea
 		if h.primary != m.Start {
 			continue // a further image; the primary lists it
 		}
+		if h.body+headerSize > left {
+			return nil, fmt.Errorf("journal at %#x: with it there are more than %d bytes of journals in one process, which are not believed", m.Start, mostJournals)
+		}
+		left -= h.body + headerSize
 		body := make([]byte, h.body)
 		if _, err := mem.ReadAt(body, int64(m.Start+headerSize)); err != nil {
 			return nil, fmt.Errorf("read journal at %#x: %w", m.Start, err)
@@ -48,6 +56,9 @@ func findJournals(maps []proc.Map, loaded func(region) (bool, error), mem io.Rea
 		j, err := decodeBody(body, h, m.Start)
 		if err != nil {
 			return nil, err
+		}
+		if sites -= len(j.Sites); sites < 0 {
+			return nil, fmt.Errorf("journal at %#x: with it there are more than %d entries in one process, which are not believed", m.Start, maxSites)
 		}
 		js = append(js, j)
 	}

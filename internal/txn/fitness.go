@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -227,17 +226,7 @@ func (t *target) narrow(x *exchange, pt *part, s site) ([]site, error) {
 		return []site{s}, nil
 	}
 	base := s.Addr - pt.module.Bias
-	pad, err := remember(t.tables, &t.tables.padding, fmt.Sprintf("%s+%x", pt.module.BuildID, base), func() (uint64, error) {
-		img, err := newImports(t).image(pt.module)
-		if err != nil {
-			return 0, err
-		}
-		at, err := link.PaddingNear(img, image.Addr(base), through)
-		if errors.Is(err, link.ErrWide) {
-			return noPadding, nil
-		}
-		return uint64(at), err
-	})
+	pad, err := t.paddingNear(pt.module, base, through)
 	if err != nil {
 		return nil, unfitting("%v", err)
 	}
@@ -258,4 +247,32 @@ func (t *target) narrow(x *exchange, pt *part, s site) ([]site, error) {
 	}
 	s.New = entries[len(entries)-1].New
 	return append(out, s), nil
+}
+
+// paddingNear is the base address of padding for an entry, or noPadding.
+func (t *target) paddingNear(m proc.Module, base uint64, through link.Through) (uint64, error) {
+	k, err := t.identify(m)
+	if err != nil {
+		return 0, err
+	}
+	return t.tables.padding.get(paddingKey{k, base, through}, func() (pad uint64, of paddingKey, cost uint64, err error) {
+		f, err := proc.OpenFile(t.info.PID, m)
+		if err != nil {
+			return 0, of, 0, err
+		}
+		defer f.Close()
+		of = paddingKey{base: base, through: through}
+		if of.imageKey, err = t.keyOf(f, m); err != nil {
+			return 0, of, 0, err
+		}
+		img, err := readWhole(f, m)
+		if err != nil {
+			return 0, of, 0, err
+		}
+		at, err := link.PaddingNear(img, image.Addr(base), through)
+		if errors.Is(err, link.ErrWide) {
+			return noPadding, of, 0, nil
+		}
+		return uint64(at), of, 0, err
+	})
 }

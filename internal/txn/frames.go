@@ -1,10 +1,7 @@
 package txn
 
 import (
-	"bytes"
-	"debug/elf"
 	"fmt"
-	"io"
 
 	"hotpatch/internal/image"
 	"hotpatch/internal/proc"
@@ -16,13 +13,21 @@ import (
 // read has none: a stack through it is unreadable, hence unsafe.
 func (t *target) space() (*unwind.Space, error) {
 	var ms []unwind.Module
+	left := uint64(mostTables)
 	for _, m := range t.modules {
-		table, err := remember(t.tables, &t.tables.unwind, m.BuildID, func() (*unwind.Table, error) { return t.table(m) })
-		if err != nil {
+		if err := t.late(); err != nil {
+			return nil, err
+		}
+		table, err := remember(t, m, &t.tables.unwind, func(f *proc.File) (frameTable, uint64, error) {
+			table, err := readFrames(f, m, left)
+			return table, table.size, err
+		})
+		if err != nil || table.size > left {
 			continue
 		}
+		left -= table.size
 		lo, hi := m.Code()
-		ms = append(ms, unwind.Module{Name: m.Path, Lo: lo, Hi: hi, Bias: m.Bias, Table: table})
+		ms = append(ms, unwind.Module{Name: m.Path, Lo: lo, Hi: hi, Bias: m.Bias, Table: table.Table})
 	}
 	for _, j := range t.journals {
 		if j.Phase == reverted {
@@ -32,6 +37,10 @@ func (t *target) space() (*unwind.Space, error) {
 			if r.EHFrame == 0 {
 				continue
 			}
+			if r.EHSize > left {
+				return nil, fmt.Errorf("carried unwind data at %#x: %d bytes are too many", r.EHFrame, r.EHSize)
+			}
+			left -= r.EHSize
 			data := make([]byte, r.EHSize)
 			if _, err := t.mem.ReadAt(data, int64(r.EHFrame)); err != nil {
 				return nil, fmt.Errorf("read carried unwind data: %w", err)
@@ -47,35 +56,20 @@ func (t *target) space() (*unwind.Space, error) {
 	return unwind.NewSpace(ms)
 }
 
-// table reads a module's .eh_frame from its file, which may be deleted or in
+// readFrames reads an image's .eh_frame from its file, which may be deleted or in
 // another mount namespace; the vdso is only in memory.
-func (t *target) table(m proc.Module) (*unwind.Table, error) {
-	var r io.ReaderAt
-	if m.Path == "[vdso]" {
-		b := make([]byte, m.Hi()-m.Lo())
-		if _, err := t.mem.ReadAt(b, int64(m.Lo())); err != nil {
-			return nil, err
-		}
-		r = bytes.NewReader(b)
-	} else {
-		f, _, c, err := proc.Open(t.info.PID, m)
-		if err != nil {
-			return nil, err
-		}
-		defer c.Close()
-		r = f
-	}
-	f, err := elf.NewFile(r)
+func readFrames(f *proc.File, m proc.Module, most uint64) (frameTable, error) {
+	o, err := outline(f, m, most)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", m.Path, err)
+		return frameTable{}, err
 	}
-	s := f.Section(".eh_frame")
-	if s == nil {
-		return nil, fmt.Errorf("%s has no .eh_frame", m.Path)
-	}
-	data, err := s.Data()
+	data, at, err := o.Frames()
 	if err != nil {
-		return nil, fmt.Errorf("read .eh_frame of %s: %w", m.Path, err)
+		return frameTable{}, err
 	}
-	return unwind.TableFrom(data, image.Addr(s.Addr))
+	if data == nil {
+		return frameTable{}, fmt.Errorf("%s has no .eh_frame", m.Path)
+	}
+	table, err := unwind.TableFrom(data, at)
+	return frameTable{table, uint64(len(data))}, err
 }

@@ -20,6 +20,7 @@ import (
 type imports struct {
 	t     *target
 	files []*loaded // in link-map order; nil: not read yet
+	left  uint64    // how much more may be read of them
 }
 
 // loaded is what the search needs of one module.
@@ -27,10 +28,10 @@ type loaded struct {
 	proc.Module
 	soname  string
 	needed  []string
-	symbols []elf.Symbol
+	symbols []image.DynamicSymbol
 }
 
-func newImports(t *target) *imports { return &imports{t: t} }
+func newImports(t *target) *imports { return &imports{t: t, left: mostTables} }
 
 // of is the link.Lookup for code that stands in for a module's.
 func (im *imports) of(m proc.Module) func(name, version string) (uint64, error) {
@@ -68,25 +69,28 @@ func (im *imports) read() error {
 }
 
 func (im *imports) open(m proc.Module) (*loaded, error) {
-	r, _, c, err := proc.Open(im.t.info.PID, m)
+	if err := im.t.late(); err != nil {
+		return nil, err
+	}
+	f, err := proc.OpenFile(im.t.info.PID, m)
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
-	f, err := elf.NewFile(r)
+	defer f.Close()
+	o, err := outline(f, m, im.left)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", m.Path, err)
+		return nil, err
 	}
 	l := &loaded{Module: m, soname: path.Base(m.Path)}
-	if l.symbols, err = f.DynamicSymbols(); err != nil && !errors.Is(err, elf.ErrNoSymbols) {
-		return nil, fmt.Errorf("read symbols of %s: %w", m.Path, err)
+	if l.symbols, err = o.Symbols(); err != nil {
+		return nil, err
 	}
-	if l.needed, err = f.ImportedLibraries(); err != nil {
-		return nil, fmt.Errorf("read needed libraries of %s: %w", m.Path, err)
+	asks, err := o.Loading()
+	if err != nil {
+		return nil, err
 	}
-	if names, err := f.DynString(elf.DT_SONAME); err == nil && len(names) > 0 {
-		l.soname = names[0]
-	}
+	im.left -= o.Cost()
+	l.needed, l.soname = asks.Needed, cmp.Or(asks.Soname, l.soname)
 	return l, nil
 }
 
@@ -131,22 +135,22 @@ func (im *imports) scope(m proc.Module) []*loaded {
 func (im *imports) lookup(scope []*loaded, name, version string) (uint64, error) {
 	for _, m := range scope {
 		for _, s := range m.symbols {
-			if s.Name != name || s.Section == elf.SHN_UNDEF || elf.ST_BIND(s.Info) == elf.STB_LOCAL {
+			if s.Name != name || s.Undefined || s.Local {
 				continue
 			}
-			if s.Version != "" && version != "" && s.Version != version || version == "" && s.HasVersion && s.VersionIndex.IsHidden() {
+			if s.Version != "" && version != "" && s.Version != version || version == "" && s.Hidden {
 				continue
 			}
 			if version == "" && m.versions(name) > 1 {
 				return 0, fmt.Errorf("look up %s: %s defines it in several versions, and which is meant is not said", name, m.Path)
 			}
-			switch elf.ST_TYPE(s.Info) {
+			switch s.Type {
 			case elf.STT_TLS:
 				return 0, fmt.Errorf("look up %s: it is a thread-local variable of %s", name, m.Path)
 			case elf.STT_GNU_IFUNC:
 				return im.bound(name, version, m.Module, s.Value)
 			}
-			if s.Section == elf.SHN_ABS {
+			if s.Absolute {
 				return s.Value, nil
 			}
 			return m.Bias + s.Value, nil
@@ -160,7 +164,7 @@ func (im *imports) lookup(scope []*loaded, name, version string) (uint64, error)
 func (l *loaded) versions(name string) int {
 	at := map[uint64]bool{}
 	for _, s := range l.symbols {
-		if s.Name == name && s.Section != elf.SHN_UNDEF && elf.ST_BIND(s.Info) != elf.STB_LOCAL {
+		if s.Name == name && !s.Undefined && !s.Local {
 			at[s.Value] = true
 		}
 	}
@@ -208,14 +212,7 @@ func (im *imports) bound(name, version string, definer proc.Module, resolver uin
 	return 0, fmt.Errorf("look up %s: it is chosen at run time (IFUNC) and no image of the process has it bound yet", name)
 }
 
-func (im *imports) image(m proc.Module) (*image.Image, error) {
-	r, n, c, err := proc.Open(im.t.info.PID, m)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	return image.Read(r, n, m.Path)
-}
+func (im *imports) image(m proc.Module) (*image.Image, error) { return im.t.whole(m) }
 
 // word reads 8 bytes.
 func (t *target) word(at uint64) (uint64, error) {
@@ -300,19 +297,17 @@ func (t *target) dynamic(m proc.Module) (at, size uint64, err error) {
 		}
 		return 0, 0, nil
 	}
-	r, _, c, err := proc.Open(t.info.PID, m)
+	f, err := proc.OpenFile(t.info.PID, m)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer c.Close()
-	f, err := elf.NewFile(r)
+	defer f.Close()
+	o, err := outline(f, m, mostTables)
 	if err != nil {
 		return 0, 0, err
 	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_DYNAMIC {
-			return m.Bias + p.Vaddr, p.Memsz, nil
-		}
+	if vaddr, size := o.Segment(elf.PT_DYNAMIC); size > 0 {
+		return m.Bias + uint64(vaddr), size, nil
 	}
 	return 0, 0, nil
 }

@@ -39,10 +39,12 @@ const (
 	pageSize       = 4096
 
 	// Bounds of a journal that we believe. A torture bundle has about 11,000 sites.
-	maxBody    = 16 << 20
-	maxSites   = 1 << 17
-	maxRegions = 1 << 10
-	maxRanges  = 1 << 12
+	maxBody      = 16 << 20
+	mostJournals = 32 << 20 // bytes of all in one process
+	maxEHFrame   = 64 << 20 // bytes of carried unwind data
+	maxSites     = 1 << 17
+	maxRegions   = 1 << 10
+	maxRanges    = 1 << 12
 )
 
 // phase is how far a transaction has come.
@@ -272,7 +274,7 @@ func decodeBody(b []byte, h head, at uint64) (*journal, error) {
 			r.Fixed = d.str()
 		}
 		r.Path = d.str()
-		if r.Header > r.RX || r.RX > 1<<32 || r.EHSize > r.RX {
+		if r.Header > r.RX || r.RX > 1<<32 || r.EHSize > min(r.RX, maxEHFrame) {
 			d.fail("region at %#x has impossible sizes", r.Addr)
 		}
 		j.Regions = append(j.Regions, r)
@@ -310,7 +312,7 @@ func (d *decoder) hooks(j *journal) {
 		g.Addr, g.Header, g.RX, g.Bias, g.EHFrame, g.EHSize = d.u64(), d.u64(), d.u64(), d.u64(), d.u64(), d.u64()
 		h.Orig = []byte(d.str())
 		g.BuildID, g.Path = d.str(), d.str()
-		if g.Header > g.RX || g.RX > 1<<32 || g.EHSize > g.RX || len(h.Orig) < len(site{}.Orig) || len(h.Orig) > maxWindow {
+		if g.Header > g.RX || g.RX > 1<<32 || g.EHSize > min(g.RX, maxEHFrame) || len(h.Orig) < len(site{}.Orig) || len(h.Orig) > maxWindow {
 			d.fail("hook at %#x is impossible", h.Entry)
 		}
 		j.Hooks = append(j.Hooks, h)

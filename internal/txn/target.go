@@ -7,12 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"sync"
+	"time"
 
-	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
 	"hotpatch/internal/ptrace"
-	"hotpatch/internal/unwind"
 )
 
 // target is one process as we see it while it runs. What may change under us
@@ -25,8 +23,10 @@ type target struct {
 	modules  []proc.Module
 	journals []*journal // by Seq
 	tables   *Tables
-	staying  map[uint64]error // by bias: what stays said of modules
-	stack    []byte           // for checkers, one at a time
+	staying  map[uint64]error    // by bias: what stays said of modules
+	keys     map[uint64]imageKey // of modules, by lowest address
+	stack    []byte              // for checkers, one at a time
+	until    time.Time           // when looking at it is given up
 }
 
 // openTarget looks at a process that is to be changed. It refuses those that
@@ -131,6 +131,7 @@ func (t *target) refresh() (err error) {
 }
 
 func (t *target) look() error {
+	t.until = time.Now().Add(mostLooking)
 	maps, err := proc.Maps(t.info.PID)
 	if err != nil {
 		return err
@@ -143,7 +144,7 @@ func (t *target) look() error {
 	if err != nil {
 		return err
 	}
-	t.maps, t.modules, t.journals, t.staying = maps, modules, journals, nil
+	t.maps, t.modules, t.journals, t.staying, t.keys = maps, modules, journals, nil, nil
 	return nil
 }
 
@@ -189,54 +190,3 @@ func (t *target) places(pcs []uint64) []string {
 }
 
 func (t *target) threads() ([]int, error) { return proc.Threads(t.info.PID) }
-
-// Tables keeps what stack checks need to know of an image between processes:
-// hundreds share a libc. The zero value is empty and ready; safe for
-// concurrent use.
-type Tables struct {
-	mu          sync.Mutex
-	unwind      map[string]*unwind.Table // by build-id; nil: it has no data we can read
-	trampolines map[string][]unwind.Range
-	files       map[string]fileFacts
-	padding     map[string]uint64 // base address of padding near an entry, by build-id and entry
-	bundle      *patch.Bundle     // the last one that was found to be applicable,
-	id          patch.ID          // and its id
-	stacks      sync.Pool         // of *[]byte, for checkers
-}
-
-// applicable is the id of a bundle that may be applied. A bundle must not change
-// between calls that share the tables.
-func (c *Tables) applicable(b *patch.Bundle) (patch.ID, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.bundle == b {
-		return c.id, nil
-	}
-	if err := b.Applicable(); err != nil {
-		return "", refuse("%v", err)
-	}
-	id, err := b.ID()
-	if err == nil {
-		c.bundle, c.id = b, id
-	}
-	return id, err
-}
-
-// remember returns what is known of id, or reads and keeps it. Images without
-// a build-id are read every time.
-func remember[T any](c *Tables, m *map[string]T, id string, read func() (T, error)) (T, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if v, ok := (*m)[id]; ok {
-		return v, nil
-	}
-	v, err := read()
-	if err != nil || id == "" {
-		return v, err
-	}
-	if *m == nil {
-		*m = map[string]T{}
-	}
-	(*m)[id] = v
-	return v, nil
-}

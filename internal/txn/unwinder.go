@@ -156,7 +156,7 @@ func (im *imports) definer(m proc.Module, name string) (proc.Module, bool, error
 	}
 	for _, f := range im.scope(m) {
 		for _, s := range f.symbols {
-			if s.Name == name && s.Section != 0 && s.Value != 0 {
+			if s.Name == name && !s.Undefined && s.Value != 0 {
 				return f.Module, true, nil
 			}
 		}
