@@ -16,10 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
@@ -267,33 +264,6 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 		return true, fmt.Errorf("it started another program meanwhile: %w", err)
 	}
 	return false, err
-}
-
-// lock keeps two tools from working on one process at the same time. The lock
-// is on the process's own directory in /proc and ends with its holder.
-func (r *run) lock() (unlock func(), err error) {
-	d, err := os.Open(fmt.Sprintf("/proc/%d", r.info.PID))
-	if err != nil {
-		return nil, fmt.Errorf("open process directory: %w", err)
-	}
-	for {
-		err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { d.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			d.Close()
-			return nil, fmt.Errorf("lock process: %w", err)
-		}
-		if time.Now().After(r.deadline) {
-			d.Close()
-			return nil, &busy{reason: "another hotpatch is at work on it"}
-		}
-		if err := r.pause(5 * time.Millisecond); err != nil {
-			d.Close()
-			return nil, err
-		}
-	}
 }
 
 // judge turns an error into an outcome.
