@@ -16,6 +16,10 @@ func mayHoldJournal(m proc.Map) bool {
 	return m.Exec && !m.Write && m.Read && !m.Shared && m.Inode == 0 && m.Path == ""
 }
 
+// errUnbelieved: what is there was not written by hotpatch, and is too much to be
+// looked at twice.
+var errUnbelieved = errors.New("this is not believed")
+
 // findJournals reads the journals of all transactions that left a mapping in
 // the process, oldest first. They are found by their magic at the start of
 // anonymous read-execute mappings, of which an ordinary process has none.
@@ -46,7 +50,7 @@ func findJournals(maps []proc.Map, loaded func(region) (bool, error), mem io.Rea
 			continue // a further image; the primary lists it
 		}
 		if h.body+headerSize > left {
-			return nil, fmt.Errorf("journal at %#x: with it there are more than %d bytes of journals in one process, which are not believed", m.Start, mostJournals)
+			return nil, fmt.Errorf("journal at %#x: with it there are more than %d bytes of journals in one process: %w", m.Start, mostJournals, errUnbelieved)
 		}
 		left -= h.body + headerSize
 		body := make([]byte, h.body)
@@ -58,7 +62,7 @@ func findJournals(maps []proc.Map, loaded func(region) (bool, error), mem io.Rea
 			return nil, err
 		}
 		if sites -= len(j.Sites); sites < 0 {
-			return nil, fmt.Errorf("journal at %#x: with it there are more than %d entries in one process, which are not believed", m.Start, maxSites)
+			return nil, fmt.Errorf("journal at %#x: with it there are more than %d entries in one process: %w", m.Start, maxSites, errUnbelieved)
 		}
 		js = append(js, j)
 	}

@@ -120,8 +120,8 @@ func statesOf(info proc.Info) ([]State, error) {
 			}
 			return r.loaded(ms), nil
 		}
-		if out, err = states(maps, loaded, mem); err == nil {
-			return out, nil
+		if out, err = states(maps, loaded, mem); err == nil || errors.Is(err, errUnbelieved) {
+			return out, err
 		}
 		if _, rerr := proc.Read(info.PID); rerr != nil {
 			return nil, rerr // it ended meanwhile

@@ -123,7 +123,7 @@ func (t *target) stackBuffer() []byte {
 // and unmaps code all the time (a JIT) the first picture may not hold together.
 func (t *target) refresh() (err error) {
 	for range 5 {
-		if err = t.look(); err == nil || errors.Is(err, ptrace.ErrGone) || errors.Is(err, proc.ErrGone) {
+		if err = t.look(); err == nil || errors.Is(err, ptrace.ErrGone) || errors.Is(err, proc.ErrGone) || errors.Is(err, errUnbelieved) {
 			return err
 		}
 	}
