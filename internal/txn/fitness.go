@@ -255,6 +255,7 @@ func (t *target) paddingNear(m proc.Module, base uint64, through link.Through) (
 	if err != nil {
 		return 0, err
 	}
+	k.buildID = m.BuildID
 	return t.tables.padding.get(paddingKey{k, base, through}, func() (pad uint64, of paddingKey, cost uint64, err error) {
 		f, err := proc.OpenFile(t.info.PID, m)
 		if err != nil {

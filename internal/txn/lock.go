@@ -19,59 +19,52 @@ import (
 // holder: that file can be opened only by those who may look into the process,
 // so that nobody else can hold it up. Its own user can, as by tracing it.
 func (r *run) lock() (unlock func(), err error) {
-	for {
-		f, live, err := openLock(r.info.PID)
+	for live := r.info.Live; ; {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/task/%d/maps", r.info.PID, live))
+		if err == nil {
+			err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		}
+		// The thread that the file is of may have ended: all agree on the first
+		// one that is alive.
+		now, lerr := r.firstAlive(live)
+		held := errors.Is(err, unix.EWOULDBLOCK)
+		ends := errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) // it has no memory any more, and is not dead yet
+		switch late := time.Now().After(r.deadline); {
+		case lerr != nil:
+			err = lerr
+		case err == nil && now == live:
+			return func() { f.Close() }, nil
+		case late && held:
+			err = &busy{reason: heldBy(f)}
+		case late && now != live:
+			err = &busy{reason: "its threads come and go too quickly to be stopped"}
+		case now != live:
+			err = nil
+		case held || ends && !late:
+			err = r.pause(5 * time.Millisecond)
+		default:
+			err = fmt.Errorf("lock process: %w", err)
+		}
+		f.Close() // nil if it could not be opened
 		if err != nil {
 			return nil, err
 		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			// The thread that the file is of may have ended meanwhile.
-			if now, rerr := proc.Read(r.info.PID); rerr == nil && now.Live == live {
-				return func() { f.Close() }, nil
-			} else if rerr != nil {
-				f.Close()
-				return nil, rerr
-			}
-			f.Close()
-			continue
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("lock process: %w", err)
-		}
-		late := time.Now().After(r.deadline)
-		if late {
-			err = &busy{reason: heldBy(f)}
-		}
-		f.Close()
-		if late {
-			return nil, err
-		}
-		if err := r.pause(5 * time.Millisecond); err != nil {
-			return nil, err
-		}
+		live = now
 	}
 }
 
-// openLock opens what is locked, and tells the thread of the process that it is
-// of: the first that is alive.
-func openLock(pid int) (f *os.File, live int, err error) {
-	i, err := proc.Read(pid)
-	if err != nil {
-		return nil, 0, err
+// firstAlive is the first thread of the process that is alive; was has been so.
+func (r *run) firstAlive(was int) (int, error) {
+	if was == r.info.PID {
+		if s, err := proc.ReadStat(was, was); err == nil && s.State != 'Z' && s.State != 'X' && s.State != 'x' {
+			return was, nil
+		}
 	}
-	if i.Live == 0 {
-		return nil, 0, fmt.Errorf("lock process %d: %w", pid, proc.ErrGone)
+	i, err := proc.Read(r.info.PID)
+	if err == nil && i.Live == 0 {
+		err = fmt.Errorf("lock process %d: %w", r.info.PID, proc.ErrGone)
 	}
-	f, err = os.Open(fmt.Sprintf("/proc/%d/task/%d/maps", pid, i.Live))
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
-		return nil, 0, fmt.Errorf("lock process %d: %w", pid, proc.ErrGone)
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("lock process %d: %w", pid, err)
-	}
-	return f, i.Live, nil
+	return i.Live, err
 }
 
 // heldBy says who holds the lock: proc_locks(5).

@@ -133,6 +133,7 @@ func remember[T any](t *target, m proc.Module, known *memo[imageKey, T], read fu
 		var none T
 		return none, err
 	}
+	k.buildID = m.BuildID // which may have changed in memory
 	return known.get(k, func() (v T, of imageKey, cost uint64, err error) {
 		f, err := proc.OpenFile(t.info.PID, m)
 		if err != nil {
@@ -147,9 +148,9 @@ func remember[T any](t *target, m proc.Module, known *memo[imageKey, T], read fu
 	})
 }
 
-// identify is the key of a module, asked once for each look at the process.
+// identify is the key of a module, asked once as long as it is mapped there.
 func (t *target) identify(m proc.Module) (imageKey, error) {
-	if k, ok := t.keys[m.Lo()]; ok {
+	if k, ok := t.keys[m.Maps[0]]; ok {
 		return k, nil
 	}
 	k, err := t.identifyNow(m)
@@ -157,9 +158,9 @@ func (t *target) identify(m proc.Module) (imageKey, error) {
 		return k, err
 	}
 	if t.keys == nil {
-		t.keys = map[uint64]imageKey{}
+		t.keys = map[proc.Map]imageKey{}
 	}
-	t.keys[m.Lo()] = k
+	t.keys[m.Maps[0]] = k
 	return k, nil
 }
 
@@ -168,12 +169,16 @@ func (t *target) identifyNow(m proc.Module) (imageKey, error) {
 		id, err := proc.Identify(t.info.PID, m)
 		return t.key(id, m), err
 	}
-	f, err := proc.OpenFile(t.info.PID, m)
-	if err != nil {
+	const most = 1 << 20 // the vdso has two pages
+	size := m.Hi() - m.Lo()
+	if size > most {
+		return imageKey{}, fmt.Errorf("read %s: %d bytes without a file", m.Path, size)
+	}
+	b := make([]byte, size)
+	if _, err := t.mem.ReadAt(b, int64(m.Lo())); err != nil {
 		return imageKey{}, err
 	}
-	defer f.Close()
-	return t.keyOf(f, m)
+	return imageKey{memory: sha256.Sum256(b), buildID: m.BuildID}, nil
 }
 
 // keyOf is the key of what was opened.

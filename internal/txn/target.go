@@ -23,10 +23,10 @@ type target struct {
 	modules  []proc.Module
 	journals []*journal // by Seq
 	tables   *Tables
-	staying  map[uint64]error    // by bias: what stays said of modules
-	keys     map[uint64]imageKey // of modules, by lowest address
-	stack    []byte              // for checkers, one at a time
-	until    time.Time           // when looking at it is given up
+	staying  map[uint64]error      // by bias: what stays said of modules
+	keys     map[proc.Map]imageKey // of modules, by first mapping
+	stack    []byte                // for checkers, one at a time
+	until    time.Time             // when looking at it is given up
 }
 
 // openTarget looks at a process that is to be changed. It refuses those that
@@ -144,7 +144,7 @@ func (t *target) look() error {
 	if err != nil {
 		return err
 	}
-	t.maps, t.modules, t.journals, t.staying, t.keys = maps, modules, journals, nil, nil
+	t.maps, t.modules, t.journals, t.staying = maps, modules, journals, nil
 	return nil
 }
 
