@@ -18,7 +18,8 @@ import (
 // out. found is in order.
 //
 // ask may use the buffer for what it reads, and returns it, perhaps grown, for
-// the next.
+// the next. A process that cannot be read in seconds is in denied (ErrStuck); then
+// ask may go on after the walk has ended.
 func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found []int, denied map[int]error, err error) {
 	pids, err := PIDs()
 	if err != nil {
@@ -28,6 +29,7 @@ func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found 
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var next atomic.Int64
+	var patience Patience
 	for range min(runtime.GOMAXPROCS(0), len(pids)) {
 		wg.Go(func() {
 			var buf []byte
@@ -38,8 +40,8 @@ func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found 
 				}
 				pid := pids[k]
 				var yes bool
-				var err error
-				yes, buf, err = ask(pid, buf)
+				a, err := patience.answer(pid, buf, ask)
+				yes, buf = a.yes, a.buf
 				mu.Lock()
 				switch {
 				case errors.Is(err, ErrGone):
@@ -55,6 +57,21 @@ func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found 
 	wg.Wait()
 	slices.Sort(found)
 	return found, denied, nil
+}
+
+// reply is what a question about a process was answered with.
+type reply struct {
+	yes bool
+	buf []byte
+}
+
+func (p *Patience) answer(pid int, buf []byte, ask func(pid int, buf []byte) (bool, []byte, error)) (reply, error) {
+	got := new(reply) // of this question alone
+	var err error
+	if stuck := p.Ask(pid, func() { got.yes, got.buf, err = ask(pid, buf) }); stuck != nil {
+		return reply{}, stuck
+	}
+	return *got, err
 }
 
 // NamelessCode lists the mappings of a process with code that is no file's:

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,36 @@ func TestWalkAsksAboutEveryProcessAndForgetsNone(t *testing.T) {
 	if err != nil || !slices.Equal(found, []int{self}) || len(denied) != 1 || denied[parent] != bad {
 		t.Errorf("%v, %v, %v", found, denied, err)
 	}
+}
+
+// A page of a process may be of a filesystem whose daemon never gives it.
+func TestWalkDoesNotWaitForWhoNeverAnswers(t *testing.T) {
+	self, parent := os.Getpid(), os.Getppid()
+	never := make(chan struct{})
+	ask := func(pid int, buf []byte) (bool, []byte, error) {
+		if pid == parent {
+			<-never
+		}
+		return pid == self, buf, nil
+	}
+	for range 2 {
+		begin := time.Now()
+		found, denied, err := proc.Walk(ask)
+		if err != nil || !slices.Equal(found, []int{self}) || !errors.Is(denied[parent], proc.ErrStuck) {
+			t.Errorf("%v, %v, %v", found, denied, err)
+		}
+		if took := time.Since(begin); took > 20*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	}
+	close(never)
+	for range 1000 { // now it may be asked again
+		if _, denied, err := proc.Walk(ask); err == nil && denied[parent] == nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Error("it is not asked again")
 }
 
 func TestDiskIsAskedOnceForAllWhoSeeTheSameFiles(t *testing.T) {

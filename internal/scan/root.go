@@ -118,6 +118,8 @@ func (p *pass) openRoot(id rootID, dir string) (rootOf, error) {
 }
 
 func (p *pass) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, r := range p.roots {
 		unix.Close(r.fd)
 	}
@@ -146,6 +148,8 @@ func container(cgroup, mnt string) string {
 // listRoots lists them by name, the host's first, each name once: the same
 // directory may be the root of several mount namespaces.
 func (p *pass) listRoots() []Root {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
 	out := []Root{{Kind: kindHost}}
 	for _, r := range p.roots {
 		if r.name != "" && !slices.ContainsFunc(out, func(x Root) bool { return x.Name == r.name }) {
@@ -158,6 +162,8 @@ func (p *pass) listRoots() []Root {
 
 // dirOf leads into the root of that name.
 func (p *pass) dirOf(name string) string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
 	for _, r := range p.roots {
 		if r.name == name {
 			return r.dir()

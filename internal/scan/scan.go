@@ -211,10 +211,11 @@ func (p *pass) processes(ctx context.Context) ([]Process, error) {
 	out := make([]*Process, len(pids))
 	var wg sync.WaitGroup
 	next := make(chan int)
+	var patience proc.Patience
 	for range min(runtime.GOMAXPROCS(0), len(pids)) {
 		wg.Go(func() {
 			for i := range next {
-				out[i] = p.process(pids[i])
+				out[i] = p.patiently(&patience, pids[i])
 			}
 		})
 	}
@@ -234,4 +235,13 @@ func (p *pass) processes(ctx context.Context) ([]Process, error) {
 		list = append(list, *x)
 	}
 	return list, nil
+}
+
+// patiently is process, of one that may never answer.
+func (p *pass) patiently(patience *proc.Patience, pid int) *Process {
+	var x *Process
+	if err := patience.Ask(pid, func() { x = p.process(pid) }); err != nil {
+		return &Process{PID: pid, Unknown: err.Error()}
+	}
+	return x
 }

@@ -203,6 +203,7 @@ type Carrier struct {
 // the reason; one that ended meanwhile is left out.
 func Patched(id patch.ID) (cs []Carrier, denied map[int]error, err error) {
 	var mu sync.Mutex
+	var all []Carrier // may still grow after the walk
 	_, denied, err = proc.Walk(func(pid int, buf []byte) (bool, []byte, error) {
 		// Most processes have nothing that could be a journal.
 		nameless, buf, err := proc.NamelessCode(pid, buf)
@@ -215,9 +216,12 @@ func Patched(id patch.ID) (cs []Carrier, denied map[int]error, err error) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		cs = append(cs, Carrier{pid, comm, ss})
+		all = append(all, Carrier{pid, comm, ss})
 		return true, buf, nil
 	})
+	mu.Lock()
+	cs = slices.Clone(all)
+	mu.Unlock()
 	slices.SortFunc(cs, func(a, b Carrier) int { return a.PID - b.PID })
 	return cs, denied, err
 }
