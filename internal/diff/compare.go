@@ -14,6 +14,7 @@ func (d *Diff) compare() {
 	d.parts, d.baseParts = joinParts(d.Fixed), joinParts(d.Base)
 	d.compareCode()
 	d.data.crossed = d.data.crossing()
+	d.data.confused = d.findConfused()
 	d.starting = d.onlyFrom(d.Fixed.Starters())
 	for i, b := range d.Fixed.Funcs {
 		if d.state[i] == Same {

@@ -57,6 +57,7 @@ type dataMap struct {
 	uneven    map[image.Addr]bool // gaps by the neighbour below, see anyOfThem
 	rests     map[restKey]*rest
 	shared    map[*object]string // see sharedObjects
+	confused  map[*object]bool   // see findConfused; known when all pairs are
 }
 
 // point is a place whose counterpart is clear.

@@ -109,3 +109,5 @@ func AccessWidth(code []byte) (width int, err error) {
 	}
 	return int(accessWidth(&in, code)), nil
 }
+
+var FamilyOf = familyOf

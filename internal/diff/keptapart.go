@@ -25,6 +25,9 @@ func (d *Diff) believable(v image.Addr, b Binding) Binding {
 		if why, ok := d.data.shared[o]; ok {
 			return unmapped("%s", why)
 		}
+		if d.data.confused[o] {
+			return unmapped("several variables are named %s, and no code tells which of them %s was", familyOf(o.name), o.name)
+		}
 	}
 	return b
 }

@@ -41,15 +41,19 @@ func nameObjects(base, fixed *image.Image, files sources) namedObjects {
 	}
 	name := func(o *object) string { return o.name }
 	bx, by := groups(x, name), groups(y, name)
+	kin := func(o *object) string { return familyOf(o.name) }
+	kx, ky := groups(x, kin), groups(y, kin)
 	for _, o := range y {
-		if p, q := bx[o.name], by[o.name]; len(p) == 1 && len(q) == 1 && !numbered(o.name) && !files.apart(p[0].file, o.file) {
+		if p, q := bx[o.name], by[o.name]; len(p) == 1 && len(q) == 1 && !numbered(o.name) && !files.apart(p[0].file, o.file) && len(kx[kin(o)]) == 1 && len(ky[kin(o)]) == 1 {
 			o.base, o.sure = p[0], true
 		}
 	}
 	byFile := func(o *object) string { return o.name + "\x00" + o.file }
 	fx, fy := groups(x, byFile), groups(y, byFile)
+	kin = func(o *object) string { return familyOf(o.name) + "\x00" + o.file }
+	kx, ky = groups(x, kin), groups(y, kin)
 	for _, o := range y {
-		if p, q := fx[byFile(o)], fy[byFile(o)]; o.base == nil && o.file != "" && len(p) == 1 && len(q) == 1 && !numbered(o.name) {
+		if p, q := fx[byFile(o)], fy[byFile(o)]; o.base == nil && o.file != "" && len(p) == 1 && len(q) == 1 && !numbered(o.name) && len(kx[kin(o)]) == 1 && len(ky[kin(o)]) == 1 {
 			o.base, o.sure = p[0], true
 		}
 	}

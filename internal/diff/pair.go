@@ -178,6 +178,7 @@ func (d *Diff) compatible(a, b *Func) bool {
 // stem is a symbol name without what the compiler appended to tell apart the
 // parts, clones and equal names of one function.
 func stem(name string) string {
+	name = placeless(name)
 	for {
 		k := strings.LastIndexByte(name, '.')
 		if k <= 0 {
@@ -217,14 +218,16 @@ func (d *Diff) pairNames() {
 	d.pairJoined()
 	names, fixed := named(d.Fixed)
 	_, base := named(d.Base)
+	kin := families(base, fixed)
 	for _, n := range names {
-		if x, y := base[n], fixed[n]; len(x) == 1 && len(y) == 1 && !d.elsewhere(x[0], y[0]) {
+		if x, y := base[n], fixed[n]; len(x) == 1 && len(y) == 1 && !kin[familyOf(n)].crowded && !d.elsewhere(x[0], y[0]) {
 			d.join(x[0], y[0], byName)
 		}
 	}
+	d.pairFamilies(kin)
 	for _, n := range names {
 		x, y := base[n], fixed[n]
-		if len(x) == 0 || len(x) == 1 && len(y) == 1 {
+		if len(x) == 0 || len(x) == 1 && len(y) == 1 || kin[familyOf(n)].crowded {
 			continue
 		}
 		d.pairSources(x, y)
