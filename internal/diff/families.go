@@ -50,7 +50,6 @@ func (d *Diff) pairFamilies(all map[string]*family) {
 func (d *Diff) pairFamily(f *family) {
 	x, y := byHashOrder(f.base), byHashOrder(f.fixed)
 	x, y = slices.Compact(x), slices.Compact(y)
-	var claims []claim
 	own, moved := 0, 0
 	for i, k := 0, 0; i < len(x) && k < len(y); {
 		if c := cmp.Compare(x[i].Hash, y[k].Hash); c != 0 {
@@ -69,21 +68,33 @@ func (d *Diff) pairFamily(f *family) {
 				own++
 			}
 		}
-		a, b = d.freeBase(a), d.freeFixed(b)
-		if len(a)*len(b) > maxFamily {
+		moved += d.pairAgreeing(d.freeBase(a), d.freeFixed(b))
+	}
+	d.pairLike(d.freeBase(x), d.freeFixed(y), own > 0 && moved == 0 && len(x) == len(y))
+}
+
+// pairAgreeing pairs functions with equal code that refer to the same things: of
+// several that cannot be told apart, as many on either side, those of the same turn.
+func (d *Diff) pairAgreeing(base, fixed []*Func) (n int) {
+	if len(base)*len(fixed) > maxFamily {
+		return 0
+	}
+	for _, q := range fixed {
+		x := slices.DeleteFunc(d.freeBase(base), func(p *Func) bool { return !d.agree(p, q) })
+		if len(x) == 0 || d.baseOf[q.Index] != nil {
 			continue
 		}
-		for _, p := range a {
-			for _, q := range b {
-				if d.agree(p, q) {
-					claims = append(claims, claim{p.Index, q.Index, false})
-					moved++
-				}
+		y := slices.DeleteFunc(d.freeFixed(fixed), func(q *Func) bool { return !d.agree(x[0], q) })
+		if len(x) != len(y) {
+			continue
+		}
+		for i := range x { // what neither code nor names tell apart does the same
+			if d.join(x[i], y[i], byHash) {
+				n++
 			}
 		}
 	}
-	d.settle(claims, byHash, byHash)
-	d.pairLike(d.freeBase(x), d.freeFixed(y), own > 0 && moved == 0 && len(x) == len(y))
+	return n
 }
 
 // maxFamily is how many pairs of a family are looked at.
