@@ -105,7 +105,7 @@ func (t *typeReader) makeKind(off ref, depth int) *kind {
 			if n.name != "" {
 				alias = n.name
 			}
-		case dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType, dwarf.TagVariable:
+		case dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType:
 		default:
 			return t.kindOfNode(n, alias, depth)
 		}

@@ -22,7 +22,8 @@ type Layout struct {
 	// variable outside of functions and no array has.
 	Enum bool
 	// Local: Enum, and parameters or local variables have the type. So the
-	// program tells its values from other numbers, and keeps none.
+	// program tells its values from other numbers, and keeps none. Or the enumerator
+	// is the last one, and may do no more than count the others.
 	Local bool
 }
 
@@ -64,7 +65,8 @@ func (d *Diff) LayoutsFor(functions []*Func, bound ...Value) (out []Layout, know
 	if err == nil {
 		err = l.described(d, functions)
 	}
-	return append(l.compare(l.reached(d, functions)), l.variables(d, functions, bound)...), true, err
+	out = append(l.compare(l.reached(d, functions)), l.variables(d, functions, bound)...)
+	return append(out, l.callbacks(d, functions)...), true, err
 }
 
 // LayoutsOf is Layouts, and compares the variables that functions are bound to.
@@ -73,7 +75,8 @@ func (d *Diff) LayoutsOf(functions []*Func, bound ...Value) (out []Layout, known
 	if l == nil {
 		return nil, false, err
 	}
-	return append(l.compare(nil), l.variables(d, functions, bound)...), true, err
+	out = append(l.compare(nil), l.variables(d, functions, bound)...)
+	return append(out, l.callbacks(d, functions)...), true, err
 }
 
 // described is an error for the first function whose types are not known:
@@ -191,7 +194,7 @@ func (l *layouts) pairRenamed(pairs map[*unit]*unit) {
 // compare compares the types of the given units of both images, nil: of all.
 func (l *layouts) compare(units map[*unit]bool) []Layout {
 	pairs := l.pairUnits()
-	c := layoutComparison{l: l, seen: map[[2]string]bool{}, names: [2]map[string]bool{{}, {}}}
+	c := layoutComparison{l: l, seen: map[[2]string]bool{}, names: [2]map[string]bool{{}, {}}, units: pairs}
 	for _, side := range []*typeSet{l.fixed, l.base} {
 		for _, u := range side.units {
 			if units != nil && !units[u] {
@@ -221,6 +224,7 @@ type layoutComparison struct {
 	kinds   map[kindPair]reading
 	deep    int                // in how many structs of other names
 	names   [2]map[string]bool // of all types of the units, base and fixed
+	units   map[*unit]*unit    // pairs of them
 }
 
 // unit compares the types that u names; base and fixed are u and its

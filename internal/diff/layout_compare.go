@@ -14,7 +14,8 @@ import (
 func (c *layoutComparison) compareTypes(a, b *definition) (Layout, bool) {
 	l := Layout{Type: b.name}
 	if strings.HasPrefix(b.name, "enum ") {
-		l.Detail = enumDiffers(a, b)
+		l.Detail, l.Local = enumDiffers(a, b)
+		l.Enum = l.Local
 		return l, l.Detail != ""
 	}
 	return c.compareMembers(a, b)
@@ -32,6 +33,10 @@ func (c *layoutComparison) compareMembers(a, b *definition) (Layout, bool) {
 	}
 	if a.size != b.size {
 		l.Detail = fmt.Sprintf("has %d bytes instead of %d%s", b.size, a.size, memberChange(a, b))
+		return l, true
+	}
+	if !slices.Equal(virtualBases(a), virtualBases(b)) {
+		l.Detail = "its virtual base classes are others, or in another order"
 		return l, true
 	}
 	if d := memberChange(a, b); d != "" {
@@ -84,6 +89,16 @@ func (m *member) label() string {
 		return m.name
 	}
 	return "member " + m.name
+}
+
+// virtualBases are the names of those of d: where they are, no member tells.
+func virtualBases(d *definition) (out []string) {
+	for i := range d.members {
+		if m := &d.members[i]; m.kind.is(ofVirtualBase) {
+			out = append(out, m.name)
+		}
+	}
+	return out
 }
 
 // base says that m is a base class.
@@ -205,11 +220,17 @@ func (m *member) bits() (lo, hi int64) {
 
 // The last enumerator often only counts the others.
 var sentinel = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)(max|last|count|num|end|size|total|nb|_n)[0-9]*_*$|^(num|nb|max|n|last)_`)
+	return regexp.MustCompile(`(?i)(max|last|count|num|total|nb|_n)[0-9]*_*$|^(num|nb|max|n|last)_`)
+})
+
+// perhapsSentinel are the names of those that may as well be a state like others.
+var perhapsSentinel = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(end|size)[0-9]*_*$`)
 })
 
 // enumDiffers names an enumerator whose value changed. New ones are harmless.
-func enumDiffers(a, b *definition) string {
+// perhaps says that it may be one that only counts the others.
+func enumDiffers(a, b *definition) (detail string, perhaps bool) {
 	for i := range a.members {
 		m := &a.members[i]
 		n := find(b.members, m.name)
@@ -219,12 +240,18 @@ func enumDiffers(a, b *definition) string {
 		last := func(d *definition, v int64) bool {
 			return !slices.ContainsFunc(d.members, func(o member) bool { return o.at > v })
 		}
-		if last(a, m.at) && last(b, n.at) && sentinel().MatchString(m.name) {
+		counts := last(a, m.at) && last(b, n.at)
+		if counts && sentinel().MatchString(m.name) {
 			continue
 		}
-		return fmt.Sprintf("%s is %d instead of %d", m.name, n.at, m.at)
+		changed := fmt.Sprintf("%s is %d instead of %d", m.name, n.at, m.at)
+		if counts && perhapsSentinel().MatchString(m.name) {
+			detail, perhaps = changed, true
+			continue
+		}
+		return changed, false
 	}
-	return ""
+	return detail, perhaps
 }
 
 // VTables compares the sizes of the virtual tables that symbols name: calls

@@ -28,7 +28,7 @@ func (c *layoutComparison) uses(base, fixed *unit) {
 		n, m := sameUse(x), sameUse(y)
 		for i := range n {
 			// Blocks may have variables of one name, and as many as before.
-			if n == m {
+			if n == m && x[i].position == 0 && y[i].position == 0 {
 				c.use(x[i].kind, y[i].kind)
 			}
 		}
@@ -79,6 +79,7 @@ func (c *layoutComparison) sayRenamed(base, fixed string) {
 // renamedTypes compares the types that are gone with those that came and have what
 // they had: a struct most of the members, an enumeration some enumerator.
 func (c *layoutComparison) renamedTypes() {
+	c.movedEnumerators()
 	gone, came := c.only(0), c.only(1)
 	if len(gone) == 0 || len(came) == 0 {
 		return
@@ -112,6 +113,77 @@ func (c *layoutComparison) renamedTypes() {
 	}
 }
 
+// unscoped says that n are enumerations whose enumerators are names of the file.
+func (c *layoutComparison) unscoped(side int, n string) bool {
+	if !strings.HasPrefix(n, "enum ") {
+		return false
+	}
+	defs := c.l.side(side).defs[n]
+	return !slices.ContainsFunc(defs, func(d *definition) bool { return d.scoped })
+}
+
+func (l *layouts) side(i int) *typeSet {
+	if i == 0 {
+		return l.base
+	}
+	return l.fixed
+}
+
+// changedEnums are the enumerations of one side, of the units that are compared, that
+// the other image has not as they are.
+func (c *layoutComparison) changedEnums(side int) (out []*definition) {
+	other := c.l.side(1 - side)
+	for n := range c.names[side] {
+		if c.unscoped(side, n) {
+			out = append(out, without(c.l.side(side).defs[n], other.defs[n])...)
+		}
+	}
+	slices.SortFunc(out, func(a, b *definition) int { return strings.Compare(a.name+"\x00"+a.key, b.name+"\x00"+b.key) })
+	return out
+}
+
+// movedEnumerators compares enumerators by their names, which are those of a file:
+// the enumeration may have got a name, another first one, or may be another.
+func (c *layoutComparison) movedEnumerators() {
+	with := map[string][]*definition{}
+	for _, d := range c.changedEnums(1) {
+		for _, key := range d.matchKeys() {
+			with[key] = append(with[key], d)
+		}
+	}
+	if len(with) == 0 {
+		return
+	}
+	for _, d := range c.changedEnums(0) {
+		done := map[*definition]bool{}
+		for _, key := range d.matchKeys() {
+			for i, o := range with[key] {
+				if i == mostRenamed || o.name == d.name || done[o] {
+					continue
+				}
+				done[o] = true
+				l, differs := c.compareTypes(d, o)
+				if !differs || !c.inOneUnit(d, o) {
+					continue
+				}
+				c.ofEnum(&l, d, o)
+				l.Detail = fmt.Sprintf("was %s: %s", d.name, l.Detail)
+				c.out = append(c.out, l)
+			}
+		}
+	}
+}
+
+// inOneUnit says that a unit has the one type and its counterpart the other.
+func (c *layoutComparison) inOneUnit(d, o *definition) bool {
+	for u, v := range c.units {
+		if v != nil && slices.Contains(u.defs[d.name], d) && slices.Contains(v.defs[o.name], o) {
+			return true
+		}
+	}
+	return false
+}
+
 // mostRenamed is how many types that came may have one member for it to tell
 // something.
 const mostRenamed = 16
@@ -126,7 +198,7 @@ func (c *layoutComparison) only(side int) []string {
 	var out []string
 	for n := range c.names[side] {
 		// The instances of a template are not what one becomes of another.
-		if len(other.defs[n]) == 0 && !strings.Contains(n, "<") {
+		if len(other.defs[n]) == 0 && !strings.Contains(n, "<") && !c.unscoped(side, n) {
 			out = append(out, n)
 		}
 	}
@@ -163,7 +235,6 @@ func (c *layoutComparison) maybeRenamed(d, o *definition, shared int) {
 	n, m := len(d.matchKeys()), len(o.matchKeys())
 	switch {
 	case simpleName(d.name) == simpleName(o.name):
-	case isEnum && !d.scoped && !o.scoped:
 	case isEnum:
 		if shared < min(n, m) || shared < 2 {
 			return
@@ -186,6 +257,9 @@ func simpleName(name string) string { return name[strings.LastIndexByte(name, ' 
 // ofEnum says how far an enumeration is kept.
 func (c *layoutComparison) ofEnum(l *Layout, a, b *definition) {
 	if strings.HasPrefix(b.name, "enum ") {
+		if l.Enum { // it is said already
+			return
+		}
 		l.Enum = !c.l.base.kept[a.name] && !c.l.fixed.kept[b.name]
 		l.Local = l.Enum && c.l.base.local[a.name] && c.l.fixed.local[b.name]
 	}

@@ -121,15 +121,21 @@ typedef enum { LOW, HIGH } level;
 enum state { FIRST, SECOND };
 enum kind { RED, GREEN };
 enum other { BLUE = 7 };
+enum { ONE, TWO, THREE };
+enum queue { READY, QUEUE_END };
+enum p { P, P_MAX };
 struct conn { int a; level level; int state; enum kind kind; } c;
-int main(int n, char **v) { return c.a == AUTH || c.level == HIGH || c.state == SECOND || c.kind == GREEN || n == BLUE; }
+int main(int n, char **v) { return c.a == AUTH || c.level == HIGH || c.state == SECOND || c.kind == GREEN || n == BLUE || n == THREE || n == QUEUE_END || n == P_MAX; }
 `
-	edits := strings.NewReplacer("{ INIT", "{ NONE, INIT", "{ LOW", "{ NOTHING, LOW", "enum state { FIRST,", "enum condition { FIRST, BETWEEN,",
+	edits := strings.NewReplacer("{ ONE, TWO, THREE }", "{ ONE, TWO }; enum { NUMBERS, THREE = 5 }", "{ READY, QUEUE_END", "{ READY, BUSY, QUEUE_END", "{ P, P_MAX", "{ P, Q, P_MAX",
+		"{ INIT", "{ NONE, INIT", "{ LOW", "{ NOTHING, LOW", "enum state { FIRST,", "enum condition { FIRST, BETWEEN,",
 		"enum kind kind", "enum color kind", "enum kind {", "enum color { BLACK,", "enum other { BLUE = 7", "enum another { BLUE = 7, WHITE")
 	isFound(t, changedTypes(t, "a.c", base, edits.Replace(base), "-g"),
 		"enum: enum of NONE: was enum of INIT: INIT is 1 instead of 0",
 		"enum of NOTHING: was enum of LOW: LOW is 1 instead of 0",
 		"enum: enum condition: was enum state: SECOND is 2 instead of 1",
+		"enum: enum of NUMBERS: was enum of ONE: THREE is 5 instead of 2",
+		"local: enum queue: QUEUE_END is 2 instead of 1",
 		"enum color: was enum kind: RED is 1 instead of 0")
 }
 
@@ -137,15 +143,17 @@ func TestClassesAndClosuresAreComparedWhereTheyAre(t *testing.T) {
 	testkit.Tool(t, "g++")
 	const base = `
 struct A { int a; }; struct B { int b; }; struct D : A, B { int c; };
+struct V final : virtual A, virtual B { int c; };
 class Tag { public: int x, y; };
 template <class F> struct Keep { F f; };
 template <class F> __attribute__((noinline)) int (*keep(F f))(void *, int) { *(void **)0 = new Keep<F>{f}; return +[](void *p, int n) { return ((Keep<F> *)p)->f(n); }; }
 int one(int x, int y) { return keep([x, y](int n) { return x * 100 + y * 10 + n; })(0, x); }
 int two(int x, int y) { return keep([y, x](int n) { return x * 200 + y * 10 + n; })(0, x); }
-int main(int n, char **v) { D *d = (D *)v; Tag *t = (Tag *)v; return d->a + d->b + t->x + one(n, n) + two(n, n); }
+int main(int n, char **v) { D *d = (D *)v; Tag *t = (Tag *)v; V w; w.a = n; w.b = n; keep([&w](int n) { return w.a + n; }); return d->a + d->b + t->x + one(n, n) + two(n, n); }
 `
 	for _, c := range []struct{ from, to, want string }{
-		{"A, B {", "B, A {", "struct D: member base class A moved from offset 0 to 4"},
+		{"virtual A, virtual B", "virtual B, virtual A", "struct V: its virtual base classes are others"},
+		{"D : A, B {", "D : B, A {", "struct D: member base class A moved from offset 0 to 4"},
 		{"[x, y]", "[y, x]", "struct one()::<lambda>: member __x moved from offset 0 to 4"},
 		{"class Tag { public: int x, y;", "struct Tag { int y, x;", "struct Tag: is struct Tag instead of class Tag: member x moved from offset 0 to 4"},
 		{"* 200", "* 300", ""},
@@ -179,5 +187,49 @@ func TestUnitsOfAnotherDirectoryAreCompared(t *testing.T) {
 	found, known, err := diff.Layouts(open(t, build("a, b")), open(t, build("b, a")))
 	if !known || err != nil || len(found) == 0 {
 		t.Errorf("found %v (known %v, error %v)", found, known, err)
+	}
+}
+
+// What one function keeps for another to call is called with what old code made.
+func TestWhatKeptFunctionsTakeIsCompared(t *testing.T) {
+	const source = `
+struct one { int a; }; struct two { char *p; int a; };
+__attribute__((noipa)) int on_event(struct T *p) { return p->a; }
+__attribute__((noipa)) static int direct(struct T *p) { return p->a * 2; }
+int (*registered)(void *);
+int main(int n, char **v) { struct one *p = (void *)v; struct two *q = (void *)v; registered = (void *)on_event; return n + p->a + q->a + direct((void *)v); }
+`
+	base, fixed := compile(t, source, "-g", "-w", "-DT=one"), compile(t, source, "-g", "-w", "-DT=two")
+	d := compare(t, base, fixed)
+	fs := funcs(t, fixed, d)
+	found, known, err := d.LayoutsFor([]*diff.Func{fs["on_event"], fs["direct"]})
+	if !known || err != nil || len(found) != 1 || !found[0].Padding || !strings.HasPrefix(found[0].Type+": "+found[0].Detail, "parameter 1 of on_event: leads to struct two instead of struct one") {
+		t.Errorf("found %v (known %v, error %v)", found, known, err)
+	}
+}
+
+// Variables that carried code is handed, and those that LTO describes elsewhere.
+func TestVariablesOfEveryUnitAreRead(t *testing.T) {
+	files := map[string]string{
+		"a.c": "static T level; void set(void *, int); void keep(int n) { set(&level, n); }\n",
+		"b.c": "typedef T number;\n__attribute__((noipa)) void set(void *p, int n) { *(T *)p += n; }\nvoid keep(int); int main(int n, char **v) { keep(n); return !v; }\n",
+	}
+	for _, more := range []string{"-O2", "-flto=1"} {
+		base, fixed := compileFiles(t, files, "-g", more, "-DT=int"), compileFiles(t, files, "-g", more, "-DT=float")
+		d := compare(t, base, fixed)
+		found, known, err := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["set"]})
+		if !known || err != nil || len(found) != 1 || found[0].Padding || found[0].Type != "variable level" {
+			t.Errorf("%s: found %v (known %v, error %v)", more, found, known, err)
+		}
+	}
+}
+
+// A compiler that was told not to describe the types of headers says so.
+func TestTypesThatAreOnlyNamedAreNotVerified(t *testing.T) {
+	const source = "struct s { long a; int b; } s;\nint main(int n, char **v) { (void)v; return s.b + n; }\n"
+	path := compile(t, source, "-g", "-femit-struct-debug-baseonly")
+	d := compare(t, path, path)
+	if _, known, err := d.LayoutsFor([]*diff.Func{funcs(t, path, d)["main"]}); known && err == nil {
+		t.Error("known")
 	}
 }

@@ -46,6 +46,17 @@ func (l *layouts) variables(d *Diff, functions []*Func, bound []Value) (out []La
 			}
 		}
 	}
+	// Others may be reached through pointers that old code hands over.
+	for _, o := range d.data.objects.fixed {
+		if !o.sure || o.read || o.size != o.base.size || seen[o.addr] {
+			continue
+		}
+		y, ok := fixed.variable(o.addr)
+		x, known := base.variable(o.base.addr)
+		if ok && known && y.at == o.addr && x.at == o.base.addr && c.read(x.kind, y.kind, 0) == misread {
+			add(&x, &y)
+		}
+	}
 	slices.SortFunc(out, func(a, b Layout) int { return strings.Compare(a.Type+"\x00"+a.Detail, b.Type+"\x00"+b.Detail) })
 	return slices.Compact(out)
 }

@@ -162,19 +162,21 @@ type typeReader struct {
 	file  ref // inShared while the supplementary file is read
 	set   *typeSet
 	nodes map[ref]*node
-	open  pending // what the current unit brought
-	later []pending
-	unit  *unit
-	stack []frame
-	known map[string]*definition // by name and key
-	total int                    // members of all of them
-	kinds map[ref]*kind          // of the current unit, or of those that wait
-	texts map[string]*kind
-	signs map[uint64]ref // types of type units; 0: there are two
-	inner []inner
-	funcs map[ref]string // names of functions that others refer to
-	deep  int            // how many unnamed structs the current one is in
-	work  int            // members of all unnamed structs
+	// described are the types of variables that are elsewhere said to be somewhere.
+	described map[ref]ref
+	open      pending // what the current unit brought
+	later     []pending
+	unit      *unit
+	stack     []frame
+	known     map[string]*definition // by name and key
+	total     int                    // members of all of them
+	kinds     map[ref]*kind          // of the current unit, or of those that wait
+	texts     map[string]*kind
+	signs     map[uint64]ref // types of type units; 0: there are two
+	inner     []inner
+	funcs     map[ref]string // names of functions that others refer to
+	deep      int            // how many unnamed structs the current one is in
+	work      int            // members of all unnamed structs
 }
 
 // pending are the types of a unit that is not finished.
@@ -193,6 +195,8 @@ type frame struct {
 	node *node
 	full string // with its scopes, where the entry completes a declaration
 	of   ref    // of a function: the entry that has its name, 0 for its own
+	// params are how many parameters it has had until now.
+	params int
 }
 
 // use says that something has a type: kept in memory, or local. Of a parameter or
@@ -201,6 +205,7 @@ type use struct {
 	typ            ref
 	kept           bool
 	function, name string
+	position       int // of a parameter: from 1
 	of             ref // the function, where it has no name here
 }
 
@@ -213,13 +218,14 @@ func readTypes(data *image.DWARF) (set *typeSet, err error) {
 		}
 	}()
 	t := &typeReader{
-		data:  data,
-		set:   &typeSet{defs: map[string][]*definition{}, kept: map[string]bool{}, local: map[string]bool{}},
-		nodes: map[ref]*node{},
-		known: map[string]*definition{},
-		signs: map[uint64]ref{},
-		kinds: map[ref]*kind{},
-		texts: map[string]*kind{},
+		data:      data,
+		set:       &typeSet{defs: map[string][]*definition{}, kept: map[string]bool{}, local: map[string]bool{}},
+		nodes:     map[ref]*node{},
+		described: map[ref]ref{},
+		known:     map[string]*definition{},
+		signs:     map[uint64]ref{},
+		kinds:     map[ref]*kind{},
+		texts:     map[string]*kind{},
 	}
 	t.signatures()
 	if data.Shared != nil {
@@ -318,6 +324,9 @@ func (t *typeReader) start(data *dwarf.Data, e *dwarf.Entry) {
 	u.name = t.text(e, dwarf.AttrName)
 	producer := t.text(e, dwarf.AttrProducer)
 	u.whole = e.Tag == dwarf.TagCompileUnit && strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "-flto") && !t.mayHideTypes(producer)
+	if strings.Contains(producer, "-femit-struct-debug") {
+		u.partial, u.whole = "compiled so that types of headers are only named", false
+	}
 	if e.Tag == dwarf.TagCompileUnit && !strings.HasPrefix(producer, "GNU C") && !strings.Contains(producer, "clang version") && !strings.Contains(producer, "GNU GIMPLE") {
 		u.partial = fmt.Sprintf("made by %q", producer)
 	}
@@ -388,23 +397,32 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			parent.fields = append(parent.fields, field{typ: typ})
 		}
 		at, fixed := address(e)
+		place, ofThread := threadPlaceOf(e)
 		if typ == 0 { // where it is defined, C says no more than which declaration is meant
 			typ = t.reference(e, dwarf.AttrSpecification)
 			hasType = typ != 0
-		} else if e.Val(dwarf.AttrDeclaration) != nil {
-			n := &node{off: t.here(e.Offset), tag: e.Tag, typ: typ, size: -1}
-			t.nodes[n.off] = n
-			t.open.declared = append(t.open.declared, n.off)
+			if typ == 0 && (fixed || ofThread) { // or, of LTO and in functions, which description
+				typ = t.reference(e, dwarf.AttrAbstractOrigin)
+				hasType = typ != 0
+			}
+		} else if e.Tag == dwarf.TagVariable && e.Val(dwarf.AttrLocation) == nil {
+			here := t.here(e.Offset)
+			t.described[here] = typ
+			t.open.declared = append(t.open.declared, here)
 		}
 		if fixed {
 			t.unit.objects = append(t.unit.objects, placed{at: at, typ: typ, name: f.name})
-		} else if at, ok := threadPlaceOf(e); ok {
-			t.unit.threads = append(t.unit.threads, placed{at: at, typ: typ, name: f.name})
+		} else if ofThread {
+			t.unit.threads = append(t.unit.threads, placed{at: place, typ: typ, name: f.name})
 		}
 		if hasType {
 			u := use{typ: typ, kept: e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())}
 			if fn := t.function(); fn != nil && !fixed {
 				u.function, u.of, u.name = fn.name, fn.of, f.name
+				if e.Tag == dwarf.TagFormalParameter && fn == &t.stack[len(t.stack)-1] {
+					fn.params++
+					u.position = fn.params
+				}
 			}
 			t.open.uses = append(t.open.uses, u)
 		}
@@ -628,6 +646,6 @@ func (t *typeReader) finish() {
 		delete(t.nodes, n.off)
 	}
 	for _, r := range p.declared {
-		delete(t.nodes, r)
+		delete(t.described, r)
 	}
 }

@@ -18,11 +18,13 @@ func (t *typeReader) define(p pending) {
 	}
 	for i := range p.uses {
 		u := &p.uses[i]
+		u.typ = t.describedBy(u.typ)
 		t.enumUse(u.typ, u.kept)
 		t.useOf(u)
 	}
 	for i := range p.unit.objects {
 		o := &p.unit.objects[i]
+		o.typ = t.describedBy(o.typ)
 		if size, ok := t.sizeOf(o.typ, 0); ok {
 			o.size = image.Addr(max(size, 0))
 		}
@@ -30,8 +32,21 @@ func (t *typeReader) define(p pending) {
 	}
 	for i := range p.unit.threads {
 		o := &p.unit.threads[i]
+		o.typ = t.describedBy(o.typ)
 		o.kind = t.kindOf(o.typ)
 	}
+}
+
+// describedBy is the type at r, or that of the variable there.
+func (t *typeReader) describedBy(r ref) ref {
+	for range maxTypeDepth {
+		typ, ok := t.described[r]
+		if !ok {
+			break
+		}
+		r = typ
+	}
+	return r
 }
 
 func (t *typeReader) defineType(n *node) {
@@ -248,7 +263,7 @@ func (t *typeReader) sizeOf(off ref, depth int) (int64, bool) {
 	switch n.tag {
 	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType, dwarf.TagPtrToMemberType:
 		return 8, true
-	case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType, dwarf.TagVariable:
+	case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType:
 		if n.typ == 0 {
 			return 0, true // of void
 		}
@@ -270,7 +285,7 @@ func (t *typeReader) through(off ref) *node {
 			return nil
 		}
 		switch n.tag {
-		case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType, dwarf.TagVariable:
+		case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType:
 			off = n.typ
 		default:
 			return n

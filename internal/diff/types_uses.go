@@ -5,6 +5,7 @@ import (
 	"debug/dwarf"
 	"hash/fnv"
 	"slices"
+	"sort"
 )
 
 // maxUses bounds what is remembered of parameters and local variables.
@@ -14,6 +15,8 @@ const maxUses = 1 << 22
 type usedKind struct {
 	key  uint64 // of the names of function and variable
 	kind *kind
+	// position is that of a parameter, from 1.
+	position int32
 }
 
 // useOf remembers what a variable of a function is: it may be all that tells that a
@@ -26,11 +29,31 @@ func (t *typeReader) useOf(u *use) {
 	if structOf(k) == nil {
 		return
 	}
+	function := t.functionName(u.function, u.of)
+	t.unit.uses = append(t.unit.uses, usedKind{useKey(function, u.name), k, 0})
+	if u.position > 0 && u.position <= maxParams {
+		t.unit.uses = append(t.unit.uses, usedKind{useKey(function, ""), k, int32(u.position)})
+	}
+}
+
+// useKey is that of a variable, or with no name that of the parameters.
+func useKey(function, name string) uint64 {
 	h := fnv.New64a()
-	h.Write([]byte(t.functionName(u.function, u.of)))
+	h.Write([]byte(function))
 	h.Write([]byte{0})
-	h.Write([]byte(u.name))
-	t.unit.uses = append(t.unit.uses, usedKind{h.Sum64(), k})
+	h.Write([]byte(name))
+	return h.Sum64()
+}
+
+// parameters are what the function of that name takes that leads to a struct.
+func (u *unit) parameters(function string) []usedKind {
+	key := useKey(function, "")
+	lo := sort.Search(len(u.uses), func(i int) bool { return u.uses[i].key >= key })
+	hi := lo
+	for hi < len(u.uses) && u.uses[hi].key == key {
+		hi++
+	}
+	return u.uses[lo:hi]
 }
 
 // structOf is the struct that k is, consists of or leads to.
@@ -49,7 +72,7 @@ func structOf(k *kind) *kind {
 }
 
 func sortUses(us []usedKind) {
-	slices.SortStableFunc(us, func(a, b usedKind) int { return cmp.Compare(a.key, b.key) })
+	slices.SortStableFunc(us, func(a, b usedKind) int { return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.position, b.position)) })
 }
 
 // origin is the entry that has the name of the function e, 0 when none is referred to
