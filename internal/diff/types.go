@@ -184,6 +184,7 @@ type pending struct {
 	unit     *unit
 	order    []*node
 	uses     []use
+	locals   []localUse
 	declared []ref // variables
 	foreign  []ref // what it refers to in other units
 }
@@ -197,16 +198,27 @@ type frame struct {
 	of   ref    // of a function: the entry that has its name, 0 for its own
 	// params are how many parameters it has had until now.
 	params int
+	names  *function
 }
 
-// use says that something has a type: kept in memory, or local. Of a parameter or
-// local variable it says which one.
+// use says that something has a type: kept in memory, or local.
 type use struct {
-	typ            ref
-	kept           bool
-	function, name string
-	position       int // of a parameter: from 1
-	of             ref // the function, where it has no name here
+	typ  ref
+	kept bool
+}
+
+// localUse is a parameter or local variable.
+type localUse struct {
+	typ      ref
+	function *function
+	name     string
+	position int // of a parameter: from 1
+}
+
+// function is one by its name, or by the entry that has it.
+type function struct {
+	name string
+	of   ref
 }
 
 // readTypes walks all units. Offsets and sizes are believed, not added up
@@ -416,15 +428,11 @@ func (t *typeReader) entry(e *dwarf.Entry, f *frame) {
 			t.unit.threads = append(t.unit.threads, placed{at: place, typ: typ, name: f.name})
 		}
 		if hasType {
-			u := use{typ: typ, kept: e.Tag == dwarf.TagVariable && (fixed || !t.inFunction())}
-			if fn := t.function(); fn != nil && !fixed {
-				u.function, u.of, u.name = fn.name, fn.of, f.name
-				if e.Tag == dwarf.TagFormalParameter && fn == &t.stack[len(t.stack)-1] {
-					fn.params++
-					u.position = fn.params
-				}
+			fn := t.function()
+			t.open.uses = append(t.open.uses, use{typ, e.Tag == dwarf.TagVariable && (fixed || fn == nil)})
+			if fn != nil && !fixed {
+				t.local(e, f.name, typ, fn)
 			}
-			t.open.uses = append(t.open.uses, u)
 		}
 	case dwarf.TagImportedUnit:
 		t.reference(e, dwarf.AttrImport)

@@ -20,7 +20,9 @@ func (t *typeReader) define(p pending) {
 		u := &p.uses[i]
 		u.typ = t.describedBy(u.typ)
 		t.enumUse(u.typ, u.kept)
-		t.useOf(u)
+	}
+	for i := range p.locals {
+		t.useOf(&p.locals[i])
 	}
 	for i := range p.unit.objects {
 		o := &p.unit.objects[i]

@@ -3,7 +3,6 @@ package diff
 import (
 	"cmp"
 	"debug/dwarf"
-	"hash/fnv"
 	"slices"
 	"sort"
 )
@@ -19,17 +18,37 @@ type usedKind struct {
 	position int32
 }
 
+// local takes a parameter or local variable, unless it is known to lead nowhere.
+func (t *typeReader) local(e *dwarf.Entry, name string, typ ref, f *frame) {
+	u := localUse{typ: typ, name: name}
+	if e.Tag == dwarf.TagFormalParameter && f == &t.stack[len(t.stack)-1] {
+		f.params++
+		u.position = f.params
+	}
+	if name == "" || name == "this" {
+		return
+	}
+	if n := t.nodes[typ]; n != nil && (n.tag == dwarf.TagBaseType || n.tag == dwarf.TagEnumerationType) {
+		return
+	}
+	if f.names == nil {
+		f.names = &function{f.name, f.of}
+	}
+	u.function = f.names
+	t.open.locals = append(t.open.locals, u)
+}
+
 // useOf remembers what a variable of a function is: it may be all that tells that a
 // type has another name now, behind a pointer to void.
-func (t *typeReader) useOf(u *use) {
-	if u.name == "" || u.name == "this" || len(t.unit.uses) >= maxUses {
+func (t *typeReader) useOf(u *localUse) {
+	if len(t.unit.uses) >= maxUses {
 		return
 	}
 	k := t.kindOf(u.typ)
 	if structOf(k) == nil {
 		return
 	}
-	function := t.functionName(u.function, u.of)
+	function := t.functionName(u.function.name, u.function.of)
 	t.unit.uses = append(t.unit.uses, usedKind{useKey(function, u.name), k, 0})
 	if u.position > 0 && u.position <= maxParams {
 		t.unit.uses = append(t.unit.uses, usedKind{useKey(function, ""), k, int32(u.position)})
@@ -38,11 +57,16 @@ func (t *typeReader) useOf(u *use) {
 
 // useKey is that of a variable, or with no name that of the parameters.
 func useKey(function, name string) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(function))
-	h.Write([]byte{0})
-	h.Write([]byte(name))
-	return h.Sum64()
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
+	h := uint64(offset)
+	for i := range len(function) {
+		h = (h ^ uint64(function[i])) * prime
+	}
+	h *= prime
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * prime
+	}
+	return h
 }
 
 // parameters are what the function of that name takes that leads to a struct.
