@@ -42,9 +42,9 @@ func (j *judge) libraries() {
 	case !slices.Equal(kept, common):
 		refuse("it lists its libraries in another order (%s instead of %s), so that symbols may come from others", strings.Join(fixed.Needed, ", "), strings.Join(base.Needed, ", "))
 	case !carried:
-	case len(gone) > 0 && j.asksMore(): // else all symbols are those that the process has found
+	case len(gone) > 0 && len(j.asksMore()) > 0: // else all symbols are those that the process has found
 		j.r.add(libraryList, "", "it is not linked with %s any more; a running process has it loaded, and finds symbols there", strings.Join(gone, ", "))
-	case len(added) > 0 && j.asksMore():
+	case len(added) > 0 && slices.ContainsFunc(j.asksMore(), func(i image.Import) bool { return i.Version == "" }): // a version names its library
 		refuse("it is linked with %s, too, and what is carried asks for symbols that it did not ask for before", strings.Join(added, ", "))
 	case len(added) > 0:
 		j.r.add(libraryList, "", "it is linked with %s, too, which a running process has not loaded", strings.Join(added, ", "))
@@ -57,16 +57,16 @@ func (j *judge) libraries() {
 	}
 }
 
-// asksMore: something that is carried needs a symbol of a library that the base
+// asksMore are the symbols of libraries that something carried needs and the base
 // image does not ask for.
-func (j *judge) asksMore() bool {
+func (j *judge) asksMore() (more []image.Import) {
 	for i := range j.e.imports {
 		_, slot := j.e.baseGOT(i)
 		if _, own := j.d.Base.Exported(image.Import{Name: i.Name, Version: i.Version}); !slot && !own && !slices.ContainsFunc(j.d.Base.Relocs, func(r image.Reloc) bool {
 			return diff.SameImport(image.Import{Name: r.Sym, Version: r.Version}, i)
 		}) {
-			return true
+			more = append(more, i)
 		}
 	}
-	return false
+	return more
 }

@@ -13,6 +13,10 @@ __attribute__((noinline)) int check(int n)
 #ifdef ASKS
 	n = rand();
 #endif
+#ifdef ASKS_IT
+	int of_a(int);
+	n = of_a(n);
+#endif
 	return n * n + n / 3;
 }
 int main(int argc, char **argv) { return printf("%s %d\n", argv[0], check(argc)); }
