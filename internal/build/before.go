@@ -12,7 +12,7 @@ import (
 // How much of the base image a bundle records for its reviewers. A bundle
 // that replaces more than that is not read function by function by anybody.
 const (
-	maxBefore      = 4 << 20 // bytes of code
+	maxBefore      = 4 << 20 // bytes of code; and of constants, those beyond are left out
 	maxCallerNames = 16
 	constantBytes  = 64 // enough to tell constants apart; strings are recorded whole
 )
@@ -21,7 +21,8 @@ const (
 type recorder struct {
 	d       *diff.Diff
 	b       patch.Before
-	size    uint64
+	size    uint64 // of code
+	text    uint64 // of constants
 	places  map[image.Addr]bool
 	callers map[image.Addr]int // by entry of a replaced function, to b.Callers
 }
@@ -88,6 +89,9 @@ func (r *recorder) place(ref *diff.Ref) {
 	p := patch.Place{Addr: uint64(t), Name: r.name(t, ref.Class)}
 	if ref.Class == image.ROData {
 		p.Name, p.Data = "", r.constant(ref)
+		if r.text += uint64(len(p.Data)); r.text > maxBefore {
+			p.Data = nil
+		}
 	}
 	if p.Name != "" || len(p.Data) > 0 {
 		r.b.Places = append(r.b.Places, p)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
@@ -20,6 +21,7 @@ type Code struct {
 	heads  []image.Addr // those whose address is taken, not only accessed
 
 	distances map[image.Addr]*spreadTable // tables of distances that code reads
+	texts     sync.Map                    // see textEnds
 }
 
 // Func is one function as the comparison sees it.

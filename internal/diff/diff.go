@@ -124,6 +124,8 @@ type Diff struct {
 	foreign    *Foreign
 	sources    sources
 
+	noises       map[[2]image.Addr]bool // see noiseString
+	noiseSize    int
 	threadsMoved bool
 	strings      func() map[string]image.Addr // of the base image, see takenStrings
 }
@@ -137,6 +139,7 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 		facts:      map[*Func][]fact{},
 		banned:     map[anchor]bool{},
 		objects:    map[objectPair]*objectNode{},
+		noises:     map[[2]image.Addr]bool{},
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { d.Base = decode(base) })

@@ -312,7 +312,12 @@ func (c *Code) names(f *Func, parts []*Func, index func(*Func) int) []string {
 			switch r.Class {
 			case image.ROData:
 				if n := c.CString(r.Target); r.Kind == Lea && n > 2 && c.startsString(r.Target) {
-					out = append(out, string(c.Bytes(r.Target, n)))
+					const most = 1024 // bytes, of one that thousands may refer to
+					name := string(c.Bytes(r.Target, min(n, most)))
+					if n > most {
+						name += fmt.Sprint(n)
+					}
+					out = append(out, name)
 				}
 			case image.PLT:
 				i, _ := c.PLTName(r.Target)

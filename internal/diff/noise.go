@@ -353,13 +353,31 @@ func (d *Diff) noiseString(ta, tb image.Addr) bool {
 	if na < 2 || nb < 2 {
 		return false
 	}
-	return d.noiseTexts(string(d.Base.Bytes(ta, na-1)), string(d.Fixed.Bytes(tb, nb-1)))
+	key := [2]image.Addr{ta, tb}
+	noise, known := d.noises[key]
+	if !known {
+		noise = d.noiseTexts(string(d.Base.Bytes(ta, na-1)), string(d.Fixed.Bytes(tb, nb-1)))
+		d.noises[key] = noise
+	}
+	return noise
 }
+
+// Texts with stamps are short, and few: what is longer than longestNoise bytes, or
+// more than mostNoise bytes in all, is a change.
+const (
+	longestNoise = 16 << 10
+	mostNoise    = 4 << 20
+)
 
 // SameButVersion says whether two names of files differ only in the version of the
 // package: libisc-9.18.49-1~deb12u1-Debian.so.
 func (d *Diff) SameButVersion(base, fixed string) bool { return d.noiseTexts(base, fixed) }
 
 func (d *Diff) noiseTexts(x, y string) bool {
+	n := max(len(x), len(y))
+	if n > longestNoise || d.noiseSize+n > mostNoise {
+		return false
+	}
+	d.noiseSize += n
 	return NoiseStrings(x, y, Origin{d.options.BaseVersion, d.Base.BuildID}, Origin{d.options.FixedVersion, d.Fixed.BuildID})
 }

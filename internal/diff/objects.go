@@ -81,24 +81,6 @@ func Pointee(r *image.Reloc) (image.Addr, bool) {
 	return 0, false
 }
 
-// CString is the length of the printable C string at a, with its NUL; 0 when
-// there is none. Bytes above 127 pass: strings are in UTF-8.
-func (c *Code) CString(a image.Addr) int {
-	s := c.SectionAt(a)
-	if s == nil || a < s.Addr || a-s.Addr >= image.Addr(len(s.Data)) {
-		return 0
-	}
-	for i, b := range s.Data[a-s.Addr:] {
-		switch {
-		case b == 0:
-			return i + 1
-		case b < 8 || b > 13 && b < 32 && b != 27 || b == 127:
-			return 0
-		}
-	}
-	return 0
-}
-
 // JumpTable reads the switch table at t that f uses: 32-bit distances from the
 // table to places in f or its parts, at least two of them. Between these an
 // entry may lead to other code: a cold part that nobody knows as one yet. It

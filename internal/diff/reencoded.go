@@ -2,6 +2,7 @@ package diff
 
 import (
 	"bytes"
+	"sort"
 
 	"hotpatch/internal/arch"
 )
@@ -76,16 +77,11 @@ func withoutFiller(all []token, code []byte) []token {
 // without filler before it; -1 when there is none.
 func position(all []token, at uint32, in *arch.Inst, code []byte) int {
 	to := int64(at) + int64(in.Len) + in.Imm(code)
-	for i := range all {
-		if int64(all[i].at)+int64(all[i].in.Len) <= to {
-			continue
-		}
-		if int64(all[i].at) < to {
-			return -1 // into the middle of it
-		}
-		return i
+	i := sort.Search(len(all), func(i int) bool { return int64(all[i].at)+int64(all[i].in.Len) > to })
+	if i == len(all) || int64(all[i].at) < to { // behind it, or into the middle
+		return -1
 	}
-	return -1
+	return i
 }
 
 // sameForm: the instructions s of a and t of b refer to as many things; all but

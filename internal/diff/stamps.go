@@ -33,7 +33,7 @@ func NoiseStrings(x, y string, base, fixed Origin) bool {
 	if len(p) != len(q) {
 		return false
 	}
-	at, to := 0, 0
+	at, to, others := 0, 0, 0
 	dated := false
 	for i := range p {
 		s, t := &p[i], &q[i]
@@ -44,6 +44,9 @@ func NoiseStrings(x, y string, base, fixed Origin) bool {
 		if s.text == t.text {
 			continue
 		}
+		if others++; others > mostStamps {
+			return false
+		}
 		clock := s.kind == stampClock && dated && besideDate(x, p, i)
 		if !clock && (s.kind != stampLine && s.kind != stampDigest && (needed(x, s) || inPath(x, s) || inPath(y, t)) ||
 			!s.becomes(t, x[:s.at], x[at:], base, fixed) && !released(x, p, q, i)) {
@@ -53,6 +56,9 @@ func NoiseStrings(x, y string, base, fixed Origin) bool {
 	}
 	return x[at:] == y[to:]
 }
+
+// mostStamps is how many of them one string has at most.
+const mostStamps = 16
 
 // kind is what a piece of a string looks like.
 type stampKind uint8
@@ -174,6 +180,9 @@ func parseDate(s string) (time.Time, bool) {
 
 // isDate: all that __DATE__ stands for.
 func isDate(s string) bool {
+	if len(s) != len("Jan  2 2006") {
+		return false
+	}
 	p := stampsOf(s)
 	_, ok := parseDate(s)
 	return ok && len(p) == 1 && p[0].kind == stampDate && p[0].text == s
