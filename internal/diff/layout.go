@@ -222,6 +222,7 @@ type layoutComparison struct {
 	seen    map[[2]string]bool // type and both keys
 	structs map[structPair]structReading
 	kinds   map[kindPair]reading
+	tries   int
 	deep    int                // in how many structs of other names
 	names   [2]map[string]bool // of all types of the units, base and fixed
 	units   map[*unit]*unit    // pairs of them

@@ -162,6 +162,9 @@ func (c *layoutComparison) movedEnumerators() {
 					continue
 				}
 				done[o] = true
+				if !c.mayTry() {
+					return
+				}
 				l, differs := c.compareTypes(d, o)
 				if !differs || !c.inOneUnit(d, o) {
 					continue
@@ -172,6 +175,17 @@ func (c *layoutComparison) movedEnumerators() {
 			}
 		}
 	}
+}
+
+// mostTries bounds the pairs of types that are looked at because of what they share.
+const mostTries = 1 << 15
+
+// mayTry says whether another pair may be looked at, and once that it may not.
+func (c *layoutComparison) mayTry() bool {
+	if c.tries++; c.tries == mostTries {
+		c.out = append(c.out, Layout{Type: "types", Detail: "too many that differ could be the same by another name"})
+	}
+	return c.tries < mostTries
 }
 
 // inOneUnit says that a unit has the one type and its counterpart the other.
@@ -230,6 +244,9 @@ func (d *definition) matchKeys() []string {
 func (c *layoutComparison) maybeRenamed(d, o *definition, shared int) {
 	isEnum := strings.HasPrefix(d.name, "enum ")
 	if isEnum != strings.HasPrefix(o.name, "enum ") || c.seen[[2]string{d.name + "\x00renamed", o.name}] {
+		return
+	}
+	if !c.mayTry() {
 		return
 	}
 	n, m := len(d.matchKeys()), len(o.matchKeys())
