@@ -15,6 +15,10 @@ func (e *emitter) distances(t image.Addr) {
 	}
 	to, sure, why := e.d.Distances(t)
 	if len(to) == 0 && why == "" {
+		if e.d.FarDistances(e.now, t) {
+			e.spread[t] = true
+			e.refuse(referenceUnbound, "the constant at %#x looks like distances to functions, of 64 bits or not from itself, which are other ones in the running program", uint64(t))
+		}
 		return
 	}
 	e.spread[t] = true

@@ -91,6 +91,18 @@ func TestTableThatMayLeadToFunctionsIsRefused(t *testing.T) {
 	}
 }
 
+// Distances of 64 bits, and those from another place than the table, are not
+// followed: what leads to functions by them is refused.
+func TestFarDistancesToFunctionsAreRefused(t *testing.T) {
+	for _, flags := range [][]string{nil, {"-DFROM"}} {
+		for _, bare := range []bool{false, true} {
+			base, fixed := compile(t, "far-distances.c", style{flags: flags, strip: bare})
+			r, _ := run(t, base, fixed, build.Options{})
+			refused(t, r, "reference-unbound", "looks like distances to functions, of 64 bits or not from itself")
+		}
+	}
+}
+
 func text(b []byte) string {
 	s, _, _ := strings.Cut(string(b), "\x00")
 	return s

@@ -308,6 +308,50 @@ func (d *Diff) Distances(t image.Addr) (to []image.Addr, sure bool, why string) 
 	return to, sure, why
 }
 
+// FarDistances says that the constant at t, which carried code uses, looks like a
+// table of distances to functions in a form that is not followed: of 64 bits, or
+// from one of the functions whose address f takes and not from the table. What may
+// be one by accident is too short to say so.
+func (d *Diff) FarDistances(f *Func, t image.Addr) bool {
+	const most, long, short = 64, 2, 3 // entries
+	c := d.Fixed
+	if c.ClassAt(t) != image.ROData || t%4 != 0 {
+		return false
+	}
+	_, hi := d.TableAt(t)
+	b := c.Bytes(t, int(min(hi-t, 8*most)))
+	lead := func(from image.Addr, size int) int {
+		n, last := 0, image.Addr(0)
+		for at := 0; at+size <= len(b); at += size {
+			w := int64(int32(binary.LittleEndian.Uint32(b[at:])))
+			if size == 8 {
+				w = int64(binary.LittleEndian.Uint64(b[at:]))
+			}
+			to := from + image.Addr(w)
+			if !c.whole(to) {
+				break
+			}
+			if to != last {
+				n++
+			}
+			last = to
+		}
+		return n
+	}
+	if lead(t, 8) >= long {
+		return true
+	}
+	if f == nil {
+		return false
+	}
+	for k := range f.Refs {
+		if r := &f.Refs[k]; r.Kind == Lea && r.Class == image.Text && (lead(r.Target, 4) >= short || lead(r.Target, 8) >= short) {
+			return true
+		}
+	}
+	return false
+}
+
 // spreadUncertain says why nobody knows how many distances are in the fixed image's
 // table at t: among others, code that did not change reads more or fewer than before,
 // or code reads what is within it as something else.
