@@ -297,6 +297,8 @@ func (e *emitter) got(f *diff.Func, r *diff.Ref) {
 func (e *emitter) export(q *image.Reloc, why string) bool {
 	t, _ := diff.Pointee(q)
 	switch old, _ := e.d.Base.Exported(image.Import{Name: q.Sym, Version: q.Version}); {
+	case q.Number != nil:
+		e.refuse(dataUnmapped, "it %s", why)
 	case !e.d.Fixed.ClassAt(t).Writable():
 		e.note(tableCarried, "it brings its own copy of %s, which changed (it %s); pointers to the old one stay with it", q.Sym, why)
 		return true

@@ -297,6 +297,9 @@ func (d *Diff) sameSlot(ta, tb image.Addr, user *objectNode) (bool, string) {
 // both images define it themselves: a library reaches its own exported variables
 // and constants so, and the name says nothing of their content.
 func (d *Diff) sameExport(p, q *image.Reloc, user *objectNode) (bool, string) {
+	if p.Number != nil || q.Number != nil {
+		return sameNumber(p, q), "uses the number " + q.Sym + ", which is another one"
+	}
 	ta, okA := Pointee(p)
 	tb, okB := Pointee(q)
 	if !okA || !okB || q.Type != elf.R_X86_64_GLOB_DAT && q.Type != elf.R_X86_64_64 {
@@ -321,9 +324,28 @@ func (d *Diff) sameExport(p, q *image.Reloc, user *objectNode) (bool, string) {
 	return true, ""
 }
 
+// sameNumber compares what two slots hold whose symbol is a number (ld --defsym, the
+// _size of an embedded file).
+func sameNumber(p, q *image.Reloc) bool {
+	return p.Number != nil && q.Number != nil && *p.Number == *q.Number
+}
+
+// sameNumberAsBefore is sameNumber for the slots of the base image with the symbol.
+func (d *Diff) sameNumberAsBefore(q *image.Reloc) bool {
+	for i := range d.Base.Relocs {
+		if p := &d.Base.Relocs[i]; p.Sym == q.Sym && p.Version == q.Version {
+			return sameNumber(p, q)
+		}
+	}
+	return false
+}
+
 // SameExport is what sameExport says of the symbol that a relocation of the fixed
 // image names, where both images define it.
 func (d *Diff) SameExport(q *image.Reloc) (bool, string) {
+	if q.Number != nil {
+		return d.sameNumberAsBefore(q), "uses the number " + q.Sym + ", which is another one, or new"
+	}
 	s, ok := d.Base.Exported(image.Import{Name: q.Sym, Version: q.Version})
 	if q.Sym == "" || !ok || q.SymAddr == 0 {
 		return true, ""

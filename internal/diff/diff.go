@@ -128,6 +128,7 @@ type Diff struct {
 	noiseSize    int
 	threadsMoved bool
 	strings      func() map[string]image.Addr // of the base image, see takenStrings
+	stems        [2]map[string]bool           // of base and fixed functions, see renamed
 }
 
 // Compare pairs base with fixed and finds every difference.

@@ -141,14 +141,24 @@ func (d *Diff) renamed(a, b *Func) bool {
 	if a.described() != b.described() || a.Fragment || b.Fragment {
 		return false
 	}
-	known := func(f *Func, c *Code) bool {
-		return slices.ContainsFunc(c.Funcs, func(g *Func) bool {
-			return slices.ContainsFunc(g.Names, func(n string) bool {
-				return slices.ContainsFunc(f.Names, func(m string) bool { return stem(m) == stem(n) })
-			})
-		})
+	if d.stems[0] == nil {
+		d.stems = [2]map[string]bool{d.Base.stems(), d.Fixed.stems()}
 	}
-	return !known(a, d.Fixed) && !known(b, d.Base)
+	known := func(f *Func, stems map[string]bool) bool {
+		return slices.ContainsFunc(f.Names, func(n string) bool { return stems[stem(n)] })
+	}
+	return !known(a, d.stems[1]) && !known(b, d.stems[0])
+}
+
+// stems are those of all functions of an image.
+func (c *Code) stems() map[string]bool {
+	out := map[string]bool{}
+	for _, f := range c.Funcs {
+		for _, n := range f.Names {
+			out[stem(n)] = true
+		}
+	}
+	return out
 }
 
 // compatible says whether names and kind allow a pair. Where both images have

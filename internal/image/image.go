@@ -82,7 +82,10 @@ type Reloc struct {
 	Sym     string // "" for none
 	Version string // "GLIBC_2.14", "" for none
 	SymAddr Addr   // where this image defines Sym (of TLS: its offset); 0 when it only imports it
-	Add     int64
+	// Number is the value of Sym where this image defines it as a number and not as
+	// an address (SHN_ABS); nil when it does not.
+	Number *uint64
+	Add    int64
 }
 
 // Image is one ELF file. It is immutable after Open and safe to share.

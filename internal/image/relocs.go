@@ -70,6 +70,9 @@ func (m *Image) addReloc(f *file, at Addr, info uint64, addend int64) error {
 		r.Sym, r.Version = s.Name, s.Version
 		if s.defined {
 			r.SymAddr = s.Addr
+		} else if s.absolute {
+			n := uint64(s.Addr)
+			r.Number = &n
 		}
 	}
 	m.Relocs = append(m.Relocs, r)
