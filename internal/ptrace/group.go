@@ -23,6 +23,7 @@ type Thread struct {
 	TID  int
 	Regs Regs
 	Stop Stop
+	bare bool // see the function of that name
 }
 
 // Group is all threads of a process, traced by us.
@@ -33,10 +34,7 @@ type Group struct {
 	count   Counter   // nil: threads are listed
 	patient time.Time // how long threads that wait for a processor may keep us waiting
 	born    []int     // what threads of it have started since: threads, and processes
-	// unfiltered is the first thread that stood at a call to be gone on with by
-	// restart_syscall, without a seccomp filter; 0: none. See LetGo.
-	unfiltered int
-	Threads    []Thread // the stopped ones, in the order they stopped
+	Threads []Thread  // the stopped ones, in the order they stopped
 }
 
 type threadState uint8
@@ -378,9 +376,7 @@ func (g *Group) arrived(tid int, s Stop) error {
 	}
 	g.Threads = append(g.Threads, Thread{TID: tid, Regs: regs, Stop: s})
 	g.t.hide(tid, &regs, s)
-	if g.unfiltered == 0 && regs.Rax == errRestartRestartBlock {
-		g.unfiltered = tid
-	}
+	g.Threads[len(g.Threads)-1].bare = bare(tid, &regs)
 	return nil
 }
 
@@ -414,13 +410,13 @@ func (g *Group) RunsIn(at uint64, text [8]byte) bool {
 // all of them (SECCOMP_FILTER_FLAG_TSYNC): what one of those has got, they all
 // have. It is asked when those that ran are gone: they stopped last.
 func (g *Group) LetGo() {
-	came := false
+	asked, came := false, false
 	for i := len(g.Threads) - 1; i >= 0; i-- {
 		th := &g.Threads[i]
-		if g.unfiltered != 0 && th.Regs.Rax == errRestartRestartBlock {
-			came, g.unfiltered = filtered(g.unfiltered), 0
+		if th.bare && !asked {
+			asked, came = true, filtered(th.TID)
 		}
-		if came && th.Regs.Rax == errRestartRestartBlock {
+		if th.bare && came {
 			refilter(&th.Regs)
 			_ = g.t.setRegs(th.TID, &th.Regs)
 		}

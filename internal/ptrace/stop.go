@@ -22,6 +22,7 @@ const (
 type Stop struct {
 	Kind   StopKind
 	Signal unix.Signal // Delivery: must be passed on; GroupStop: what stopped it
+	bare   bool        // of a borrowed thread: see the function of that name
 }
 
 const eventStop = 128 // PTRACE_EVENT_STOP
@@ -203,7 +204,14 @@ func hideStop(r *Regs, s Stop, filtered func() bool) bool {
 	return true
 }
 
-// refilter is hideStop for a thread that got a filter while it stood. A call that
+// bare says that a thread whose stop is hidden stands at a call that the kernel is to
+// go on with by restart_syscall, and that no filter sees that.
+func bare(tid int, r *Regs) bool {
+	return r.Rax == errRestartRestartBlock && int64(r.Orig_rax) >= 0 &&
+		(r.Orig_rax != nrRestartSyscall || !filtered(tid)) // hideStop has asked of the others
+}
+
+// refilter is hideStop for a bare thread that got a filter while it stood. A call that
 // was gone on with before ends with EINTR: it has not got past this filter.
 func refilter(r *Regs) {
 	if int64(r.Orig_rax) >= 0 && r.Rax == errRestartRestartBlock {

@@ -56,6 +56,39 @@ func TestFilterIsSeenWithoutPrivilege(t *testing.T) {
 	v.want("c", "back=0 early=0 last=nobody")
 }
 
+// TestSleepsUnderAFilterGoOnAgain: a sleep that was gone on with before, as after
+// SIGSTOP and SIGCONT, has got past the filter, and says not which call it was.
+func TestSleepsUnderAFilterGoOnAgain(t *testing.T) {
+	base, fixed := compile(t, "allowing_filter")
+	b := byHand(t, base, fixed, "fixed_function")
+	for _, args := range [][]string{nil, {"one"}} {
+		v := start(t, base, args...)
+		for range 2 {
+			stopAndContinue(t, v)
+			apply(t, v, b, txn.Applied)
+			v.want("c", "back=0 err=0")
+			stopAndContinue(t, v)
+			revert(t, v, b, txn.Reverted)
+			v.want("c", "back=0 err=0")
+		}
+		v.running()
+	}
+}
+
+// stopAndContinue has the kernel go on with the sleeps of all threads.
+func stopAndContinue(t *testing.T, v *victim) {
+	t.Helper()
+	if err := unix.Kill(v.pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	waitState(t, v, 'T')
+	if err := unix.Kill(v.pid, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	waitState(t, v, 'S')
+	v.ask("c")
+}
+
 // TestFilterThatDoesNotKnowHowSleepsGoOnComesLate: a thread that still runs, while
 // the sleeping ones stand, asks for the filter for all of them; or it does while a
 // sleeping one is borrowed.

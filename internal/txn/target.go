@@ -145,6 +145,7 @@ func (t *target) look() error {
 		return err
 	}
 	t.maps, t.modules, t.journals, t.staying = maps, modules, journals, nil
+	clear(t.keys) // a file may have been written to
 	return nil
 }
 

@@ -37,6 +37,18 @@ var workerFlags = sync.OnceValue(func() uint64 {
 	return workerFlagsOf(unix.ByteSliceToString(u.Release[:]))
 })
 
+// callsAreFree: nobody waits who reads what call a thread is in. Before Linux 5.7 he
+// waits for a process that starts another program, which may wait for the end of
+// threads that we trace.
+var callsAreFree = sync.OnceValue(func() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	major, minor, err := proc.ParseKernel(unix.ByteSliceToString(u.Release[:]))
+	return err == nil && (major > 5 || major == 5 && minor >= 7)
+})
+
 func workerFlagsOf(release string) uint64 {
 	const ioWorker, userWorker = 0x10, 0x4000 // PF_IO_WORKER, PF_USER_WORKER
 	major, minor, err := proc.ParseKernel(release)
@@ -86,6 +98,9 @@ func (u *userThreads) list() ([]int, error) {
 // look says whether a thread only ever runs kernel code. One that sleeps and has a
 // stack is the program's.
 func (u *userThreads) look(tid int) (worker bool) {
+	if !callsAreFree() {
+		return kernelWorker(u.pid, tid)
+	}
 	s, err := proc.ReadSyscall(u.pid, tid)
 	if err != nil || s.Running || s.SP == 0 {
 		return kernelWorker(u.pid, tid)
