@@ -59,6 +59,7 @@ func TestFilterIsSeenWithoutPrivilege(t *testing.T) {
 // TestSleepsUnderAFilterGoOnAgain: a sleep that was gone on with before, as after
 // SIGSTOP and SIGCONT, has got past the filter, and says not which call it was.
 func TestSleepsUnderAFilterGoOnAgain(t *testing.T) {
+	needRoot(t)
 	base, fixed := compile(t, "allowing_filter")
 	b := byHand(t, base, fixed, "fixed_function")
 	for _, args := range [][]string{nil, {"one"}} {
