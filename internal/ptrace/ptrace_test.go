@@ -321,7 +321,7 @@ func TestThreadThatStaysInABorrowedCallFinishesTheStubAlone(t *testing.T) {
 	room := padding(t, pid, mem)
 	err = borrowing(func(tr *ptrace.Tracer) error {
 		_, err := tr.Inject(mem, ptrace.Injection{TID: pid, Room: room, Calls: []ptrace.Call{
-			{NR: unix.SYS_POLL, Args: [6]uint64{0, 0, 2500}}, // longer than a loan may last
+			{NR: unix.SYS_POLL, Args: [6]uint64{0, 0, 4000}}, // longer by far than a loan may last
 		}})
 		return err
 	})
@@ -332,7 +332,7 @@ func TestThreadThatStaysInABorrowedCallFinishesTheStubAlone(t *testing.T) {
 	if _, err := mem.ReadAt(b, int64(room)); err != nil || !ptrace.IsStub(b) {
 		t.Errorf("the stub was cleared under the thread (%v)", err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		nr, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
 		if err != nil {
 			t.Fatalf("the process ended: %v", err)

@@ -105,9 +105,9 @@ func StuckLoan(pid int) (first, second error) {
 	if err := t.refresh(); err != nil {
 		return err, err
 	}
-	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(4 * time.Second)}
+	r := &run{target: t, ctx: context.Background(), o: Options{}.filled(), deadline: time.Now().Add(8 * time.Second)}
 	defer r.loans.Close()
-	_, first = r.inject([]ptrace.Call{{NR: unix.SYS_POLL, Args: [6]uint64{0, 0, 2500}}})
+	_, first = r.inject([]ptrace.Call{{NR: unix.SYS_POLL, Args: [6]uint64{0, 0, 4000}}})
 	_, second = r.inject([]ptrace.Call{{NR: unix.SYS_GETPID}})
 	return first, second
 }

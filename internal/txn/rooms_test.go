@@ -61,7 +61,7 @@ func TestRoomWithAThreadInItIsNotUsedAgain(t *testing.T) {
 	if first, second := txn.StuckLoan(v.pid); !errors.Is(first, ptrace.ErrTimeout) || second != nil {
 		t.Errorf("%v, %v", first, second)
 	}
-	time.Sleep(time.Second) // it is to come home
+	time.Sleep(5 * time.Second / 2) // it is to come home
 	v.want("q", "2 3")
 	v.running()
 }
