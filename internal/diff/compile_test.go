@@ -1,11 +1,7 @@
 package diff_test
 
 import (
-	"maps"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
 	"testing"
 
 	"hotpatch/internal/diff"
@@ -16,44 +12,13 @@ import (
 // compile builds C source and returns the path of the program, symbols and all.
 func compile(t testing.TB, source string, flags ...string) string {
 	t.Helper()
-	dir := t.TempDir()
-	out := filepath.Join(dir, "victim")
-	in := filepath.Join(dir, "victim.c")
-	if err := os.WriteFile(in, []byte(source), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	args := append([]string{"-O2", "-fPIE", "-pie", "-fcf-protection=none", "-fno-ipa-ra", "-Wl,--build-id=sha1", "-o", out}, flags...)
-	if text, err := exec.Command(testkit.Tool(t, "gcc"), append(args, in)...).CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v\n%s\n%s", err, text, source)
-	}
-	return out
+	return testkit.Program(t, source, flags...)
 }
 
 // compileFiles builds a program of several sources; headers are among them.
 func compileFiles(t testing.TB, files map[string]string, flags ...string) string {
 	t.Helper()
-	dir := t.TempDir()
-	compiler := "gcc"
-	args := []string{"-O2", "-fPIE", "-pie", "-fcf-protection=none", "-Wl,--build-id=sha1", "-o", "victim"}
-	args = append(args, flags...)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(files[name]), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		switch filepath.Ext(name) {
-		case ".c":
-			args = append(args, name)
-		case ".cc":
-			compiler = "g++"
-			args = append(args, name)
-		}
-	}
-	cmd := exec.Command(testkit.Tool(t, compiler), args...)
-	cmd.Dir = dir
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", compiler, err, text)
-	}
-	return filepath.Join(dir, "victim")
+	return testkit.ProgramOf(t, files, flags...)
 }
 
 func strip(t testing.TB, path string) string {

@@ -9,8 +9,12 @@ import (
 	"debug/elf"
 	"encoding/hex"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -68,6 +72,45 @@ func Compile(t testing.TB, out string, args ...string) string {
 	t.Helper()
 	Run(t, "gcc", append([]string{"-Wl,--build-id=sha1", "-o", out}, args...)...)
 	return out
+}
+
+// Program has gcc make a program of C source and returns its path, symbols and all.
+func Program(t testing.TB, source string, flags ...string) string {
+	t.Helper()
+	in := filepath.Join(t.TempDir(), "victim.c")
+	out := strings.TrimSuffix(in, ".c")
+	if err := os.WriteFile(in, []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"-O2", "-fPIE", "-pie", "-fcf-protection=none", "-fno-ipa-ra"}, flags...)
+	return Compile(t, out, append(args, in)...)
+}
+
+// ProgramOf makes a program of several files by their names: C, C++ or headers. It
+// knows them by the names alone, not by the directory that they are in.
+func ProgramOf(t testing.TB, files map[string]string, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	compiler := "gcc"
+	args := append([]string{"-O2", "-fPIE", "-pie", "-fcf-protection=none", "-Wl,--build-id=sha1", "-o", "victim"}, flags...)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(files[name]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		switch filepath.Ext(name) {
+		case ".c":
+			args = append(args, name)
+		case ".cc":
+			compiler = "g++"
+			args = append(args, name)
+		}
+	}
+	cmd := exec.Command(Tool(t, compiler), args...)
+	cmd.Dir = dir
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", compiler, err, text)
+	}
+	return filepath.Join(dir, "victim")
 }
 
 // OwnBuildID is a flag for Compile: a build-id that no other file has, so that
