@@ -3,9 +3,9 @@ package build
 import (
 	"errors"
 
-	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
 	"hotpatch/internal/rebuild"
+	"hotpatch/internal/types"
 )
 
 // evidence says how far the types of the base and the fixed image can be
@@ -43,7 +43,7 @@ func (e evidence) String() string {
 // layouts compares types. A rebuilt image may have its code elsewhere than the
 // shipped one; then nothing tells which types the carried code handles, and all
 // of them count.
-func (j *judge) layouts() ([]diff.Layout, bool, error) {
+func (j *judge) layouts() ([]types.Difference, bool, error) {
 	for _, e := range j.types {
 		if e != nil && !e.SameLayout {
 			return j.d.LayoutsOf(j.c.list, j.bound()...)

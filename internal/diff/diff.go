@@ -45,9 +45,9 @@
 //     version, date or line number inside a string change nothing that a
 //     running process needs.
 //
-//  7. Judge what is not code (layout.go, kinds.go, drift.go, values.go,
-//     startup.go): types by DWARF and how their bits are read, signs of a changed
-//     layout without it, initial values of variables, code that has already run.
+//  7. Judge what is not code (layout.go, drift.go, values.go, startup.go): types
+//     by DWARF (package types compares them), signs of a changed layout without it,
+//     initial values of variables, code that has already run.
 //
 // Everything is deterministic: maps are only looked up in, never ranged over.
 package diff

@@ -1,46 +1,32 @@
 package diff
 
 import (
-	"fmt"
-	"slices"
-
 	"hotpatch/internal/image"
+	"hotpatch/internal/types"
 )
 
 // callbacks compares what functions take whose addresses may be kept: who has kept
 // one hands over what the old function took.
-func (l *layouts) callbacks(d *Diff, functions []*Func) (out []Layout) {
-	base, fixed := placeUnits(l.base), placeUnits(l.fixed)
-	c := layoutComparison{l: l}
+func (l *layouts) callbacks(functions []*Func) (out []types.Difference) {
+	d, c := l.d, l.types.Comparison()
 	var kept map[image.Addr]bool
 	for _, f := range functions {
 		a := d.BaseOf(f)
 		if a == nil || len(f.Names) == 0 || len(a.Names) == 0 {
 			continue
 		}
-		us, vs := base.holding(a.Lo), fixed.holding(f.Lo)
+		us, vs := l.base.Holding(a.Lo), l.fixed.Holding(f.Lo)
 		if len(us) != 1 || len(vs) != 1 {
 			continue
 		}
-		x, y := us[0].parameters(stem(a.Names[0])), vs[0].parameters(stem(f.Names[0]))
-		for _, q := range y {
-			i := slices.IndexFunc(x, func(p usedKind) bool { return p.position == q.position })
-			if i < 0 {
-				continue
-			}
-			p, s := structOf(x[i].kind), structOf(q.kind)
-			if p.text == s.text || p.def == s.def && p.def != "" || c.readStruct(p, s, 0) == unchanged {
-				continue
-			}
+		for _, found := range c.Parameters(us[0], vs[0], stem(a.Names[0]), stem(f.Names[0])) {
 			if kept == nil {
 				kept = d.Base.handedOut()
 			}
 			if kept[a.Lo] {
-				out = append(out, Layout{
-					Type:    fmt.Sprintf("parameter %d of %s", q.position, f.Name()),
-					Detail:  fmt.Sprintf("leads to %s instead of %s, and pointers to the function may be kept", s, p),
-					Padding: true,
-				})
+				found.Type += " of " + f.Name()
+				found.Detail += ", and pointers to the function may be kept"
+				out = append(out, found)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package diff
+package types
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 
 // uses compares what parameters and local variables of two units lead to, where that
 // has no name or a new one.
-func (c *layoutComparison) uses(base, fixed *unit) {
+func (c *Comparison) uses(base, fixed *Unit) {
 	if base == nil || fixed == nil {
 		return
 	}
@@ -45,7 +45,7 @@ func sameUse(us []usedKind) int {
 	return n
 }
 
-func (c *layoutComparison) use(x, y *kind) {
+func (c *Comparison) use(x, y *kind) {
 	if x == y || x.text == y.text {
 		return
 	}
@@ -64,7 +64,7 @@ func (c *layoutComparison) use(x, y *kind) {
 	if r == unchanged {
 		return
 	}
-	l := Layout{Type: b.String(), Detail: c.differs(a, b), Padding: r != misread}
+	l := Difference{Type: b.String(), Detail: c.differs(a, b), Padding: r != misread}
 	if a.def != "" && b.def != "" {
 		c.sayRenamed(a.def, b.def)
 	}
@@ -72,13 +72,13 @@ func (c *layoutComparison) use(x, y *kind) {
 }
 
 // sayRenamed leaves the comparison of two types to who has found it.
-func (c *layoutComparison) sayRenamed(base, fixed string) {
+func (c *Comparison) sayRenamed(base, fixed string) {
 	c.seen[[2]string{base + "\x00renamed", fixed}] = true
 }
 
 // renamedTypes compares the types that are gone with those that came and have what
 // they had: a struct most of the members, an enumeration some enumerator.
-func (c *layoutComparison) renamedTypes() {
+func (c *Comparison) renamedTypes() {
 	c.movedEnumerators()
 	gone, came := c.only(0), c.only(1)
 	if len(gone) == 0 || len(came) == 0 {
@@ -86,14 +86,14 @@ func (c *layoutComparison) renamedTypes() {
 	}
 	with := map[string][]*definition{} // by member; enumerators have their scopes
 	for _, n := range came {
-		for _, d := range c.l.fixed.defs[n] {
+		for _, d := range c.pair.fixed.defs[n] {
 			for _, key := range d.matchKeys() {
 				with[key] = append(with[key], d)
 			}
 		}
 	}
 	for _, n := range gone {
-		for _, d := range c.l.base.defs[n] {
+		for _, d := range c.pair.base.defs[n] {
 			shared := map[*definition]int{}
 			var order []*definition
 			for _, key := range d.matchKeys() {
@@ -114,28 +114,28 @@ func (c *layoutComparison) renamedTypes() {
 }
 
 // unscoped says that n are enumerations whose enumerators are names of the file.
-func (c *layoutComparison) unscoped(side int, n string) bool {
+func (c *Comparison) unscoped(side int, n string) bool {
 	if !strings.HasPrefix(n, "enum ") {
 		return false
 	}
-	defs := c.l.side(side).defs[n]
+	defs := c.pair.side(side).defs[n]
 	return !slices.ContainsFunc(defs, func(d *definition) bool { return d.scoped })
 }
 
-func (l *layouts) side(i int) *typeSet {
+func (p *Pair) side(i int) *table {
 	if i == 0 {
-		return l.base
+		return p.base
 	}
-	return l.fixed
+	return p.fixed
 }
 
 // changedEnums are the enumerations of one side, of the units that are compared, that
 // the other image has not as they are.
-func (c *layoutComparison) changedEnums(side int) (out []*definition) {
-	other := c.l.side(1 - side)
+func (c *Comparison) changedEnums(side int) (out []*definition) {
+	other := c.pair.side(1 - side)
 	for n := range c.names[side] {
 		if c.unscoped(side, n) {
-			out = append(out, without(c.l.side(side).defs[n], other.defs[n])...)
+			out = append(out, without(c.pair.side(side).defs[n], other.defs[n])...)
 		}
 	}
 	slices.SortFunc(out, func(a, b *definition) int { return strings.Compare(a.name+"\x00"+a.key, b.name+"\x00"+b.key) })
@@ -144,7 +144,7 @@ func (c *layoutComparison) changedEnums(side int) (out []*definition) {
 
 // movedEnumerators compares enumerators by their names, which are those of a file:
 // the enumeration may have got a name, another first one, or may be another.
-func (c *layoutComparison) movedEnumerators() {
+func (c *Comparison) movedEnumerators() {
 	with := map[string][]*definition{}
 	for _, d := range c.changedEnums(1) {
 		for _, key := range d.matchKeys() {
@@ -181,15 +181,15 @@ func (c *layoutComparison) movedEnumerators() {
 const mostTries = 1 << 15
 
 // mayTry says whether another pair may be looked at, and once that it may not.
-func (c *layoutComparison) mayTry() bool {
+func (c *Comparison) mayTry() bool {
 	if c.tries++; c.tries == mostTries {
-		c.out = append(c.out, Layout{Type: "types", Detail: "too many that differ could be the same by another name"})
+		c.out = append(c.out, Difference{Type: "types", Detail: "too many that differ could be the same by another name"})
 	}
 	return c.tries < mostTries
 }
 
 // inOneUnit says that a unit has the one type and its counterpart the other.
-func (c *layoutComparison) inOneUnit(d, o *definition) bool {
+func (c *Comparison) inOneUnit(d, o *definition) bool {
 	for u, v := range c.units {
 		if v != nil && slices.Contains(u.defs[d.name], d) && slices.Contains(v.defs[o.name], o) {
 			return true
@@ -204,10 +204,10 @@ const mostRenamed = 16
 
 // only are the names of the types in the units of one side that the other image has
 // nowhere.
-func (c *layoutComparison) only(side int) []string {
-	other := c.l.fixed
+func (c *Comparison) only(side int) []string {
+	other := c.pair.fixed
 	if side == 1 {
-		other = c.l.base
+		other = c.pair.base
 	}
 	var out []string
 	for n := range c.names[side] {
@@ -241,7 +241,7 @@ func (d *definition) matchKeys() []string {
 }
 
 // maybeRenamed compares two types that share that many members, if these are enough.
-func (c *layoutComparison) maybeRenamed(d, o *definition, shared int) {
+func (c *Comparison) maybeRenamed(d, o *definition, shared int) {
 	isEnum := strings.HasPrefix(d.name, "enum ")
 	if isEnum != strings.HasPrefix(o.name, "enum ") || c.seen[[2]string{d.name + "\x00renamed", o.name}] {
 		return
@@ -272,12 +272,12 @@ func (c *layoutComparison) maybeRenamed(d, o *definition, shared int) {
 func simpleName(name string) string { return name[strings.LastIndexByte(name, ' ')+1:] }
 
 // ofEnum says how far an enumeration is kept.
-func (c *layoutComparison) ofEnum(l *Layout, a, b *definition) {
+func (c *Comparison) ofEnum(l *Difference, a, b *definition) {
 	if strings.HasPrefix(b.name, "enum ") {
 		if l.Enum { // it is said already
 			return
 		}
-		l.Enum = !c.l.base.kept[a.name] && !c.l.fixed.kept[b.name]
-		l.Local = l.Enum && c.l.base.local[a.name] && c.l.fixed.local[b.name]
+		l.Enum = !c.pair.base.kept[a.name] && !c.pair.fixed.kept[b.name]
+		l.Local = l.Enum && c.pair.base.local[a.name] && c.pair.fixed.local[b.name]
 	}
 }

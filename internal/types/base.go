@@ -1,4 +1,4 @@
-package diff
+package types
 
 import (
 	"debug/dwarf"

@@ -1,4 +1,4 @@
-package diff_test
+package types_test
 
 import (
 	"bytes"
@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
 	"hotpatch/internal/testkit"
+	"hotpatch/internal/types"
 )
 
 var dwzC = map[string]string{
@@ -138,11 +138,11 @@ func TestTypesSharedOutByDwzAreTheSame(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					want, err := diff.UnitTypes(open(t, plain[i]))
+					want, err := types.UnitTypes(open(t, plain[i]))
 					if err != nil {
 						t.Fatal(err)
 					}
-					got, err := diff.UnitTypes(m)
+					got, err := types.UnitTypes(m)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -192,7 +192,7 @@ node list; int main(void) { return list.next->flag + list.next->mode[1]; }
 			f.Add(seeds[0], seeds[1], seeds[2], seeds[3], seeds[4], seeds[5], section(f, files[0], ".debug_types"))
 		}
 	}
-	f.Fuzz(func(t *testing.T, abbrev, info, str, sharedAbbrev, sharedInfo, sharedStr, types []byte) {
+	f.Fuzz(func(t *testing.T, abbrev, info, str, sharedAbbrev, sharedInfo, sharedStr, ofTypes []byte) {
 		d, err := dwarf.New(abbrev, nil, nil, info, nil, nil, nil, str)
 		if err != nil {
 			return
@@ -202,11 +202,11 @@ node list; int main(void) { return list.next->flag + list.next->mode[1]; }
 			return
 		}
 		w := &image.DWARF{Data: d, Shared: s, SharedStrings: sharedStr}
-		if err := w.ReadTypeUnits(bytes.NewReader(info), types, abbrev, str); err != nil {
+		if err := w.ReadTypeUnits(bytes.NewReader(info), ofTypes, abbrev, str); err != nil {
 			return
 		}
-		n, err := diff.ReadTypes(w)
-		if size := len(info) + len(types) + len(sharedInfo); err == nil && n > size+1 {
+		n, err := types.ReadOne(w)
+		if size := len(info) + len(ofTypes) + len(sharedInfo); err == nil && n > size+1 {
 			t.Errorf("%d types of %d bytes", n, size)
 		}
 	})

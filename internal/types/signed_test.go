@@ -1,4 +1,4 @@
-package diff_test
+package types_test
 
 import (
 	"maps"
@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
+	"hotpatch/internal/types"
 )
 
 // typeUnits are those of debugFlags that put types into units of their own.
@@ -19,11 +19,11 @@ func TestTypesInTypeUnitsAreThoseOfTheirFiles(t *testing.T) {
 		for _, flags := range typeUnits {
 			t.Run(lang+" "+flags[0], func(t *testing.T) {
 				t.Parallel()
-				want, err := diff.UnitTypes(open(t, compileFiles(t, source, flags[0])))
+				want, err := types.UnitTypes(open(t, compileFiles(t, source, flags[0])))
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := diff.UnitTypes(open(t, compileFiles(t, source, flags...)))
+				got, err := types.UnitTypes(open(t, compileFiles(t, source, flags...)))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -71,33 +71,6 @@ func linesOf(text string) map[string]bool {
 	return out
 }
 
-// A change of a type is found whichever file has it: nothing says which ones
-// handle it.
-func TestTypesInTypeUnitsOfOtherFilesAreCompared(t *testing.T) {
-	files := map[string]string{
-		"types.h": "struct used { long a; int b; };\nstruct hidden { long a; int b; };\nstruct unused { int a; };\n",
-		"one.c":   "#include \"types.h\"\nint work(void *p, int n) { return ((struct used *)p)->b + n; }\n",
-		"two.c":   "#include \"types.h\"\nint work(void *, int);\nint main(int n, char **v) { return work(v, n) + ((struct hidden *)v)->b; }\n",
-	}
-	for _, flags := range typeUnits {
-		base := compileFiles(t, files, flags...)
-		for name, want := range map[string]string{"used": "struct used", "hidden": "struct hidden", "unused": ""} {
-			edited := maps.Clone(files)
-			edited["types.h"] = strings.Replace(files["types.h"], name+" { ", name+" { long more; ", 1)
-			edited["one.c"] = strings.Replace(files["one.c"], "+ n", "- n", 1)
-			fixed := compileFiles(t, edited, flags...)
-			d := compare(t, base, fixed)
-			found, known, err := d.LayoutsFor([]*diff.Func{funcs(t, fixed, d)["work"]})
-			if !known || err != nil {
-				t.Fatalf("known %v, error %v", known, err)
-			}
-			if want == "" && len(found) > 0 || want != "" && (len(found) != 1 || found[0].Type != want) {
-				t.Errorf("%v, %s: found %v, want %q", flags, name, found, want)
-			}
-		}
-	}
-}
-
 // A file goes from one type of a name to another that was there before. No unit
 // says that it is this file, so nothing may be said to be known.
 func TestSeveralTypesOfOneNameInTypeUnitsAreNotVerified(t *testing.T) {
@@ -111,7 +84,7 @@ func TestSeveralTypesOfOneNameInTypeUnitsAreNotVerified(t *testing.T) {
 		base := compileFiles(t, files, flags...)
 		edited := maps.Clone(files)
 		edited["one.c"] = strings.Replace(files["one.c"], a, b, 1)
-		found, known, err := diff.Layouts(open(t, base), open(t, compileFiles(t, edited, flags...)))
+		found, known, err := compare(open(t, base), open(t, compileFiles(t, edited, flags...)))
 		if !known || err == nil || !strings.Contains(err.Error(), "several of struct s") {
 			t.Errorf("found %v (known %v, error %v)", found, known, err)
 		}
@@ -133,10 +106,10 @@ func TestTypeUnitsOfASeparateFileAreRead(t *testing.T) {
 			}
 			images = append(images, m)
 		}
-		if found, known, err := diff.Layouts(images[0], images[1]); !known || err != nil || len(found) != 1 {
+		if found, known, err := compare(images[0], images[1]); !known || err != nil || len(found) != 1 {
 			t.Errorf("found %v (known %v, error %v)", found, known, err)
 		}
-		if found, known, err := diff.Layouts(images[0], images[0]); !known || err != nil || len(found) != 0 {
+		if found, known, err := compare(images[0], images[0]); !known || err != nil || len(found) != 0 {
 			t.Errorf("of the same: found %v (known %v, error %v)", found, known, err)
 		}
 	}
@@ -163,7 +136,7 @@ func TestSignaturesThatLeadNowhereAreTold(t *testing.T) {
 				t.Fatalf("%d type units", len(d.TypeUnits))
 			}
 			d.TypeUnits = c.edit(d.TypeUnits)
-			if got, err := diff.Unread(d); err != nil || c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			if got, err := types.Unread(d); err != nil || c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("%v, %s: %q (%v), want %q", flags, c.name, got, err, c.want)
 			}
 		}

@@ -1,4 +1,4 @@
-package diff
+package types
 
 import (
 	"crypto/sha256"
@@ -54,6 +54,11 @@ const (
 	maxParams    = 64
 	// maxKindText is where the text of a kind is cut: those of C++ can be long.
 	maxKindText = 200
+	// maxUnnamed bounds the members of unnamed structs that are read: every unit
+	// describes its own anew.
+	maxUnnamed = 1 << 26
+	// maxUnnamedDepth bounds unnamed structs that point to others.
+	maxUnnamedDepth = 32
 )
 
 func (k *kind) String() string {
@@ -77,9 +82,9 @@ var layoutMark = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompil
 func (k *kind) is(c kindClass) bool { return k != nil && k.class == c }
 
 // kindOf is the kind of the type at off.
-func (t *typeReader) kindOf(off ref) *kind { return t.kind(off, 0) }
+func (t *reader) kindOf(off ref) *kind { return t.kind(off, 0) }
 
-func (t *typeReader) kind(off ref, depth int) *kind {
+func (t *reader) kind(off ref, depth int) *kind {
 	k, done := t.kinds[off]
 	if done || depth > maxMadeDepth {
 		return k
@@ -90,7 +95,7 @@ func (t *typeReader) kind(off ref, depth int) *kind {
 	return k
 }
 
-func (t *typeReader) makeKind(off ref, depth int) *kind {
+func (t *reader) makeKind(off ref, depth int) *kind {
 	alias := ""
 	for range maxTypeDepth {
 		if off == 0 {
@@ -116,7 +121,7 @@ func (t *typeReader) makeKind(off ref, depth int) *kind {
 
 // kindOfNode is the kind of n, which is no other name of a type; alias is the last
 // one that led to it.
-func (t *typeReader) kindOfNode(n *node, alias string, depth int) *kind {
+func (t *reader) kindOfNode(n *node, alias string, depth int) *kind {
 	switch n.tag {
 	case dwarf.TagBaseType, dwarf.TagEnumerationType:
 		switch {
@@ -144,6 +149,36 @@ func (t *typeReader) kindOfNode(n *node, alias string, depth int) *kind {
 	return nil
 }
 
+// structKind is the kind of a struct, class or union; alias is the typedef that led
+// to it. One with neither a name nor an alias is known by its layout alone.
+func (t *reader) structKind(n *node, alias string) *kind {
+	k := kind{class: ofStruct, name: n.name, union: n.tag == dwarf.TagUnionType}
+	if n.name != "" {
+		k.def = kindWord(n.tag) + " " + n.name
+	} else {
+		k.name, k.def = alias, alias
+	}
+	if k.text = k.def; k.def != "" {
+		return t.oneKind(k)
+	}
+	k.text = "unnamed " + kindWord(n.tag)
+	if n.opaque || t.deep >= maxUnnamedDepth {
+		return t.oneKind(k)
+	}
+	t.deep++
+	d := &definition{name: k.text}
+	t.layout(d, n)
+	t.deep--
+	if t.work += len(d.members); t.work > maxUnnamed || t.total > maxTotal {
+		t.cannot("there are too many types to be true")
+		return t.oneKind(k)
+	}
+	k.anon, _ = t.one(d)
+	sum := sha256.Sum256([]byte(k.anon.key))
+	k.text += fmt.Sprintf("#%x", sum[:12])
+	return t.oneKind(k)
+}
+
 // arrayKind is an array of elements of kind to; one of arrays has several dimensions.
 func arrayKind(n *node, to *kind) kind {
 	k := kind{class: ofArray, to: to, count: max(n.count, 0), inner: max(n.inner, 1)}
@@ -160,7 +195,7 @@ func arrayKind(n *node, to *kind) kind {
 	return k
 }
 
-func (t *typeReader) functionKind(n *node, depth int) *kind {
+func (t *reader) functionKind(n *node, depth int) *kind {
 	k := kind{class: ofFunction, to: t.kind(n.typ, depth+1), open: n.open || len(n.fields) == 0 && !n.prototyped}
 	names := make([]string, 0, 4)
 	for i := range n.fields {
@@ -183,7 +218,7 @@ func (t *typeReader) functionKind(n *node, depth int) *kind {
 }
 
 // oneKind is the one of its text.
-func (t *typeReader) oneKind(k kind) *kind {
+func (t *reader) oneKind(k kind) *kind {
 	if len(k.text) > maxKindText {
 		k.text = fmt.Sprintf("%s... (%x)", k.text[:maxKindText/2], sha256.Sum256([]byte(k.text)))
 	}
@@ -193,129 +228,4 @@ func (t *typeReader) oneKind(k kind) *kind {
 	one := &k
 	t.texts[k.text] = one
 	return one
-}
-
-// reading is what becomes of bits of one kind that are read as another one.
-type reading uint8
-
-const (
-	unchanged reading = iota
-	retyped           // something else may be meant: somebody has to look
-	misread           // it goes wrong: a pointer for an object, a float for an integer
-)
-
-// read compares two kinds of types that have the same size, or that are pointed to.
-func (c *layoutComparison) read(a, b *kind, depth int) reading {
-	switch {
-	case a == nil || b == nil || a == b || a.text == b.text || depth > maxKindDepth:
-		return unchanged
-	case a.class != b.class:
-		if a.is(ofFloat) && (b.is(ofInteger) || b.is(ofPointer)) || b.is(ofFloat) && (a.is(ofInteger) || a.is(ofPointer)) {
-			return misread
-		}
-		return retyped
-	}
-	// Functions may take functions that take functions, many of each.
-	key := kindPair{a, b, depth}
-	if r, ok := c.kinds[key]; ok {
-		return r
-	}
-	if c.kinds == nil {
-		c.kinds = map[kindPair]reading{}
-	}
-	c.kinds[key] = unchanged
-	c.kinds[key] = c.readInside(a, b, depth)
-	return c.kinds[key]
-}
-
-// kindPair are two kinds that are compared, and how deep in others.
-type kindPair struct {
-	a, b  *kind
-	depth int
-}
-
-// readInside compares two kinds of one class.
-func (c *layoutComparison) readInside(a, b *kind, depth int) reading {
-	switch a.class {
-	case ofInteger, ofFloat:
-		if r := a.form.readAs(b.form); r != unchanged || depth == 0 || a.size == b.size { // of the whole others tell
-			return r
-		}
-		return retyped
-	case ofPointer:
-		return c.readThrough(a.to, b.to, depth)
-	case ofMemberPointer:
-		return min(c.read(a.to, b.to, depth+1), retyped)
-	case ofArray:
-		worst := c.read(a.to, b.to, depth+1)
-		if a.inner != b.inner && max(a.inner, b.inner) > 1 && min(a.inner, b.inner) > 0 {
-			worst = max(worst, retyped)
-		}
-		return worst
-	case ofStruct:
-		return c.readStruct(a, b, depth)
-	case ofFunction:
-		return c.readFunction(a, b, depth)
-	}
-	return unchanged
-}
-
-// readThrough compares what two pointers lead to. void may be anything.
-func (c *layoutComparison) readThrough(a, b *kind, depth int) reading {
-	scalar := func(k *kind) bool { return k.is(ofInteger) || k.is(ofFloat) }
-	switch {
-	case a.is(ofVoid) || b.is(ofVoid) || a == nil || b == nil:
-		return unchanged
-	case a.is(ofPointer) != b.is(ofPointer), scalar(a) && b.is(ofStruct), a.is(ofStruct) && scalar(b):
-		return misread
-	case a.is(ofPointer):
-		return c.readThrough(a.to, b.to, depth+1)
-	case scalar(a) && scalar(b) && a.size == b.size && a.form.readAs(b.form) == misread:
-		return misread
-	case a.is(ofArray) && b.is(ofArray) && a.count != b.count && a.count > 0 && b.count > 0:
-		return retyped
-	case a.is(ofArray) != b.is(ofArray): // a pointer to the first element
-		if a.is(ofArray) {
-			a = a.to
-		} else {
-			b = b.to
-		}
-	}
-	if a.is(ofStruct) && b.is(ofStruct) {
-		return c.readStruct(a, b, depth+1)
-	}
-	return min(c.read(a, b, depth+1), retyped)
-}
-
-// readFunction compares how a function is called: through a pointer that is kept,
-// new code calls what old code has put there.
-func (c *layoutComparison) readFunction(a, b *kind, depth int) reading {
-	worst := c.read(a.to, b.to, depth+1)
-	if !a.open && !b.open && len(a.params) != len(b.params) {
-		return retyped
-	}
-	for i := range min(len(a.params), len(b.params)) {
-		worst = max(worst, c.read(a.params[i], b.params[i], depth+1))
-	}
-	return min(worst, retyped)
-}
-
-// differs tells how b is read in another way than a.
-func (c *layoutComparison) differs(a, b *kind) string {
-	if why := c.structDiffers(a, b); why != "" {
-		return why
-	}
-	if !a.is(ofPointer) || !b.is(ofPointer) || !a.to.is(ofFunction) || !b.to.is(ofFunction) {
-		return fmt.Sprintf("is %s instead of %s", b, a)
-	}
-	f, g := a.to, b.to
-	if len(f.params) != len(g.params) {
-		return fmt.Sprintf("points to functions with %d parameters instead of %d", len(g.params), len(f.params))
-	}
-	for i := range f.params {
-		if c.read(f.params[i], g.params[i], 1) != unchanged {
-			return fmt.Sprintf("points to functions whose parameter %d is %s instead of %s", i+1, g.params[i], f.params[i])
-		}
-	}
-	return fmt.Sprintf("points to functions that return %s instead of %s", g.to, f.to)
 }

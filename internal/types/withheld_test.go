@@ -1,10 +1,8 @@
-package diff_test
+package types_test
 
 import (
 	"strings"
 	"testing"
-
-	"hotpatch/internal/diff"
 )
 
 // g++ describes a class in the file of its first virtual function. One that is
@@ -18,7 +16,7 @@ func TestClassThatIsDescribedNowhereIsNotVerified(t *testing.T) {
 	}
 	for _, flags := range debugFlags {
 		base := open(t, compileFiles(t, files, flags...))
-		if _, known, err := diff.Layouts(base, base); !known || err == nil || !strings.Contains(err.Error(), "struct A::Impl is described nowhere") {
+		if _, known, err := compare(base, base); !known || err == nil || !strings.Contains(err.Error(), "struct A::Impl is described nowhere") {
 			t.Errorf("%v: known %v, error %v", flags, known, err)
 		}
 	}
@@ -26,7 +24,7 @@ func TestClassThatIsDescribedNowhereIsNotVerified(t *testing.T) {
 	files["impl.cc"] = strings.Replace(files["impl.cc"], "int A::get", "int other(A::Impl *p) { return p->x; }\nint A::get", 1)
 	for _, flags := range debugFlags {
 		base := open(t, compileFiles(t, files, flags...))
-		if _, known, err := diff.Layouts(base, base); !known || err != nil {
+		if _, known, err := compare(base, base); !known || err != nil {
 			t.Errorf("described: %v: known %v, error %v", flags, known, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package diff
+package types
 
 import "strings"
 
@@ -9,7 +9,7 @@ import "strings"
 // the linker keeps one, so nothing tells which files knew it.
 
 // signatures notes which type each signature stands for.
-func (t *typeReader) signatures() {
+func (t *reader) signatures() {
 	for _, u := range t.data.TypeUnits {
 		r := ref(u.Type)
 		if u.Separate {
@@ -24,7 +24,7 @@ func (t *typeReader) signatures() {
 }
 
 // checkSignatures: each signature has to stand for a type.
-func (t *typeReader) checkSignatures() {
+func (t *reader) checkSignatures() {
 	for _, u := range t.data.TypeUnits {
 		if r := t.signs[u.Signature]; r != 0 && t.nodes[r] == nil {
 			t.cannot("no type is at %#x, where that of the signature %016x should be", u.Type, u.Signature)
@@ -33,8 +33,8 @@ func (t *typeReader) checkSignatures() {
 }
 
 // signed is the type that a signature stands for, 0 when that is not known.
-func (t *typeReader) signed(signature uint64) ref {
-	t.unit.whole = false
+func (t *reader) signed(signature uint64) ref {
+	t.unit.Whole = false
 	r, ok := t.signs[signature]
 	if !ok {
 		t.cannot("no type unit has the signature %016x", signature)
@@ -47,14 +47,14 @@ func (t *typeReader) signed(signature uint64) ref {
 
 // mayHideTypes says whether a unit of that producer may handle types that it
 // does not mention, as they are in type units.
-func (t *typeReader) mayHideTypes(producer string) bool {
+func (t *reader) mayHideTypes(producer string) bool {
 	unsaid := !strings.Contains(producer, " -") // -gno-record-gcc-switches
 	return strings.Contains(producer, "-fdebug-types-section") || unsaid && len(t.data.TypeUnits) > 0
 }
 
 // oneMeaning: where type units describe two types of one name, the file that
 // changed from one to the other may be any.
-func (t *typeReader) oneMeaning() {
+func (t *reader) oneMeaning() {
 	first := ""
 	for _, u := range t.set.units {
 		if !u.ofType {

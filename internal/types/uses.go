@@ -1,4 +1,4 @@
-package diff
+package types
 
 import (
 	"cmp"
@@ -19,7 +19,7 @@ type usedKind struct {
 }
 
 // local takes a parameter or local variable, unless it is known to lead nowhere.
-func (t *typeReader) local(e *dwarf.Entry, name string, typ ref, f *frame) {
+func (t *reader) local(e *dwarf.Entry, name string, typ ref, f *frame) {
 	u := localUse{typ: typ, name: name}
 	if e.Tag == dwarf.TagFormalParameter && f == &t.stack[len(t.stack)-1] {
 		f.params++
@@ -40,7 +40,7 @@ func (t *typeReader) local(e *dwarf.Entry, name string, typ ref, f *frame) {
 
 // useOf remembers what a variable of a function is: it may be all that tells that a
 // type has another name now, behind a pointer to void.
-func (t *typeReader) useOf(u *localUse) {
+func (t *reader) useOf(u *localUse) {
 	if len(t.unit.uses) >= maxUses {
 		return
 	}
@@ -70,7 +70,7 @@ func useKey(function, name string) uint64 {
 }
 
 // parameters are what the function of that name takes that leads to a struct.
-func (u *unit) parameters(function string) []usedKind {
+func (u *Unit) parameters(function string) []usedKind {
 	key := useKey(function, "")
 	lo := sort.Search(len(u.uses), func(i int) bool { return u.uses[i].key >= key })
 	hi := lo
@@ -101,7 +101,7 @@ func sortUses(us []usedKind) {
 
 // origin is the entry that has the name of the function e, 0 when none is referred to
 // in the same file.
-func (t *typeReader) origin(e *dwarf.Entry) ref {
+func (t *reader) origin(e *dwarf.Entry) ref {
 	for _, a := range []dwarf.Attr{dwarf.AttrSpecification, dwarf.AttrAbstractOrigin} {
 		if v, ok := e.Val(a).(dwarf.Offset); ok {
 			return t.here(v)
@@ -111,7 +111,7 @@ func (t *typeReader) origin(e *dwarf.Entry) ref {
 }
 
 // functionName is name, or that of the entry at off.
-func (t *typeReader) functionName(name string, off ref) string {
+func (t *reader) functionName(name string, off ref) string {
 	if name != "" || off == 0 {
 		return name
 	}

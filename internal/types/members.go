@@ -1,8 +1,6 @@
-package diff
+package types
 
 import (
-	"cmp"
-	"debug/elf"
 	"fmt"
 	"regexp"
 	"slices"
@@ -11,8 +9,8 @@ import (
 )
 
 // compareTypes describes how b differs from a.
-func (c *layoutComparison) compareTypes(a, b *definition) (Layout, bool) {
-	l := Layout{Type: b.name}
+func (c *Comparison) compareTypes(a, b *definition) (Difference, bool) {
+	l := Difference{Type: b.name}
 	if strings.HasPrefix(b.name, "enum ") {
 		l.Detail, l.Local = enumDiffers(a, b)
 		l.Enum = l.Local
@@ -22,8 +20,8 @@ func (c *layoutComparison) compareTypes(a, b *definition) (Layout, bool) {
 }
 
 // compareMembers is compareTypes of two classes, structs or unions.
-func (c *layoutComparison) compareMembers(a, b *definition) (Layout, bool) {
-	l := Layout{Type: b.name}
+func (c *Comparison) compareMembers(a, b *definition) (Difference, bool) {
+	l := Difference{Type: b.name}
 	if a.key == b.key {
 		return l, false
 	}
@@ -74,7 +72,7 @@ func (c *layoutComparison) compareMembers(a, b *definition) (Layout, bool) {
 }
 
 // readMember tells what becomes of a member with its name, if it had one.
-func (c *layoutComparison) readMember(old, m *member) reading {
+func (c *Comparison) readMember(old, m *member) reading {
 	if old == nil || m.name == "" {
 		return unchanged // the members of an anonymous struct have names
 	}
@@ -252,23 +250,4 @@ func enumDiffers(a, b *definition) (detail string, perhaps bool) {
 		return changed, false
 	}
 	return detail, perhaps
-}
-
-// VTables compares the sizes of the virtual tables that symbols name: calls
-// through a table with slots inserted would go astray in live objects.
-func (d *Diff) VTables() []Layout {
-	sizes := map[string]uint64{}
-	for _, s := range d.Base.Symbols {
-		if s.Type == elf.STT_OBJECT && strings.HasPrefix(s.Name, "_ZTV") {
-			sizes[s.Name] = s.Size
-		}
-	}
-	var out []Layout
-	for _, s := range d.Fixed.Symbols {
-		if n, ok := sizes[s.Name]; ok && n != s.Size && s.Type == elf.STT_OBJECT {
-			out = append(out, Layout{Type: "virtual table " + s.Name, Detail: fmt.Sprintf("has %d bytes instead of %d", s.Size, n)})
-		}
-	}
-	slices.SortFunc(out, func(a, b Layout) int { return cmp.Compare(a.Type, b.Type) })
-	return slices.Compact(out)
 }

@@ -1,4 +1,4 @@
-package diff
+package types
 
 import (
 	"debug/dwarf"
@@ -17,10 +17,10 @@ const (
 )
 
 // here is the place of an offset in the file that is being read.
-func (t *typeReader) here(off dwarf.Offset) ref { return t.file | ref(off) }
+func (t *reader) here(off dwarf.Offset) ref { return t.file | ref(off) }
 
 // reference is the place that an attribute refers to; 0 without it.
-func (t *typeReader) reference(e *dwarf.Entry, a dwarf.Attr) ref {
+func (t *reader) reference(e *dwarf.Entry, a dwarf.Attr) ref {
 	f := e.AttrField(a)
 	if f == nil {
 		return 0
@@ -58,7 +58,7 @@ func (t *typeReader) reference(e *dwarf.Entry, a dwarf.Attr) ref {
 }
 
 // text is an attribute that is a string, "" without it.
-func (t *typeReader) text(e *dwarf.Entry, a dwarf.Attr) string {
+func (t *reader) text(e *dwarf.Entry, a dwarf.Attr) string {
 	f := e.AttrField(a)
 	if f == nil {
 		return ""
@@ -96,10 +96,10 @@ const maxShared = 1 << 24
 // it takes types from: dwz moves what several units describe to one that each of them imports.
 // A unit that takes something from another compilation unit (LTO) is not whole.
 // What other programs put into the supplementary file is forgotten.
-func (t *typeReader) connect() {
+func (t *reader) connect() {
 	starts := slices.Clone(t.set.units)
-	slices.SortFunc(starts, func(a, b *unit) int { return compareRef(a.at, b.at) })
-	serves := map[*unit]bool{}
+	slices.SortFunc(starts, func(a, b *Unit) int { return compareRef(a.at, b.at) })
+	serves := map[*Unit]bool{}
 	total := 0
 	for _, u := range starts {
 		if u.part {
@@ -108,7 +108,7 @@ func (t *typeReader) connect() {
 		total += len(u.foreign)
 		for _, p := range t.taken(u, starts) {
 			if !p.part {
-				u.whole, u.imports = false, true
+				u.Whole, u.imports = false, true
 				continue
 			}
 			u.parts = append(u.parts, p)
@@ -120,15 +120,15 @@ func (t *typeReader) connect() {
 			break
 		}
 	}
-	foreign := func(u *unit) bool { return u.at&inShared != 0 && !serves[u] }
+	foreign := func(u *Unit) bool { return u.at&inShared != 0 && !serves[u] }
 	t.set.units = slices.DeleteFunc(t.set.units, foreign)
 	t.later = slices.DeleteFunc(t.later, func(p pending) bool { return foreign(p.unit) })
 }
 
 // share gives each unit what its parts define. These are then dropped: all that
 // they define stands where it is used.
-func (t *typeReader) share() {
-	served := map[*unit]bool{}
+func (t *reader) share() {
+	served := map[*Unit]bool{}
 	for _, u := range t.set.units {
 		types := u.types
 		for _, p := range u.parts {
@@ -145,18 +145,18 @@ func (t *typeReader) share() {
 				}
 			}
 		}
-		if types == 0 && !u.part && u.partial == "" && !u.imports {
-			u.partial = withoutTypes
+		if types == 0 && !u.part && u.Partial == "" && !u.imports {
+			u.Partial = withoutTypes
 		}
 	}
-	t.set.units = slices.DeleteFunc(t.set.units, func(u *unit) bool { return served[u] && len(u.objects) == 0 })
+	t.set.units = slices.DeleteFunc(t.set.units, func(u *Unit) bool { return served[u] && len(u.objects) == 0 })
 }
 
 // tooMuchShared: no unit is known to be whole.
-func (t *typeReader) tooMuchShared() {
+func (t *reader) tooMuchShared() {
 	t.cannot("too much is shared between units to be true")
 	for _, u := range t.set.units {
-		u.whole = false
+		u.Whole = false
 	}
 	for i := range t.later {
 		t.later[i].unit.parts = nil
@@ -164,17 +164,17 @@ func (t *typeReader) tooMuchShared() {
 }
 
 // taken are the units that u imports or refers to, and those of these.
-func (t *typeReader) taken(u *unit, starts []*unit) []*unit {
-	seen := map[*unit]bool{u: true}
-	var out []*unit
-	for work := []*unit{u}; len(work) > 0; {
+func (t *reader) taken(u *Unit, starts []*Unit) []*Unit {
+	seen := map[*Unit]bool{u: true}
+	var out []*Unit
+	for work := []*Unit{u}; len(work) > 0; {
 		v := work[len(work)-1]
 		work = work[:len(work)-1]
 		for _, r := range v.foreign {
 			k := sort.Search(len(starts), func(i int) bool { return starts[i].at > r }) - 1
 			if k < 0 || r > starts[k].last {
-				t.cannot("unit %s refers to place %#x, where no unit is", v.name, uint64(r))
-				u.whole, u.imports = false, true
+				t.cannot("unit %s refers to place %#x, where no unit is", v.Name, uint64(r))
+				u.Whole, u.imports = false, true
 				continue
 			}
 			if p := starts[k]; !seen[p] {

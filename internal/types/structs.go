@@ -1,17 +1,10 @@
-package diff
+package types
 
 import (
-	"crypto/sha256"
-	"debug/dwarf"
 	"fmt"
 )
 
 const (
-	// maxUnnamed bounds the members of unnamed structs that are read: every unit
-	// describes its own anew.
-	maxUnnamed = 1 << 26
-	// maxUnnamedDepth bounds unnamed structs that point to others.
-	maxUnnamedDepth = 32
 	// maxRenamed bounds how deep structs of different names are compared: those that
 	// members point to.
 	maxRenamed = 64
@@ -20,40 +13,10 @@ const (
 	mostMatched = 1 << 12
 )
 
-// structKind is the kind of a struct, class or union; alias is the typedef that led
-// to it. One with neither a name nor an alias is known by its layout alone.
-func (t *typeReader) structKind(n *node, alias string) *kind {
-	k := kind{class: ofStruct, name: n.name, union: n.tag == dwarf.TagUnionType}
-	if n.name != "" {
-		k.def = kindWord(n.tag) + " " + n.name
-	} else {
-		k.name, k.def = alias, alias
-	}
-	if k.text = k.def; k.def != "" {
-		return t.oneKind(k)
-	}
-	k.text = "unnamed " + kindWord(n.tag)
-	if n.opaque || t.deep >= maxUnnamedDepth {
-		return t.oneKind(k)
-	}
-	t.deep++
-	d := &definition{name: k.text}
-	t.layout(d, n)
-	t.deep--
-	if t.work += len(d.members); t.work > maxUnnamed || t.total > maxTotal {
-		t.cannot("there are too many types to be true")
-		return t.oneKind(k)
-	}
-	k.anon, _ = t.one(d)
-	sum := sha256.Sum256([]byte(k.anon.key))
-	k.text += fmt.Sprintf("#%x", sum[:12])
-	return t.oneKind(k)
-}
-
 // readStruct compares structs and unions. Those of one name are compared for
 // themselves. Those without a name are what their layout is, and one of another name
 // may be the same by its new one.
-func (c *layoutComparison) readStruct(a, b *kind, depth int) reading {
+func (c *Comparison) readStruct(a, b *kind, depth int) reading {
 	if a == b || a.text == b.text || a.def == b.def && a.def != "" {
 		return unchanged
 	}
@@ -87,19 +50,19 @@ type structReading struct {
 }
 
 // layoutsOf are the definitions of a struct.
-func (k *kind) layoutsOf(s *typeSet) []*definition {
+func (k *kind) layoutsOf(s *table) []*definition {
 	if k.anon != nil {
 		return []*definition{k.anon}
 	}
 	return s.defs[k.def]
 }
 
-func (c *layoutComparison) readNames(a, b *kind, value bool) structReading {
+func (c *Comparison) readNames(a, b *kind, value bool) structReading {
 	var worst structReading
-	xs, ys := a.layoutsOf(c.l.base), b.layoutsOf(c.l.fixed)
+	xs, ys := a.layoutsOf(c.pair.base), b.layoutsOf(c.pair.fixed)
 	for _, x := range xs {
 		for _, y := range ys {
-			l, differs := Layout{Detail: "it has too many members to compare them"}, true
+			l, differs := Difference{Detail: "it has too many members to compare them"}, true
 			if max(len(x.members), len(y.members)) <= mostMatched || x.key == y.key {
 				l, differs = c.compareMembers(x, y)
 			}
@@ -121,8 +84,8 @@ func (c *layoutComparison) readNames(a, b *kind, value bool) structReading {
 
 // renamed says that b can be nothing but a by another name: nothing has the name of
 // a any more, and nothing had that of b. So it is where they have none.
-func (c *layoutComparison) renamed(a, b *kind) bool {
-	return (a.def == "" || len(c.l.fixed.defs[a.def]) == 0) && (b.def == "" || len(c.l.base.defs[b.def]) == 0)
+func (c *Comparison) renamed(a, b *kind) bool {
+	return (a.def == "" || len(c.pair.fixed.defs[a.def]) == 0) && (b.def == "" || len(c.pair.base.defs[b.def]) == 0)
 }
 
 // moved says that both have a member of one name, and that it is elsewhere.
@@ -142,7 +105,7 @@ func moved(x, y *definition) bool {
 
 // structDiffers tells which member is elsewhere in what a and b are, lead to or
 // consist of; "" when that is not what differs.
-func (c *layoutComparison) structDiffers(a, b *kind) string {
+func (c *Comparison) structDiffers(a, b *kind) string {
 	leads := false
 	for depth := 0; a != nil && b != nil && depth < maxKindDepth; depth++ {
 		switch {

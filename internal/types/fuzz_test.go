@@ -1,12 +1,12 @@
-package diff_test
+package types_test
 
 import (
 	"bytes"
 	"debug/dwarf"
 	"testing"
 
-	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
+	"hotpatch/internal/types"
 )
 
 // FuzzTypes reads types from damaged debug information: an error or types,
@@ -21,7 +21,7 @@ node list; int main(void) { return list.next->flag; }
 `, flags...)
 		f.Add(section(f, path, ".debug_abbrev"), section(f, path, ".debug_info"), section(f, path, ".debug_str"), section(f, path, ".debug_line_str"), section(f, path, ".debug_rnglists"), section(f, path, ".debug_types"))
 	}
-	f.Fuzz(func(t *testing.T, abbrev, info, str, lineStr, ranges, types []byte) {
+	f.Fuzz(func(t *testing.T, abbrev, info, str, lineStr, ranges, ofTypes []byte) {
 		d, err := dwarf.New(abbrev, nil, nil, info, nil, nil, nil, str)
 		if err != nil {
 			return
@@ -32,11 +32,11 @@ node list; int main(void) { return list.next->flag; }
 			}
 		}
 		w := &image.DWARF{Data: d}
-		if err := w.ReadTypeUnits(bytes.NewReader(info), types, abbrev, str); err != nil {
+		if err := w.ReadTypeUnits(bytes.NewReader(info), ofTypes, abbrev, str); err != nil {
 			return
 		}
-		if n, err := diff.ReadTypes(w); err == nil && n > len(info)+len(types)+1 {
-			t.Errorf("%d types of %d bytes", n, len(info)+len(types))
+		if n, err := types.ReadOne(w); err == nil && n > len(info)+len(ofTypes)+1 {
+			t.Errorf("%d types of %d bytes", n, len(info)+len(ofTypes))
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package diff
+package types
 
 import (
 	"crypto/sha256"
@@ -11,7 +11,7 @@ import (
 )
 
 // define makes definitions of the types of a unit.
-func (t *typeReader) define(p pending) {
+func (t *reader) define(p pending) {
 	t.unit = p.unit
 	for _, n := range p.order {
 		t.defineType(n)
@@ -40,7 +40,7 @@ func (t *typeReader) define(p pending) {
 }
 
 // describedBy is the type at r, or that of the variable there.
-func (t *typeReader) describedBy(r ref) ref {
+func (t *reader) describedBy(r ref) ref {
 	for range maxTypeDepth {
 		typ, ok := t.described[r]
 		if !ok {
@@ -51,7 +51,7 @@ func (t *typeReader) describedBy(r ref) ref {
 	return r
 }
 
-func (t *typeReader) defineType(n *node) {
+func (t *reader) defineType(n *node) {
 	if t.total > maxTotal {
 		t.cannot("there are too many types to be true")
 		return
@@ -109,7 +109,7 @@ func (t *typeReader) defineType(n *node) {
 
 // one is the definition of that name and layout. Most units describe the same
 // types: of a header there are many copies.
-func (t *typeReader) one(d *definition) (same *definition, isNew bool) {
+func (t *reader) one(d *definition) (same *definition, isNew bool) {
 	d.key = d.keyOf()
 	full := d.name + "\x00" + d.key
 	if same := t.known[full]; same != nil {
@@ -122,7 +122,7 @@ func (t *typeReader) one(d *definition) (same *definition, isNew bool) {
 
 // unnamed is the struct or union without a name that a typedef of off is the way
 // to: itself, or through pointers and arrays.
-func (t *typeReader) unnamed(off ref) *node {
+func (t *reader) unnamed(off ref) *node {
 	for range maxTypeDepth {
 		n := t.node(off)
 		if n == nil {
@@ -177,7 +177,7 @@ func (d *definition) keyOf() string {
 }
 
 // layout lists the members of n and what they are.
-func (t *typeReader) layout(d *definition, n *node) {
+func (t *reader) layout(d *definition, n *node) {
 	d.size, d.align = max(n.size, 0), n.align
 	d.members = t.flatten(nil, n, "", 0, 0)
 	d.virtuals = strings.Join(n.virtual, " ")
@@ -187,7 +187,7 @@ func (t *typeReader) layout(d *definition, n *node) {
 }
 
 // flatten lists members, those of anonymous structs under their outer name.
-func (t *typeReader) flatten(out []member, n *node, prefix string, at int64, depth int) []member {
+func (t *reader) flatten(out []member, n *node, prefix string, at int64, depth int) []member {
 	for i := range n.fields {
 		f := &n.fields[i]
 		m := member{name: prefix + f.name, at: at + f.at, kind: t.kindOf(f.typ)}
@@ -241,7 +241,7 @@ const maxTotal = 1 << 23
 const maxTypeDepth = 64
 
 // node is the type that the entry at off describes or stands for; nil: none.
-func (t *typeReader) node(off ref) *node {
+func (t *reader) node(off ref) *node {
 	n := t.nodes[off]
 	for range maxTypeDepth {
 		if n == nil || n.stands == 0 {
@@ -254,7 +254,7 @@ func (t *typeReader) node(off ref) *node {
 
 // sizeOf is the size of a type in bytes. Functions, void and flexible arrays
 // have none: 0.
-func (t *typeReader) sizeOf(off ref, depth int) (int64, bool) {
+func (t *reader) sizeOf(off ref, depth int) (int64, bool) {
 	n := t.node(off)
 	if n == nil || depth > maxTypeDepth {
 		return 0, false
@@ -280,7 +280,7 @@ func (t *typeReader) sizeOf(off ref, depth int) (int64, bool) {
 }
 
 // through follows typedefs and qualifiers.
-func (t *typeReader) through(off ref) *node {
+func (t *reader) through(off ref) *node {
 	for range maxTypeDepth {
 		n := t.node(off)
 		if n == nil {
@@ -309,7 +309,7 @@ func kindWord(tag dwarf.Tag) string {
 }
 
 // enumUse notes how the enumeration at off, if it is one, is used.
-func (t *typeReader) enumUse(off ref, kept bool) {
+func (t *reader) enumUse(off ref, kept bool) {
 	n := t.through(off)
 	if n == nil || n.tag != dwarf.TagEnumerationType || n.opaque {
 		return
