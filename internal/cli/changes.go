@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"hotpatch/internal/arch"
-	"hotpatch/internal/diff"
 	"hotpatch/internal/patch"
+	"hotpatch/internal/stamps"
 )
 
 // reviewImage is one image as a reviewer sees it.
@@ -282,7 +282,7 @@ func compareListings(x, y []listingLine, versions [2]string) []reviewLine {
 			break // the end of both
 		}
 		a, b := lineFor("-", x, i, x[i].addr, 0), lineFor("+", y, j, 0, y[j].addr)
-		if a.Text == b.Text && (a.Note == b.Note || isString(x[i]) && diff.NoiseStrings(a.Note, b.Note, diff.Origin{Version: versions[0]}, diff.Origin{Version: versions[1]})) {
+		if a.Text == b.Text && (a.Note == b.Note || isString(x[i]) && stamps.Only(a.Note, b.Note, stamps.Origin{Version: versions[0]}, stamps.Origin{Version: versions[1]})) {
 			b.Op, b.Base = " ", x[i].addr
 			out = append(out, b)
 		} else {

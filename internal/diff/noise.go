@@ -9,6 +9,7 @@ import (
 
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
+	"hotpatch/internal/stamps"
 )
 
 // findNoise turns changed functions into noise when all that differs is a
@@ -299,7 +300,7 @@ func (d *Diff) onlyNoise(b *Func) bool {
 func (d *Diff) timeOfBuild(a, b *Func, ta, tb image.Addr) bool {
 	text := func(c *Code, t image.Addr) string { return string(c.Bytes(t, max(c.CString(t), 1)-1)) }
 	x, y := text(d.Base, ta), text(d.Fixed, tb)
-	if !(isDate(x) && isDate(y)) && !(isTime(x) && isTime(y)) {
+	if !(stamps.IsDate(x) && stamps.IsDate(y)) && !(stamps.IsTime(x) && stamps.IsTime(y)) {
 		return false
 	}
 	date, time := "", false
@@ -309,13 +310,13 @@ func (d *Diff) timeOfBuild(a, b *Func, ta, tb image.Addr) bool {
 			continue
 		}
 		x, y := text(d.Base, p.Target), text(d.Fixed, q.Target)
-		if isDate(x) && isDate(y) && x != y {
-			if !later(x, y) || date != "" && date != y {
+		if stamps.IsDate(x) && stamps.IsDate(y) && x != y {
+			if !stamps.Later(x, y) || date != "" && date != y {
 				return false
 			}
 			date = y
 		}
-		time = time || isTime(x) && isTime(y) && x != y
+		time = time || stamps.IsTime(x) && stamps.IsTime(y) && x != y
 	}
 	if date == "" || !time {
 		return false
@@ -336,16 +337,12 @@ func (c *Code) dates() map[string]bool {
 		if s.Class != image.ROData && s.Class != image.Data {
 			continue
 		}
-		for _, m := range dateForm().FindAll(s.Data, -1) {
-			out[string(m[:len(m)-1])] = true
+		for _, date := range stamps.Dates(s.Data) {
+			out[date] = true
 		}
 	}
 	return out
 }
-
-var dateForm = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(month + ` [ 1-3][0-9] [0-9]{4}\x00`)
-})
 
 // noiseString compares the strings at ta and tb.
 func (d *Diff) noiseString(ta, tb image.Addr) bool {
@@ -379,5 +376,7 @@ func (d *Diff) noiseTexts(x, y string) bool {
 		return false
 	}
 	d.noiseSize += n
-	return NoiseStrings(x, y, Origin{d.options.BaseVersion, d.Base.BuildID}, Origin{d.options.FixedVersion, d.Fixed.BuildID})
+	base := stamps.Origin{Version: d.options.BaseVersion, BuildID: d.Base.BuildID}
+	fixed := stamps.Origin{Version: d.options.FixedVersion, BuildID: d.Fixed.BuildID}
+	return stamps.Only(x, y, base, fixed)
 }

@@ -1,9 +1,9 @@
-package diff_test
+package stamps_test
 
 import (
 	"testing"
 
-	"hotpatch/internal/diff"
+	"hotpatch/internal/stamps"
 )
 
 func TestNoiseIsOnlyWhatNoProcessNeeds(t *testing.T) {
@@ -103,14 +103,14 @@ func TestNoiseIsOnlyWhatNoProcessNeeds(t *testing.T) {
 		{"OpenSSL 3.0.20 7 Apr 2026", "OpenSSL 3.0.20 25 Aug 2026", false},
 		{"same", "same", false},
 	} {
-		if got := diff.NoiseStrings(c.base, c.fixed, diff.Origin{}, diff.Origin{}); got != c.noise {
+		if got := stamps.Only(c.base, c.fixed, stamps.Origin{}, stamps.Origin{}); got != c.noise {
 			t.Errorf("%q and %q: noise %v, want %v", c.base, c.fixed, got, c.noise)
 		}
 	}
-	if !diff.NoiseStrings("demo 3.5+ds1", "demo 3.6+ds1", diff.Origin{Version: "1:3.5+ds1"}, diff.Origin{Version: "1:3.6+ds1"}) {
+	if !stamps.Only("demo 3.5+ds1", "demo 3.6+ds1", stamps.Origin{Version: "1:3.5+ds1"}, stamps.Origin{Version: "1:3.6+ds1"}) {
 		t.Error("the package version is not recognised")
 	}
-	base, fixed := diff.Origin{"1:7.0.15-1+deb12u1", "0123456789abcdef0123456789abcdef01234567"}, diff.Origin{"1:7.0.15-1+deb12u2", "76543210fedcba98765432100123456789abcdef"}
+	base, fixed := stamps.Origin{"1:7.0.15-1+deb12u1", "0123456789abcdef0123456789abcdef01234567"}, stamps.Origin{"1:7.0.15-1+deb12u2", "76543210fedcba98765432100123456789abcdef"}
 	for _, c := range []struct {
 		base, fixed string
 		noise       bool
@@ -123,11 +123,11 @@ func TestNoiseIsOnlyWhatNoProcessNeeds(t *testing.T) {
 		{"Version: 7.0.15-1+deb12u1", "Version: 7.0.15-1+deb12u2", true},
 		{"/usr/share/7.0.15-1+deb12u1", "/usr/share/7.0.15-1+deb12u2", false},
 	} {
-		if got := diff.NoiseStrings(c.base, c.fixed, base, fixed); got != c.noise {
+		if got := stamps.Only(c.base, c.fixed, base, fixed); got != c.noise {
 			t.Errorf("%q and %q: noise %v, want %v", c.base, c.fixed, got, c.noise)
 		}
 	}
-	if upstream := (diff.Origin{Version: "7.0.16-1"}); !diff.NoiseStrings("redis 7.0.15", "redis 7.0.16", base, upstream) {
+	if upstream := (stamps.Origin{Version: "7.0.16-1"}); !stamps.Only("redis 7.0.15", "redis 7.0.16", base, upstream) {
 		t.Error("the version of the source is not recognised")
 	}
 }

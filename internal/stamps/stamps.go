@@ -1,4 +1,13 @@
-package diff
+// Package stamps says whether two strings differ only in what a build stamps into
+// them.
+//
+// Strings hold pieces that change from build to build and mean nothing to a
+// running process: the version of the program, the date of its build, its build-id,
+// a line number. The same forms serve other ends: a date before which nothing is
+// trusted, the digest of what is revoked, the least version to talk to, an address
+// with a port. So a piece counts only with evidence of being such a stamp. A number
+// alone is none at all: it may be a limit, a default or a field width.
+package stamps
 
 import (
 	"regexp"
@@ -9,13 +18,6 @@ import (
 	"hotpatch/internal/image"
 )
 
-// Strings hold pieces that change from build to build and mean nothing to a
-// running process: the version of the program, the date of its build, its build-id,
-// a line number. The same forms serve other ends: a date before which nothing is
-// trusted, the digest of what is revoked, the least version to talk to, an address
-// with a port. So a piece counts only with evidence of being such a stamp. A number
-// alone is none at all: it may be a limit, a default or a field width.
-
 // Origin is what an image is called by: the version of its package, "" when
 // unknown, and its build-id.
 type Origin struct {
@@ -23,9 +25,9 @@ type Origin struct {
 	BuildID image.BuildID
 }
 
-// NoiseStrings says whether two different strings of images of these origins
-// differ only in stamps. Conversions of a format (%16s) are never touched.
-func NoiseStrings(x, y string, base, fixed Origin) bool {
+// Only says whether two different strings of images of these origins differ in
+// stamps only. Conversions of a format (%16s) are never touched.
+func Only(x, y string, base, fixed Origin) bool {
 	if x == y {
 		return false
 	}
@@ -125,9 +127,9 @@ func (p *piece) becomes(q *piece, before, after string, base, fixed Origin) bool
 	case stampLine:
 		return strings.TrimRight(p.text, "0123456789") == strings.TrimRight(q.text, "0123456789") && lineOfFile(before, p.text, q.text)
 	case stampTime, stampDate:
-		return later(p.text, q.text) && builtAt(before) && !zone().MatchString(after)
+		return Later(p.text, q.text) && builtAt(before) && !zone().MatchString(after)
 	case stampProse:
-		return later(p.text, q.text) && builtAt(before)
+		return Later(p.text, q.text) && builtAt(before)
 	case stampCommit:
 		return toldOf(before) || fromGit().MatchString(before) || before == "" && after == "" ||
 			ofPackage(described(p.text), base) && ofPackage(described(q.text), fixed)
@@ -150,12 +152,12 @@ func released(x string, p, q []piece, i int) bool {
 		return false
 	}
 	between := x[p[i].at+len(p[i].text) : p[i+1].at]
-	return strings.Trim(between, " ,(") == "" && long(p[i].text) && long(q[i].text) && p[i].text != q[i].text && later(p[i+1].text, q[i+1].text)
+	return strings.Trim(between, " ,(") == "" && long(p[i].text) && long(q[i].text) && p[i].text != q[i].text && Later(p[i+1].text, q[i+1].text)
 }
 
-// later says whether both are dates that there are, the second behind the first:
+// Later says whether both are dates that there are, the second behind the first:
 // the fixed image is built after the base image.
-func later(x, y string) bool {
+func Later(x, y string) bool {
 	a, okA := parseDate(x)
 	b, okB := parseDate(y)
 	return okA && okB && a.Before(b)
@@ -178,8 +180,8 @@ func parseDate(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// isDate: all that __DATE__ stands for.
-func isDate(s string) bool {
+// IsDate: s is all that __DATE__ stands for.
+func IsDate(s string) bool {
 	if len(s) != len("Jan  2 2006") {
 		return false
 	}
@@ -188,10 +190,25 @@ func isDate(s string) bool {
 	return ok && len(p) == 1 && p[0].kind == stampDate && p[0].text == s
 }
 
-func isTime(s string) bool {
+// IsTime: s is all that __TIME__ stands for.
+func IsTime(s string) bool {
 	_, err := time.Parse("15:04:05", s)
 	return err == nil && len(s) == len("15:04:05")
 }
+
+// Dates are those in the form of __DATE__ that C strings in data end with, in their
+// order.
+func Dates(data []byte) []string {
+	var out []string
+	for _, m := range dateAtEnd().FindAll(data, -1) {
+		out = append(out, string(m[:len(m)-1]))
+	}
+	return out
+}
+
+var dateAtEnd = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(month + ` [ 1-3][0-9] [0-9]{4}\x00`)
+})
 
 // besideDate: the clock at i stands right behind the date at i-1.
 func besideDate(x string, p []piece, i int) bool {
