@@ -4,6 +4,7 @@ import (
 	"sort"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/names"
 )
 
 // Variables of one family (static ones of one name in one function, mostly) can take
@@ -63,7 +64,7 @@ func crowdedObjects(m *image.Image, files sources) crowded {
 		if o.read {
 			continue
 		}
-		name := familyOf(o.name)
+		name := names.Family(o.name)
 		if other, ok := first[name]; ok && other != o.name {
 			c.several[name] = true
 		}
@@ -73,7 +74,7 @@ func crowdedObjects(m *image.Image, files sources) crowded {
 }
 
 func (c *crowded) name(o *object) (string, bool) {
-	name := familyOf(o.name)
+	name := names.Family(o.name)
 	return name, c.several[name]
 }
 

@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/names"
 )
 
 // How says on what a binding rests.
@@ -296,7 +297,7 @@ func (m *dataMap) supports(p *place, base image.Addr) bool {
 // name may have gone while another came.
 func (m *dataMap) checkNamed(v image.Addr, named Binding) Binding {
 	if o := m.objects.covering(v); named.OK() && o != nil && !o.sure && m.succeeds(named.Base, v) {
-		return unmapped("several variables are named %s, and no function that refers to the one at %#x has a counterpart that refers to this one", stem(o.name), uint64(named.Base))
+		return unmapped("several variables are named %s, and no function that refers to the one at %#x has a counterpart that refers to this one", names.Stem(o.name), uint64(named.Base))
 	}
 	p, ok := m.placeAt(v)
 	if !ok || !named.OK() {

@@ -50,5 +50,3 @@ func AccessWidth(code []byte) (width int, err error) {
 	}
 	return int(accessWidth(&in, code)), nil
 }
-
-var FamilyOf = familyOf

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/names"
 )
 
 // family are the functions whose names differ only by numbers that are given by
@@ -21,7 +22,7 @@ func families(base, fixed map[string][]*Func) map[string]*family {
 	out := map[string]*family{}
 	add := func(by map[string][]*Func, of func(*family) *[]*Func) {
 		for _, name := range slices.Sorted(maps.Keys(by)) {
-			key := familyOf(name)
+			key := names.Family(name)
 			f := out[key]
 			if f == nil {
 				f = &family{}
@@ -192,7 +193,7 @@ func (d *Diff) agreeRef(p, q *Ref, a, b *Func) bool {
 	case q.Class.Writable():
 		x, y := d.Base.SymbolsAt(p.Target), d.Fixed.SymbolsAt(q.Target)
 		return len(x) == 0 || len(y) == 0 || slices.ContainsFunc(x, func(s image.Symbol) bool {
-			return slices.ContainsFunc(y, func(t image.Symbol) bool { return stem(s.Name) == stem(t.Name) })
+			return slices.ContainsFunc(y, func(t image.Symbol) bool { return names.Stem(s.Name) == names.Stem(t.Name) })
 		})
 	}
 	return true

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/names"
 )
 
 // A variable of the fixed image is never bound to what cannot be it, whatever
@@ -26,7 +27,7 @@ func (d *Diff) believable(v image.Addr, b Binding) Binding {
 			return unmapped("%s", why)
 		}
 		if d.data.confused[o] {
-			return unmapped("several variables are named %s, and no code tells which of them %s was", familyOf(o.name), o.name)
+			return unmapped("several variables are named %s, and no code tells which of them %s was", names.Family(o.name), o.name)
 		}
 	}
 	return b

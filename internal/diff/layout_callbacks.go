@@ -2,6 +2,7 @@ package diff
 
 import (
 	"hotpatch/internal/image"
+	"hotpatch/internal/names"
 	"hotpatch/internal/types"
 )
 
@@ -19,7 +20,7 @@ func (l *layouts) callbacks(functions []*Func) (out []types.Difference) {
 		if len(us) != 1 || len(vs) != 1 {
 			continue
 		}
-		for _, found := range c.Parameters(us[0], vs[0], stem(a.Names[0]), stem(f.Names[0])) {
+		for _, found := range c.Parameters(us[0], vs[0], names.Stem(a.Names[0]), names.Stem(f.Names[0])) {
 			if kept == nil {
 				kept = d.Base.handedOut()
 			}

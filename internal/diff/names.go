@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/names"
 )
 
 // object is a named variable.
@@ -37,11 +38,11 @@ func nameObjects(base, fixed *image.Image, files sources) namedObjects {
 	x, y := objectsOf(base, files), objectsOf(fixed, files)
 	out := namedObjects{fixed: y, complete: hasLocals(base) && hasLocals(fixed), stems: map[string]bool{}}
 	for _, o := range x {
-		out.stems[stem(o.name)] = true
+		out.stems[names.Stem(o.name)] = true
 	}
 	name := func(o *object) string { return o.name }
 	bx, by := groups(x, name), groups(y, name)
-	kin := func(o *object) string { return familyOf(o.name) }
+	kin := func(o *object) string { return names.Family(o.name) }
 	kx, ky := groups(x, kin), groups(y, kin)
 	for _, o := range y {
 		if p, q := bx[o.name], by[o.name]; len(p) == 1 && len(q) == 1 && !numbered(o.name) && !files.apart(p[0].file, o.file) && len(kx[kin(o)]) == 1 && len(ky[kin(o)]) == 1 {
@@ -50,14 +51,14 @@ func nameObjects(base, fixed *image.Image, files sources) namedObjects {
 	}
 	byFile := func(o *object) string { return o.name + "\x00" + o.file }
 	fx, fy := groups(x, byFile), groups(y, byFile)
-	kin = func(o *object) string { return familyOf(o.name) + "\x00" + o.file }
+	kin = func(o *object) string { return names.Family(o.name) + "\x00" + o.file }
 	kx, ky = groups(x, kin), groups(y, kin)
 	for _, o := range y {
 		if p, q := fx[byFile(o)], fy[byFile(o)]; o.base == nil && o.file != "" && len(p) == 1 && len(q) == 1 && !numbered(o.name) && len(kx[kin(o)]) == 1 && len(ky[kin(o)]) == 1 {
 			o.base, o.sure = p[0], true
 		}
 	}
-	stemOf := func(o *object) string { return stem(o.name) + "\x00" + o.file }
+	stemOf := func(o *object) string { return names.Stem(o.name) + "\x00" + o.file }
 	sx, sy := groups(x, stemOf), groups(y, stemOf)
 	for _, o := range y {
 		p, q := sx[stemOf(o)], sy[stemOf(o)]
@@ -91,7 +92,7 @@ func hasLocals(m *image.Image) bool {
 
 // numbered names (count.3) are given in the order of translation and shift
 // when a static variable comes or goes.
-func numbered(name string) bool { return stem(name) != name }
+func numbered(name string) bool { return names.Stem(name) != name }
 
 func objectsOf(m *image.Image, files sources) []*object {
 	var out []*object
@@ -161,8 +162,8 @@ func (m *dataMap) byName(v image.Addr, lo, hi *point) Binding {
 		if !m.objects.complete {
 			return Binding{}
 		}
-		if m.objects.stems[stem(o.name)] {
-			return unmapped("static variables named %s came or went", stem(o.name))
+		if m.objects.stems[names.Stem(o.name)] {
+			return unmapped("static variables named %s came or went", names.Stem(o.name))
 		}
 		return Binding{How: NewVariable, Why: "only the fixed image has " + o.name}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
+	"hotpatch/internal/names"
 )
 
 // Handover says that the changed code seems to give a pointer another owner:
@@ -359,7 +360,7 @@ func (d *Diff) calleeName(c *Code, in *arch.Inst, ref *Ref, regs *[16]source) st
 // roleOf is the symbol of f, or what stands for it.
 func (d *Diff) roleOf(c *Code, f *Func, depth int) string {
 	if len(f.Names) > 0 {
-		return stem(f.Names[0])
+		return names.Stem(f.Names[0])
 	}
 	const short, deep = 60, 3
 	if f.Insts <= short && depth < deep {

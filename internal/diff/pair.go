@@ -3,9 +3,9 @@ package diff
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/names"
 )
 
 // link says how a pair was found, the firmer the greater.
@@ -145,7 +145,7 @@ func (d *Diff) renamed(a, b *Func) bool {
 		d.stems = [2]map[string]bool{d.Base.stems(), d.Fixed.stems()}
 	}
 	known := func(f *Func, stems map[string]bool) bool {
-		return slices.ContainsFunc(f.Names, func(n string) bool { return stems[stem(n)] })
+		return slices.ContainsFunc(f.Names, func(n string) bool { return stems[names.Stem(n)] })
 	}
 	return !known(a, d.stems[1]) && !known(b, d.stems[0])
 }
@@ -155,7 +155,7 @@ func (c *Code) stems() map[string]bool {
 	out := map[string]bool{}
 	for _, f := range c.Funcs {
 		for _, n := range f.Names {
-			out[stem(n)] = true
+			out[names.Stem(n)] = true
 		}
 	}
 	return out
@@ -185,25 +185,6 @@ func (d *Diff) compatible(a, b *Func) bool {
 	return false
 }
 
-// stem is a symbol name without what the compiler appended to tell apart the
-// parts, clones and equal names of one function.
-func stem(name string) string {
-	name = placeless(name)
-	for {
-		k := strings.LastIndexByte(name, '.')
-		if k <= 0 {
-			return name
-		}
-		switch s := name[k+1:]; {
-		case s == "cold", s == "part", s == "isra", s == "constprop", s == "lto_priv", s == "localalias":
-		case s != "" && strings.Trim(s, "0123456789") == "":
-		default:
-			return name
-		}
-		name = name[:k]
-	}
-}
-
 // named are the functions of one image by name; order of addresses within.
 func named(c *Code) ([]string, map[string][]*Func) {
 	by := map[string][]*Func{}
@@ -226,18 +207,18 @@ func named(c *Code) ([]string, map[string][]*Func) {
 func (d *Diff) pairNames() {
 	d.pairVersions()
 	d.pairJoined()
-	names, fixed := named(d.Fixed)
+	all, fixed := named(d.Fixed)
 	_, base := named(d.Base)
 	kin := families(base, fixed)
-	for _, n := range names {
-		if x, y := base[n], fixed[n]; len(x) == 1 && len(y) == 1 && !kin[familyOf(n)].crowded && !d.elsewhere(x[0], y[0]) {
+	for _, n := range all {
+		if x, y := base[n], fixed[n]; len(x) == 1 && len(y) == 1 && !kin[names.Family(n)].crowded && !d.elsewhere(x[0], y[0]) {
 			d.join(x[0], y[0], byName)
 		}
 	}
 	d.pairFamilies(kin)
-	for _, n := range names {
+	for _, n := range all {
 		x, y := base[n], fixed[n]
-		if len(x) == 0 || len(x) == 1 && len(y) == 1 || kin[familyOf(n)].crowded {
+		if len(x) == 0 || len(x) == 1 && len(y) == 1 || kin[names.Family(n)].crowded {
 			continue
 		}
 		d.pairSources(x, y)

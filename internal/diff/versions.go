@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"hotpatch/internal/image"
+	"hotpatch/internal/names"
 )
 
 // A library may define one name several times, in versions (LSB 5.0 §10.7):
@@ -78,11 +79,11 @@ func (f *Func) split(name string) (string, string) {
 // sameName says whether x of a and y of b may be names of one function.
 func sameName(a *Func, x string, b *Func, y string) bool {
 	if len(a.versions) == 0 || len(b.versions) == 0 {
-		return stem(x) == stem(y)
+		return names.Stem(x) == names.Stem(y)
 	}
 	x, v := a.split(x)
 	y, w := b.split(y)
-	return stem(x) == stem(y) && (v == w || v == "" || w == "")
+	return names.Stem(x) == names.Stem(y) && (v == w || v == "" || w == "")
 }
 
 // pairVersions pairs by names with versions, which are unique.

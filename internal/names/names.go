@@ -1,4 +1,10 @@
-package diff
+// Package names says what the name of a symbol tells: which things have one name but
+// for what compilers added to it.
+//
+// Compilers tell apart things of one name by numbers that they count where these
+// stand: another one in front, and all behind it have other names. Such a name
+// says what something is one of (its family), but not which.
+package names
 
 import (
 	"regexp"
@@ -6,14 +12,30 @@ import (
 	"sync"
 )
 
-// Compilers tell apart things of one name by numbers that they count where these
-// stand: another one in front, and all behind it have other names. Such a name
-// says what something is one of (its family), but not which.
+// Stem is a symbol name without what the compiler appended to tell apart the
+// parts, clones and equal names of one function.
+func Stem(name string) string {
+	name = placeless(name)
+	for {
+		k := strings.LastIndexByte(name, '.')
+		if k <= 0 {
+			return name
+		}
+		switch s := name[k+1:]; {
+		case s == "cold", s == "part", s == "isra", s == "constprop", s == "lto_priv", s == "localalias":
+		case s != "" && strings.Trim(s, "0123456789") == "":
+		default:
+			return name
+		}
+		name = name[:k]
+	}
+}
 
-// familyOf is a name without the numbers that are given by place: count.3,
-// handler.lto_priv.0, and those of placeless. What the compiler made of the same
+// Family is a name without the numbers that are given by place: count.3,
+// handler.lto_priv.0, and in mangled names those of closures, types without a name
+// and what has one name in one function. What the compiler made of the same
 // function in other ways (foo, foo.cold, foo.part.0) is another family.
-func familyOf(name string) string {
+func Family(name string) string {
 	name = placeless(name)
 	if !strings.Contains(name, ".") || strings.Contains(name, "@") {
 		return name // of none, or with a version of symbols
