@@ -49,7 +49,10 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 		return res, nil
 	}
 	o.step("pairing")
-	d := diff.Compare(base, fixed, diff.Options{BaseVersion: o.versions[0], FixedVersion: o.versions[1], GiveUp: !sameUpstream(o.versions)})
+	d, err := diff.Compare(ctx, base, fixed, diff.Options{BaseVersion: o.versions[0], FixedVersion: o.versions[1], GiveUp: !sameUpstream(o.versions)})
+	if err != nil {
+		return nil, err
+	}
 	if err := checkKept(d); err != nil {
 		r.add(nonPIE, "", "it is not position independent, and the relocations that it keeps do not fit: %v", err)
 		res.reasons, res.differs = r.list, true

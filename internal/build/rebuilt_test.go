@@ -33,7 +33,7 @@ func TestBuildBelievesARebuildAsFarAsItMatches(t *testing.T) {
 			base, fixed = strip(t, base), strip(t, fixed)
 			dir := t.TempDir()
 			for _, x := range [][2]string{{base, againBase}, {fixed, againFixed}} {
-				if _, _, err := rebuild.Match(x[0], x[1], dir, rebuild.Origin{}); err != nil {
+				if _, _, err := rebuild.Match(t.Context(), x[0], x[1], dir, rebuild.Origin{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -58,7 +58,7 @@ func TestBuildNamesWhatARebuildDoesNotMatch(t *testing.T) {
 	again, _ := compile(t, "string.c", debugged)
 	base, fixed = strip(t, base), strip(t, fixed)
 	dir := t.TempDir()
-	e, _, err := rebuild.Match(base, again, dir, rebuild.Origin{})
+	e, _, err := rebuild.Match(t.Context(), base, again, dir, rebuild.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestBuildNamesWhatARebuildDoesNotMatch(t *testing.T) {
 		t.Errorf("types on one side: verdict %s: %v", r.Verdict, r.Reasons)
 	}
 	_, againFixed := compile(t, "function.c", debugged)
-	if _, _, err := rebuild.Match(fixed, againFixed, dir, rebuild.Origin{}); err != nil {
+	if _, _, err := rebuild.Match(t.Context(), fixed, againFixed, dir, rebuild.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	r, _ = run(t, base, fixed, build.Options{DebugDirs: []string{dir}})

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -16,6 +17,13 @@ var (
 	ManPage     = manPage
 	Share       = share
 )
+
+// Ended is what a command prints that ended with err.
+func Ended(cmd *cobra.Command, err error) (string, int) {
+	var out strings.Builder
+	code := (&app{out: io.Discard, err: &out, started: true}).fail(cmd, err)
+	return out.String(), code
+}
 
 // Root builds the whole command tree.
 func Root() *cobra.Command { return (&app{out: io.Discard, err: io.Discard}).root() }

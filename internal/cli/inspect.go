@@ -47,7 +47,7 @@ is usual there.`,
 	cmd.Flags().BoolVar(&gdb, "gdb", false, "print commands for gdb")
 	cmd.Flags().BoolVar(&perfMap, "perf-map", false, "print the lines of a map file for perf")
 	pidsFlag(cmd, &pids, "with --gdb: only this `PID` (may be repeated); with --perf-map: of which process")
-	cmd.RunE = a.verb(func(_ context.Context, args []string) error {
+	cmd.RunE = a.verb(func(ctx context.Context, args []string) error {
 		switch {
 		case moreThanOne(asJSON, disassemble, gdb, perfMap):
 			return usage("inspect: --json, --disassemble, --gdb and --perf-map exclude each other")
@@ -65,7 +65,7 @@ is usual there.`,
 			if disassemble || gdb || perfMap {
 				return usage("inspect: %s is a program or library; --disassemble, --gdb and --perf-map are for hotpatch files", args[0])
 			}
-			return a.inspectELF(args[0], asJSON)
+			return a.inspectELF(ctx, args[0], asJSON)
 		}
 		b, err := readBundle(args[0])
 		if err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +68,7 @@ type elfTypes struct {
 	SharedBuildID image.BuildID `json:"shared_build_id"`
 }
 
-func readELF(path string) (*elfJSON, error) {
+func readELF(ctx context.Context, path string) (*elfJSON, error) {
 	m, err := image.Open(path)
 	if err != nil {
 		return nil, err
@@ -81,7 +82,11 @@ func readELF(path string) (*elfJSON, error) {
 			v.Functions++
 		}
 	}
-	for _, s := range diff.Decode(m).Account() {
+	code, err := diff.Decode(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range code.Account() {
 		size := uint64(s.Hi - s.Lo)
 		switch s.Use {
 		case diff.Function:
@@ -115,8 +120,8 @@ func readELF(path string) (*elfJSON, error) {
 	return v, nil
 }
 
-func (a *app) inspectELF(path string, asJSON bool) error {
-	v, err := readELF(path)
+func (a *app) inspectELF(ctx context.Context, path string, asJSON bool) error {
+	v, err := readELF(ctx, path)
 	if errors.Is(err, image.ErrNoBuildID) {
 		return fmt.Errorf("%w, so nothing could tell whether a process runs it", err)
 	}

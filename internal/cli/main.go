@@ -72,7 +72,10 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	if e.code == exitUsage && e.err != nil && e.hint == "" {
 		e.hint = "see " + cmd.CommandPath() + " --help"
 	}
-	if e.err != nil {
+	switch {
+	case errors.Is(e.err, context.Canceled) && cmd.Context() != nil && cmd.Context().Err() != nil:
+		fmt.Fprintf(a.err, "hotpatch: %s: interrupted before it was done\n", cmd.Name())
+	case e.err != nil:
 		fmt.Fprintf(a.err, "hotpatch: %v\n", e.err)
 	}
 	a.hint(e.hint)

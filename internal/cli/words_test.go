@@ -1,6 +1,8 @@
 package cli_test
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -47,6 +49,20 @@ func TestOutcomesBecomeExitCodes(t *testing.T) {
 		if got := cli.OutcomeCode(rs, c.denied); got != c.want {
 			t.Errorf("%q and %d not examined: exit code %d, want %d", c.outcomes, c.denied, got, c.want)
 		}
+	}
+}
+
+func TestInterruptedCommandSaysSo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := &cobra.Command{Use: "build"}
+	cmd.SetContext(ctx)
+	err := fmt.Errorf("/usr/lib/libx.so: %w", context.Canceled)
+	if out, code := cli.Ended(cmd, err); !strings.Contains(out, "libx.so: context canceled") || code != 1 {
+		t.Errorf("nobody interrupted it: %q, exit code %d", out, code)
+	}
+	cancel()
+	if out, code := cli.Ended(cmd, err); out != "hotpatch: build: interrupted before it was done\n" || code != 1 {
+		t.Errorf("interrupted: %q, exit code %d", out, code)
 	}
 }
 

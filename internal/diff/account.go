@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"context"
 	"slices"
 
 	"hotpatch/internal/arch"
@@ -72,5 +73,8 @@ func (c *Code) accountText(out []Stretch, s *image.Section) []Stretch {
 	return out
 }
 
-// Decode reads all code of an image, as Compare does.
-func Decode(m *image.Image) *Code { return decode(m) }
+// Decode reads all code of an image, as Compare does. The only error is that ctx ended.
+func Decode(ctx context.Context, m *image.Image) (*Code, error) {
+	c := decode(ctx, m)
+	return c, context.Cause(ctx)
+}

@@ -15,7 +15,11 @@ import (
 func checkAccount(t *testing.T, m *image.Image) map[diff.Use]image.Addr {
 	t.Helper()
 	bytes := map[diff.Use]image.Addr{}
-	stretches := diff.Decode(m).Account()
+	code, err := diff.Decode(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stretches := code.Account()
 	for _, s := range m.Sections {
 		if s.Size == 0 || s.Class != image.Text && s.Class != image.PLT {
 			continue

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -187,7 +188,7 @@ func (c *Code) next(starts []image.Addr, a image.Addr) image.Addr {
 }
 
 // decode decodes every function of m and the code that nothing describes.
-func decode(m *image.Image) *Code {
+func decode(ctx context.Context, m *image.Image) *Code {
 	c := &Code{Image: m}
 	c.Funcs = make([]*Func, 0, len(m.Funcs))
 	store := make([]Func, len(m.Funcs))
@@ -207,6 +208,9 @@ func decode(m *image.Image) *Code {
 	}
 	c.index = image.NewIndex(c.lows)
 	for _, f := range c.Funcs {
+		if ctx.Err() != nil {
+			return c
+		}
 		c.normalise(f, &w)
 	}
 	c.nameVersions()

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"fmt"
 	"slices"
@@ -10,13 +11,16 @@ import (
 )
 
 // compare finds the state of every fixed function.
-func (d *Diff) compare() {
+func (d *Diff) compare(ctx context.Context) {
 	d.parts, d.baseParts = joinParts(d.Fixed), joinParts(d.Base)
 	d.compareCode()
 	d.data.crossed = d.data.crossing()
 	d.data.confused = d.findConfused()
 	d.starting = d.onlyFrom(d.Fixed.Starters())
 	for i, b := range d.Fixed.Funcs {
+		if ctx.Err() != nil {
+			return
+		}
 		if d.state[i] == Same {
 			d.compareRefs(d.baseOf[i], b)
 			d.compareHandlers(d.baseOf[i], b)

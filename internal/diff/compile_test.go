@@ -48,7 +48,16 @@ func open(t testing.TB, path string) *image.Image {
 
 func compare(t testing.TB, base, fixed string) *diff.Diff {
 	t.Helper()
-	return diff.Compare(open(t, base), open(t, fixed), diff.Options{})
+	return compareImages(t, open(t, base), open(t, fixed))
+}
+
+func compareImages(t testing.TB, base, fixed *image.Image) *diff.Diff {
+	t.Helper()
+	d, err := diff.Compare(t.Context(), base, fixed, diff.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // funcs are the functions of the fixed image by the symbols of path.

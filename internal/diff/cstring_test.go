@@ -18,7 +18,7 @@ int main(void) { return puts("end"); }`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := diff.Compare(m, m, diff.Options{}).Base
+	c := compareImages(t, m, m).Base
 	s := c.SectionNamed(".rodata")
 	for i := range s.Data {
 		want := bytes.IndexByte(s.Data[i:], 0) + 1

@@ -53,6 +53,7 @@
 package diff
 
 import (
+	"context"
 	"sync"
 
 	"hotpatch/internal/image"
@@ -131,8 +132,9 @@ type Diff struct {
 	stems        [2]map[string]bool           // of base and fixed functions, see renamed
 }
 
-// Compare pairs base with fixed and finds every difference.
-func Compare(base, fixed *image.Image, o Options) *Diff {
+// Compare pairs base with fixed and finds every difference. Two images can always be
+// compared: the only error is that ctx ended, which is looked for at every phase.
+func Compare(ctx context.Context, base, fixed *image.Image, o Options) (*Diff, error) {
 	d := &Diff{
 		options:    o,
 		tokens:     map[*Func][]token{},
@@ -143,9 +145,12 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 		noises:     map[[2]image.Addr]bool{},
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { d.Base = decode(base) })
-	d.Fixed = decode(fixed)
+	wg.Go(func() { d.Base = decode(ctx, base) })
+	d.Fixed = decode(ctx, fixed)
 	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	d.strings = sync.OnceValue(d.Base.takenStrings)
 
 	d.baseOf = make([]*Func, len(d.Fixed.Funcs))
@@ -160,22 +165,31 @@ func Compare(base, fixed *image.Image, o Options) *Diff {
 		d.pairNames()
 		d.pairHashes()
 		d.compareCode()
-		return d
+		return d, nil
 	}
-	d.pair()
-	d.compare()
-	if d.Base.TLSSize+d.Fixed.TLSSize > 0 && !d.data.objects.complete {
-		d.threadsMoved = d.findThreadMoves()
+	for _, phase := range []func(){
+		func() { d.pair(ctx) },
+		func() { d.compare(ctx) },
+		func() { d.threadsMoved = d.findThreadMoves() },
+		d.findNoise,
+		d.findIdentities,
+		func() { d.handovers = d.findHandovers() },
+		d.findRewritten,
+	} {
+		if phase(); ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 	}
-	d.findNoise()
-	d.findIdentities()
-	d.handovers = d.findHandovers()
+	d.tokens, d.alignments, d.banned, d.facts = nil, nil, nil, nil
+	return d, nil
+}
+
+// findRewritten looks at what only matters where code was written anew.
+func (d *Diff) findRewritten() {
 	if d.rewritten() {
 		d.entrances = d.findEntrances()
 		d.findSetDrift()
 	}
-	d.tokens, d.alignments, d.banned, d.facts = nil, nil, nil, nil
-	return d
 }
 
 // BaseOf is the counterpart of a fixed function, nil for a new one.

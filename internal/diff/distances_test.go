@@ -196,7 +196,7 @@ int main(int n, char **v) { return aside(n) + huge[n]; }`
 	base, fixed := open(t, compile(t, source)), open(t, compile(t, source, "-DFIXED"))
 	var was, is runtime.MemStats
 	runtime.ReadMemStats(&was)
-	diff.Compare(base, fixed, diff.Options{})
+	compareImages(t, base, fixed)
 	runtime.ReadMemStats(&is)
 	if used := (is.TotalAlloc - was.TotalAlloc) >> 20; used > 24 {
 		t.Errorf("it took %d MB", used)

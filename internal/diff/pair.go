@@ -2,6 +2,7 @@ package diff
 
 import (
 	"cmp"
+	"context"
 	"slices"
 
 	"hotpatch/internal/image"
@@ -40,7 +41,7 @@ const tiny = 6
 // Evidence goes first: what names, unique code, references, tables and aligned
 // instructions say. Only what they leave is paired by its place among the
 // others, and dissolved again when evidence that this brings speaks against it.
-func (d *Diff) pair() {
+func (d *Diff) pair(ctx context.Context) {
 	if d.pairIdentical() {
 		d.vote()
 		return
@@ -53,6 +54,9 @@ func (d *Diff) pair() {
 	d.pairEvidence()
 	const rounds = 6
 	for round := range rounds {
+		if ctx.Err() != nil {
+			return
+		}
 		n := d.pairOrder(false, false)
 		n += d.pairReferences()
 		n += d.pairEvidence()

@@ -18,7 +18,7 @@ int main(int n, char **v) { return names[n][0] + numbers[n] + none[n] + empty[n]
 `
 	base := compile(t, source)
 	for _, c := range [][2]string{{"", ""}, {`"f"`, `"F"`}, {"5, 0, 7", "5, 1, 7"}, {`"z"`, `"q"`}, {"numbers + 1", "numbers + 2"}} {
-		d := diff.Compare(open(t, base), open(t, compile(t, strings.Replace(source, c[0], c[1], 1))), diff.Options{})
+		d := compare(t, base, compile(t, strings.Replace(source, c[0], c[1], 1)))
 		at, alike := diff.RestsDiffer(d)
 		if at != "" || alike < 10 {
 			t.Errorf("%q: %d alike, then %s", c[1], alike, at)

@@ -46,6 +46,9 @@ func (d *Diff) ThreadsMoved() bool { return d.threadsMoved }
 // that functions with equal code use in both images has not moved, though a fix may
 // use it in place of another.
 func (d *Diff) findThreadMoves() bool {
+	if d.Base.TLSSize+d.Fixed.TLSSize == 0 || d.data.objects.complete {
+		return false
+	}
 	stayed, came := map[threadPlace]bool{}, map[threadPlace]bool{}
 	for i, a := range d.baseOf {
 		b := d.Fixed.Funcs[i]

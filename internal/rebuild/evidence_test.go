@@ -105,7 +105,7 @@ func FuzzReadEvidence(f *testing.F) {
 	if _, err := exec.LookPath("gcc"); err == nil {
 		again := compile(f, tinySource(f))
 		dir := f.TempDir()
-		if _, path, err := rebuild.Match(ship(f, again), again, dir, rebuild.Origin{}); err == nil {
+		if _, path, err := rebuild.Match(f.Context(), ship(f, again), again, dir, rebuild.Origin{}); err == nil {
 			if data, err := os.ReadFile(path); err == nil {
 				f.Add(data)
 			}

@@ -2,6 +2,7 @@ package rebuild
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -28,8 +29,8 @@ type Origin struct{ Source, Version, Package, Path string }
 // Match holds the file rebuilt against the file shipped, writes the debug file
 // of what matches below dir and returns its path. Without evidence nothing
 // could be compared; with an error besides nothing could be written.
-func Match(shipped, rebuilt, dir string, of Origin) (*Evidence, string, error) {
-	m, err := matchFiles(shipped, rebuilt)
+func Match(ctx context.Context, shipped, rebuilt, dir string, of Origin) (*Evidence, string, error) {
+	m, err := matchFiles(ctx, shipped, rebuilt)
 	if err != nil {
 		return nil, "", err
 	}
@@ -40,7 +41,7 @@ func Match(shipped, rebuilt, dir string, of Origin) (*Evidence, string, error) {
 }
 
 // matchFiles compares the shipped with the rebuilt file.
-func matchFiles(shipped, rebuilt string) (*match, error) {
+func matchFiles(ctx context.Context, shipped, rebuilt string) (*match, error) {
 	s, err := image.Open(shipped)
 	if err != nil {
 		return nil, err
@@ -67,7 +68,11 @@ func matchFiles(shipped, rebuilt string) (*match, error) {
 	if sameSections(s, r, true) {
 		m.countAll(s, keep)
 	} else {
-		m.compare(diff.Compare(s, r, diff.Options{}), full, keep)
+		d, err := diff.Compare(ctx, s, r, diff.Options{})
+		if err != nil {
+			return nil, err
+		}
+		m.compare(d, full, keep)
 	}
 	e := &m.evidence
 	// The digest is over the bytes; should they differ all the same, one of the

@@ -77,7 +77,7 @@ func TestWhatMatchesIsKept(t *testing.T) {
 			shipped := ship(t, compile(t, text))
 			again := compile(t, c.rebuilt, c.flags...)
 			dir := t.TempDir()
-			e, path, err := rebuild.Match(shipped, again, dir, rebuild.Origin{})
+			e, path, err := rebuild.Match(t.Context(), shipped, again, dir, rebuild.Origin{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +214,7 @@ func TestNameOfSeveralFunctionsIsKeptOnlyIfAllMatch(t *testing.T) {
 	}
 	shipped := ship(t, program("return used - x / 7;"))
 	again := program("return used - x / 11 + (x & 1);")
-	e, path, err := rebuild.Match(shipped, again, t.TempDir(), rebuild.Origin{})
+	e, path, err := rebuild.Match(t.Context(), shipped, again, t.TempDir(), rebuild.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestNameOfSeveralFunctionsIsKeptOnlyIfAllMatch(t *testing.T) {
 func TestRebuildWithoutTypesIsRefused(t *testing.T) {
 	again := compile(t, tinySource(t))
 	dir := t.TempDir()
-	if _, _, err := rebuild.Match(ship(t, again), ship(t, again), dir, rebuild.Origin{}); err == nil || !strings.Contains(err.Error(), "no types") {
+	if _, _, err := rebuild.Match(t.Context(), ship(t, again), ship(t, again), dir, rebuild.Origin{}); err == nil || !strings.Contains(err.Error(), "no types") {
 		t.Errorf("got %v", err)
 	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 0 {
@@ -261,7 +261,7 @@ func TestRebuildWithTypesInAnotherFileIsRefused(t *testing.T) {
 	}
 	shipped := ship(t, again)
 	testkit.Run(t, "objcopy", "--add-section", ".gnu_debugaltlink="+link, again)
-	if _, _, err := rebuild.Match(shipped, again, t.TempDir(), rebuild.Origin{}); err == nil || !strings.Contains(err.Error(), "dwz") {
+	if _, _, err := rebuild.Match(t.Context(), shipped, again, t.TempDir(), rebuild.Origin{}); err == nil || !strings.Contains(err.Error(), "dwz") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -271,7 +271,7 @@ func TestDebugFileIsReproducible(t *testing.T) {
 	shipped := ship(t, again)
 	var files [2][]byte
 	for i := range files {
-		_, path, err := rebuild.Match(shipped, again, t.TempDir(), rebuild.Origin{})
+		_, path, err := rebuild.Match(t.Context(), shipped, again, t.TempDir(), rebuild.Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -305,10 +305,10 @@ func (w *worker) match(ctx context.Context, shipped, rebuilt map[string]string) 
 			return err
 		}
 		for _, name := range files {
+			w.matchOne(ctx, pkg, name, filepath.Join(shipped[pkg], name), rebuilt[pkg], seen)
 			if err := ctx.Err(); err != nil {
-				return err
+				return err // and not what became of that one image
 			}
-			w.matchOne(pkg, name, filepath.Join(shipped[pkg], name), rebuilt[pkg], seen)
 		}
 	}
 	if len(w.p.Images) == 0 {
@@ -317,7 +317,7 @@ func (w *worker) match(ctx context.Context, shipped, rebuilt map[string]string) 
 	return nil
 }
 
-func (w *worker) matchOne(pkg, name, path, rebuilt string, seen map[image.BuildID]int) {
+func (w *worker) matchOne(ctx context.Context, pkg, name, path, rebuilt string, seen map[image.BuildID]int) {
 	img := Image{Also: []string{}, Evidence: Evidence{Format: 1, Unmatched: []Mismatch{}}}
 	img.Source, img.Version, img.Package, img.Path = w.p.Source, w.p.Version, pkg, name
 	other := filepath.Join(rebuilt, name)
@@ -336,7 +336,7 @@ func (w *worker) matchOne(pkg, name, path, rebuilt string, seen map[image.BuildI
 		if _, err := os.Stat(other); errors.Is(err, fs.ErrNotExist) {
 			return errors.New("the rebuild has no such file")
 		}
-		e, kept, err := Match(path, other, w.o.Output, Origin{img.Source, img.Version, pkg, name})
+		e, kept, err := Match(ctx, path, other, w.o.Output, Origin{img.Source, img.Version, pkg, name})
 		if e != nil {
 			img.Evidence = *e
 		}

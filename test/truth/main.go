@@ -133,7 +133,14 @@ func check(ctx context.Context, oldFile, newFile string) (*tally, error) {
 	}
 	t.pairs = 1
 	t.truth = truth{newSide(with[0]), newSide(with[1])}
-	named, blind := diff.Compare(with[0], with[1], diff.Options{}), diff.Compare(without[0], without[1], diff.Options{})
+	named, err := diff.Compare(ctx, with[0], with[1], diff.Options{})
+	if err != nil {
+		return nil, err
+	}
+	blind, err := diff.Compare(ctx, without[0], without[1], diff.Options{})
+	if err != nil {
+		return nil, err
+	}
 	if named.Foreign() == nil && blind.Foreign() == nil {
 		t.functions(named, blind)
 		t.pairings(blind)
