@@ -20,7 +20,7 @@ import (
 // floors is the table. A package imports only from lower floors; siblings do
 // not know each other. Packages that are not there yet keep their place.
 var floors = [][]string{
-	0: {"arch", "image", "window", "deb"},
+	0: {"arch", "image", "seccomp", "window", "deb"},
 	1: {"types", "names", "stamps"},
 	2: {"diff", "patch", "unwind", "proc", "ptrace"},
 	3: {"link", "catalog", "rebuild", "watch"},
@@ -46,7 +46,7 @@ var walls = map[string][]string{
 var pure = map[string]bool{
 	"arch": false, "types": false, "names": false, "stamps": false,
 	"diff": false, "link": false, "unwind": false,
-	"catalog": false, "rollout": false, "window": false,
+	"catalog": false, "rollout": false, "seccomp": false, "window": false,
 	"image": true, "patch": true,
 }
 
