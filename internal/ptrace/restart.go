@@ -1,0 +1,134 @@
+package ptrace
+
+import "golang.org/x/sys/unix"
+
+// How a thread goes on with the system call that our stop has interrupted.
+
+// Errors a system call leaves in rax for the kernel's own use (linux/errno.h).
+const (
+	errIntr                = ^uint64(4) + 1   // -EINTR
+	errRestartSys          = ^uint64(512) + 1 // restart, unless a handler without SA_RESTART runs
+	errRestartNoIntr       = ^uint64(513) + 1 // restart always
+	errRestartNoHand       = ^uint64(514) + 1 // restart, unless a handler runs
+	errRestartRestartBlock = ^uint64(516) + 1 // restart through restart_syscall(2)
+
+	nrRestartSyscall = 219
+	noSyscall        = ^uint64(0)
+)
+
+// endsWithEINTR are the system calls that any stop of the thread makes return
+// EINTR, because they are not written to be restarted: epoll_wait and kin,
+// sigtimedwait, semop, asynchronous I/O, socket calls with a time-out, and those
+// whose own time-out the kernel could not write back (poll_select_finish).
+var endsWithEINTR = map[uint64]bool{
+	unix.SYS_EPOLL_WAIT: true, unix.SYS_EPOLL_PWAIT: true, unix.SYS_EPOLL_PWAIT2: true,
+	unix.SYS_RT_SIGTIMEDWAIT: true, unix.SYS_SEMOP: true, unix.SYS_SEMTIMEDOP: true,
+	unix.SYS_IO_GETEVENTS: true, unix.SYS_IO_PGETEVENTS: true,
+	unix.SYS_READ: true, unix.SYS_READV: true, unix.SYS_WRITE: true, unix.SYS_WRITEV: true,
+	unix.SYS_PREADV2: true, unix.SYS_PWRITEV2: true,
+	unix.SYS_SELECT: true, unix.SYS_PSELECT6: true, unix.SYS_PPOLL: true,
+	unix.SYS_FALLOCATE: true, // of tmpfs, before Linux 6.2
+	unix.SYS_RECVFROM:  true, unix.SYS_RECVMSG: true, unix.SYS_RECVMMSG: true,
+	unix.SYS_SENDTO: true, unix.SYS_SENDMSG: true, unix.SYS_SENDMMSG: true,
+	unix.SYS_ACCEPT: true, unix.SYS_ACCEPT4: true, unix.SYS_CONNECT: true,
+	unix.SYS_IO_URING_ENTER: true, unix.SYS_SENDFILE: true, unix.SYS_SPLICE: true,
+}
+
+// interrupted says whether the call with these registers ended with EINTR for no
+// other reason than a stop, and can be made anew.
+func interrupted(r *Regs) bool {
+	return r.Rax == errIntr && (endsWithEINTR[r.Orig_rax] || r.Orig_rax == unix.SYS_IOCTL && onlyWaits(uint32(r.Rsi), r.Rdx))
+}
+
+// onlyWaits says whether an ioctl that ended with EINTR has only waited: what
+// others have done by then, nobody can tell.
+func onlyWaits(request uint32, arg uint64) bool {
+	const (
+		vtWaitActive, vtWaitEvent = 0x5607, 0x560e
+		tcsbrk                    = 0x5409 // with an argument: tcdrain
+		usbReapURB, usbReapURB32  = 0x4008550c, 0x4004550c
+		kvmRun                    = 0xae80 // runs on where it was
+		seccompReceive            = 0xc0502100
+	)
+	switch request {
+	case vtWaitActive, vtWaitEvent, usbReapURB, usbReapURB32, kvmRun, seccompReceive:
+		return true
+	case tcsbrk:
+		return arg != 0
+	}
+	return false
+}
+
+// hideStop makes our stop invisible to a thread that it woke from a system
+// call with EINTR: it turns that into ERESTARTNOHAND, on which the kernel
+// itself decides, when the thread goes on, between EINTR (a handler runs) and
+// a restart (none does). So no signal that arrives meanwhile is missed.
+//
+// It does the same to a call that the kernel would go on with by another one,
+// restart_syscall, where a seccomp filter sees the thread's calls: the filter may
+// know nothing of that, and kill. The call is made anew then, its time with it.
+// One that was gone on with like that before has got past the filter; which call
+// it was first, nobody can tell. filtered is asked only where it matters.
+//
+// It reports whether r changed.
+func hideStop(r *Regs, s Stop, filtered func() bool) bool {
+	inSignalCode := s.Kind == Interrupted || s.Kind == GroupStop || s.Kind == Delivery
+	switch {
+	case !inSignalCode || int64(r.Orig_rax) < 0:
+		return false
+	case interrupted(r):
+	case r.Rax == errRestartRestartBlock && r.Orig_rax != nrRestartSyscall && filtered():
+	default:
+		return false
+	}
+	r.Rax = errRestartNoHand
+	return true
+}
+
+// bare says that a thread whose stop is hidden stands at a call that the kernel is to
+// go on with by restart_syscall, and that no filter sees that.
+func bare(tid int, r *Regs) bool {
+	return r.Rax == errRestartRestartBlock && int64(r.Orig_rax) >= 0 &&
+		(r.Orig_rax != nrRestartSyscall || !filtered(tid)) // hideStop has asked of the others
+}
+
+// refilter is hideStop for a bare thread that got a filter while it stood. A call that
+// was gone on with before ends with EINTR: it has not got past this filter.
+func refilter(r *Regs) {
+	if int64(r.Orig_rax) >= 0 && r.Rax == errRestartRestartBlock {
+		if r.Rax = errRestartNoHand; r.Orig_rax == nrRestartSyscall {
+			r.Rax = errIntr
+		}
+	}
+}
+
+// hide makes the stop of a thread with these registers invisible to it, in the
+// thread, and notes in r what it changed. Where that fails it is dying.
+func (t *Tracer) hide(tid int, r *Regs, s Stop) {
+	if hideStop(r, s, func() bool { return filtered(tid) }) {
+		_ = t.setRegs(tid, r)
+	}
+}
+
+// userResume are the registers with which the thread can go on from user mode
+// alone, without the kernel's restart logic: what the stub of Inject leads back to
+// when we are gone. An interrupted system call is issued again.
+func userResume(r Regs) Regs {
+	if int64(r.Orig_rax) >= 0 {
+		switch r.Rax {
+		case errRestartSys, errRestartNoIntr, errRestartNoHand:
+			r.Rip -= 2 // the length of the syscall instruction
+			r.Rax = r.Orig_rax
+		case errRestartRestartBlock:
+			r.Rip -= 2
+			r.Rax = nrRestartSyscall
+		case errIntr:
+			if interrupted(&r) {
+				r.Rip -= 2
+				r.Rax = r.Orig_rax
+			}
+		}
+	}
+	r.Orig_rax = noSyscall
+	return r
+}
