@@ -6,8 +6,6 @@ import (
 	"errors"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"hotpatch/internal/arch"
 	"hotpatch/internal/image"
 	"hotpatch/internal/link"
@@ -98,14 +96,7 @@ func (t *target) rests(guards []guard, few int) bool {
 }
 
 // remapsFiles says whether the kernel knows MREMAP_DONTUNMAP for files.
-func remapsFiles() bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return false
-	}
-	major, minor, err := proc.ParseKernel(unix.ByteSliceToString(u.Release[:]))
-	return err == nil && (major > 5 || major == 5 && minor >= 13)
-}
+func remapsFiles() bool { return kernelSince(5, 13) }
 
 // unaltered reads the page from its file and makes sure that memory is the same:
 // the page will come from there again.

@@ -4,8 +4,6 @@ import (
 	"maps"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"hotpatch/internal/proc"
 )
 
@@ -29,38 +27,23 @@ func ofKernel(s proc.Stat) bool { return s.Flags&workerFlags() != 0 }
 // no threads of the process, and 0x10 was PF_VCPU, which is set while a thread
 // runs a virtual machine; before 6.4 0x4000 was PF_USED_ASYNC, which many a thread
 // may have.
-var workerFlags = sync.OnceValue(func() uint64 {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return 0
-	}
-	return workerFlagsOf(unix.ByteSliceToString(u.Release[:]))
-})
-
-// callsAreFree: nobody waits who reads what call a thread is in. Before Linux 5.7 he
-// waits for a process that starts another program, which may wait for the end of
-// threads that we trace.
-var callsAreFree = sync.OnceValue(func() bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return false
-	}
-	major, minor, err := proc.ParseKernel(unix.ByteSliceToString(u.Release[:]))
-	return err == nil && (major > 5 || major == 5 && minor >= 7)
-})
+var workerFlags = sync.OnceValue(func() uint64 { return workerFlagsOf(kernelRelease()) })
 
 func workerFlagsOf(release string) uint64 {
 	const ioWorker, userWorker = 0x10, 0x4000 // PF_IO_WORKER, PF_USER_WORKER
-	major, minor, err := proc.ParseKernel(release)
-	since := func(a, b int) bool { return major > a || major == a && minor >= b }
 	switch {
-	case err != nil || !since(5, 12):
+	case !since(release, 5, 12):
 		return 0
-	case !since(6, 4):
+	case !since(release, 6, 4):
 		return ioWorker
 	}
 	return ioWorker | userWorker
 }
+
+// callsAreFree: nobody waits who reads what call a thread is in. Before Linux 5.7 he
+// waits for a process that starts another program, which may wait for the end of
+// threads that we trace.
+var callsAreFree = sync.OnceValue(func() bool { return kernelSince(5, 7) })
 
 // userThreads lists the threads of a process that may run its code. Each is looked
 // at once, since its flags do not change: a listing of threads that were seen
