@@ -22,7 +22,6 @@ type Thread struct {
 	TID  int
 	Regs Regs
 	Stop Stop
-	bare bool // see the function of that name
 }
 
 // Group is all threads of a process, traced by us.
@@ -49,6 +48,7 @@ const (
 // Release in any case.
 func (t *Tracer) Group(list Lister) *Group {
 	var mu sync.Mutex // buryMeanwhile lists, too
+	t.asked = 0
 	return &Group{t: t, state: map[int]threadState{}, list: func() ([]int, error) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -373,9 +373,10 @@ func (g *Group) arrived(tid int, s Stop) error {
 		g.Threads = append(g.Threads, Thread{TID: tid, Stop: s})
 		return fmt.Errorf("read registers of thread %d: %w", tid, err)
 	}
-	g.Threads = append(g.Threads, Thread{TID: tid, Regs: regs, Stop: s})
-	g.t.hide(tid, &regs, s)
-	g.Threads[len(g.Threads)-1].bare = bare(tid, &regs)
+	th := Thread{TID: tid, Regs: regs}
+	g.t.hide(tid, &regs, &s)
+	th.Stop = s
+	g.Threads = append(g.Threads, th)
 	return nil
 }
 

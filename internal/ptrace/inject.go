@@ -332,8 +332,8 @@ func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
 		t.abandoned = true
 		return Regs{}, Stop{}, fmt.Errorf("read registers of thread %d: %w", in.TID, err)
 	}
-	t.hide(in.TID, &r, s) // at once: it must hold if we are killed now
-	s.bare = bare(in.TID, &r)
+	t.asked = 0
+	t.hide(in.TID, &r, &s) // at once: it must hold if we are killed now
 	if s.Kind != Interrupted && s.Kind != GroupStop {
 		// A signal is on its way: let it through rather than carry it about.
 		t.giveBack(in.TID, r, s)
@@ -417,10 +417,7 @@ func (t *Tracer) giveBack(tid int, r Regs, s Stop) {
 }
 
 func (t *Tracer) restore(tid int, r Regs, s Stop) {
-	// Its registers were hidden when it was borrowed; but a filter may have come since.
-	if s.bare && filtered(tid) {
-		refilter(&r)
-	}
+	t.rehide(tid, &r, s)
 	if err := t.setRegs(tid, &r); err != nil && !errors.Is(err, ErrGone) {
 		t.abandoned = true
 	}

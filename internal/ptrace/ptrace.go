@@ -26,6 +26,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"hotpatch/internal/seccomp"
 )
 
 var (
@@ -46,7 +48,7 @@ var (
 const (
 	reqGetSigMask = 0x420a
 	reqSetSigMask = 0x420b
-	reqGetFilter  = 0x420d // PTRACE_SECCOMP_GET_METADATA, Linux 4.16
+	reqGetFilter  = 0x420c // PTRACE_SECCOMP_GET_FILTER
 
 	optSuspendSeccomp = 1 << 21
 )
@@ -63,6 +65,9 @@ type Tracer struct {
 	seizes atomic.Uint32 // begun and ended: odd while one is under way
 	mu     sync.Mutex
 	mine   []int // threads of a Group, for buryMeanwhile
+
+	program *[seccomp.MaxSize]byte // see filter
+	asked   int                    // what has been read of filters, see readAll
 }
 
 // Run calls fn on an OS thread of its own and ends that thread afterwards. The
@@ -158,8 +163,14 @@ func awaitThreadEnd(tid int) {
 // request is the raw system call. It is not announced to the Go scheduler:
 // every request but seize returns at once.
 func request(req, tid int, addr, data uintptr) error {
-	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
-	return requestError(e)
+	_, err := requestSize(req, tid, addr, data)
+	return err
+}
+
+// requestSize is request where what it returns says something.
+func requestSize(req, tid int, addr, data uintptr) (int, error) {
+	n, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
+	return int(n), requestError(e)
 }
 
 func requestError(e unix.Errno) error {

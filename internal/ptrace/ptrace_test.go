@@ -43,30 +43,35 @@ func TestHideStopTouchesOnlyWhatOurStopDisturbed(t *testing.T) {
 		return ptrace.Regs{Orig_rax: unix.SYS_IOCTL, Rax: errIntr, Rsi: request, Rdx: arg, Rip: 100}
 	}
 	stop := ptrace.Stop{Kind: ptrace.Interrupted}
+	const unknown, passes, fails = ptrace.Unknown, ptrace.Passes, ptrace.Fails
 	for name, tc := range map[string]struct {
-		regs     ptrace.Regs
-		stop     ptrace.Stop
-		want     uint64 // rax
-		filtered bool
+		regs    ptrace.Regs
+		stop    ptrace.Stop
+		want    uint64 // rax
+		filters ptrace.Answer
 	}{
-		"epoll_wait":               {in(unix.SYS_EPOLL_WAIT, errIntr), stop, restartNoHand, false},
-		"epoll_wait and a signal":  {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Delivery, Signal: unix.SIGUSR1}, restartNoHand, false},
-		"epoll_wait that returned": {in(unix.SYS_EPOLL_WAIT, 3), stop, 3, false},
-		"user code with that rax":  {in(^uint64(0), errIntr), stop, errIntr, false},
-		"close":                    {in(unix.SYS_CLOSE, errIntr), stop, errIntr, false},
-		"clone event":              {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Event}, errIntr, false},
-		"nanosleep":                {in(unix.SYS_NANOSLEEP, restartBlock), stop, restartBlock, false},
-		"nanosleep and a filter":   {in(unix.SYS_NANOSLEEP, restartBlock), stop, restartNoHand, true},
-		"ioctl that waits":         {ioctl(0x5607, 7), stop, restartNoHand, false},
-		"tcdrain":                  {ioctl(0x5409, 1), stop, restartNoHand, false},
-		"tcsendbreak":              {ioctl(0x5409, 0), stop, errIntr, false}, // the break may be sent
-		"another ioctl":            {ioctl(0x4711, 1), stop, errIntr, false},
-		"gone on with before":      {in(219, restartBlock), stop, restartBlock, true},
-		"a filter, and user code":  {in(^uint64(0), restartBlock), stop, restartBlock, true},
-		"a filter, and close":      {in(unix.SYS_CLOSE, errIntr), stop, errIntr, true},
+		"epoll_wait":                    {in(unix.SYS_EPOLL_WAIT, errIntr), stop, restartNoHand, passes},
+		"epoll_wait and a signal":       {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Delivery, Signal: unix.SIGUSR1}, restartNoHand, passes},
+		"epoll_wait that returned":      {in(unix.SYS_EPOLL_WAIT, 3), stop, 3, passes},
+		"user code with that rax":       {in(^uint64(0), errIntr), stop, errIntr, passes},
+		"close":                         {in(unix.SYS_CLOSE, errIntr), stop, errIntr, passes},
+		"clone event":                   {in(unix.SYS_EPOLL_WAIT, errIntr), ptrace.Stop{Kind: ptrace.Event}, errIntr, passes},
+		"nanosleep":                     {in(unix.SYS_NANOSLEEP, restartBlock), stop, restartBlock, passes},
+		"nanosleep and a filter":        {in(unix.SYS_NANOSLEEP, restartBlock), stop, restartNoHand, fails},
+		"nanosleep and who knows":       {in(unix.SYS_NANOSLEEP, restartBlock), stop, restartNoHand, unknown},
+		"ioctl that waits":              {ioctl(0x5607, 7), stop, restartNoHand, passes},
+		"tcdrain":                       {ioctl(0x5409, 1), stop, restartNoHand, passes},
+		"tcsendbreak":                   {ioctl(0x5409, 0), stop, errIntr, passes}, // the break may be sent
+		"another ioctl":                 {ioctl(0x4711, 1), stop, errIntr, passes},
+		"gone on with before":           {in(219, restartBlock), stop, restartBlock, passes},
+		"gone on with, and a filter":    {in(219, restartBlock), stop, errIntr, fails},
+		"gone on with, and who knows":   {in(219, restartBlock), stop, restartBlock, unknown},
+		"gone on with, and it returned": {in(219, 0), stop, 0, fails},
+		"a filter, and user code":       {in(^uint64(0), restartBlock), stop, restartBlock, fails},
+		"a filter, and close":           {in(unix.SYS_CLOSE, errIntr), stop, errIntr, fails},
 	} {
 		r := tc.regs
-		if changed := ptrace.HideStop(&r, tc.stop, tc.filtered); changed != (tc.want != tc.regs.Rax) {
+		if changed := ptrace.HideStop(&r, tc.stop, tc.filters); changed != (tc.want != tc.regs.Rax) {
 			t.Errorf("%s: changed is %v", name, changed)
 		}
 		if r.Rax != tc.want || r.Rip != 100 || r.Orig_rax != tc.regs.Orig_rax {

@@ -14,21 +14,12 @@ import (
 
 // LetGo is the first part of Release: it lets go of the threads that stand. What
 // has not stopped yet is left to Release, which may wait for it.
-//
-// A thread that ran on while others stood may have asked for a seccomp filter for
-// all of them (SECCOMP_FILTER_FLAG_TSYNC): what one of those has got, they all
-// have. It is asked when those that ran are gone: they stopped last.
+// Those that ran go first: they stopped last.
 func (g *Group) LetGo() {
-	asked, came := false, false
+	none := false
 	for i := len(g.Threads) - 1; i >= 0; i-- {
 		th := &g.Threads[i]
-		if th.bare && !asked {
-			asked, came = true, filtered(th.TID)
-		}
-		if th.bare && came {
-			refilter(&th.Regs)
-			_ = g.t.setRegs(th.TID, &th.Regs)
-		}
+		none = none || g.t.rehide(th.TID, &th.Regs, th.Stop)
 		g.t.letGo(th.TID, th.Stop)
 	}
 	g.Threads = nil
@@ -87,7 +78,7 @@ func (t *Tracer) letGoUnlisted() {
 			return
 		}
 		if r, err := t.regs(tid); err == nil {
-			t.hide(tid, &r, s)
+			t.hide(tid, &r, &s)
 		}
 		t.letGo(tid, s)
 	}
@@ -186,7 +177,7 @@ func (t *Tracer) letGoIfStopped(tid int) (done bool) {
 		return false
 	}
 	if r, err := t.regs(tid); err == nil {
-		t.hide(tid, &r, s)
+		t.hide(tid, &r, &s)
 	}
 	t.letGo(tid, s)
 	return true

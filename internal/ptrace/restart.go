@@ -62,52 +62,73 @@ func onlyWaits(request uint32, arg uint64) bool {
 // hideStop makes our stop invisible to a thread that it woke from a system
 // call with EINTR: it turns that into ERESTARTNOHAND, on which the kernel
 // itself decides, when the thread goes on, between EINTR (a handler runs) and
-// a restart (none does). So no signal that arrives meanwhile is missed.
-//
-// It does the same to a call that the kernel would go on with by another one,
-// restart_syscall, where a seccomp filter sees the thread's calls: the filter may
-// know nothing of that, and kill. The call is made anew then, its time with it.
-// One that was gone on with like that before has got past the filter; which call
-// it was first, nobody can tell. filtered is asked only where it matters.
+// a restart (none does). So no signal that arrives meanwhile is missed. Of a call
+// that the kernel is to go on with by restart_syscall, see goOn; only then is asked
+// what the thread's filters say.
 //
 // It reports whether r changed.
-func hideStop(r *Regs, s Stop, filtered func() bool) bool {
+func hideStop(r *Regs, s Stop, filters func() answer) bool {
 	inSignalCode := s.Kind == Interrupted || s.Kind == GroupStop || s.Kind == Delivery
+	was := r.Rax
 	switch {
 	case !inSignalCode || int64(r.Orig_rax) < 0:
-		return false
 	case interrupted(r):
-	case r.Rax == errRestartRestartBlock && r.Orig_rax != nrRestartSyscall && filtered():
-	default:
-		return false
+		r.Rax = errRestartNoHand
+	case r.Rax == errRestartRestartBlock:
+		goOn(r, filters())
 	}
-	r.Rax = errRestartNoHand
-	return true
+	return r.Rax != was
 }
 
-// bare says that a thread whose stop is hidden stands at a call that the kernel is to
-// go on with by restart_syscall, and that no filter sees that.
-func bare(tid int, r *Regs) bool {
-	return r.Rax == errRestartRestartBlock && int64(r.Orig_rax) >= 0 &&
-		(r.Orig_rax != nrRestartSyscall || !filtered(tid)) // hideStop has asked of the others
-}
-
-// refilter is hideStop for a bare thread that got a filter while it stood. A call that
-// was gone on with before ends with EINTR: it has not got past this filter.
-func refilter(r *Regs) {
-	if int64(r.Orig_rax) >= 0 && r.Rax == errRestartRestartBlock {
-		if r.Rax = errRestartNoHand; r.Orig_rax == nrRestartSyscall {
-			r.Rax = errIntr
-		}
+// goOn decides how a thread goes on with a call that the kernel would go on with by
+// another one, restart_syscall, where a seccomp filter may not let that pass, and
+// kill. Where all do, nothing changes: the sleep ends when it would have.
+//
+// Else, or where that cannot be told, the call is made anew, its time with it. Of a
+// thread that was gone on with like that before nobody can tell what it called first.
+// A filter that lets it not pass has come since then, and there is no way on that
+// keeps the sleep: to be killed, a signal, and an error that a sleep never ends with
+// are all worse than the EINTR that each of these calls may end with. Where it cannot
+// be told what the filters say, it has got past them as far as anybody knows, or past
+// their supervisor.
+func goOn(r *Regs, says answer) {
+	switch before := r.Orig_rax == nrRestartSyscall; {
+	case says == passes, before && says == unknown:
+	case before:
+		r.Rax = errIntr
+	default:
+		r.Rax = errRestartNoHand
 	}
 }
 
 // hide makes the stop of a thread with these registers invisible to it, in the
-// thread, and notes in r what it changed. Where that fails it is dying.
-func (t *Tracer) hide(tid int, r *Regs, s Stop) {
-	if hideStop(r, s, func() bool { return filtered(tid) }) {
+// thread, and notes in r and s what it did. Where that fails it is dying.
+func (t *Tracer) hide(tid int, r *Regs, s *Stop) {
+	changed := hideStop(r, *s, func() (says answer) {
+		says, s.filters, _ = t.filters(tid, r, 0)
+		s.rests = says == passes
+		return says
+	})
+	if changed {
 		_ = t.setRegs(tid, r)
 	}
+}
+
+// rehide is the second half of hide, when the thread is let go. A thread that ran on
+// meanwhile may have asked for a filter for all threads of its process
+// (SECCOMP_FILTER_FLAG_TSYNC). One that cannot be told has not let this thread pass
+// yet. none: it has no filters, which was dear to find out, and so has no other.
+func (t *Tracer) rehide(tid int, r *Regs, s Stop) (none bool) {
+	if !s.rests {
+		return false
+	}
+	says, _, dear := t.filters(tid, r, s.filters)
+	if says == passes {
+		return dear
+	}
+	goOn(r, fails)
+	_ = t.setRegs(tid, r)
+	return false
 }
 
 // userResume are the registers with which the thread can go on from user mode

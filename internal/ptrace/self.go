@@ -5,8 +5,6 @@ import (
 	"errors"
 	"os"
 	"strconv"
-	"sync"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,28 +82,6 @@ func seccompMode(tid string) (int, error) {
 	}
 	return strconv.Atoi(string(f))
 }
-
-// filtered says whether a seccomp filter sees the calls of a thread that stands in
-// our hands, or that cannot be told. The request takes less than a microsecond,
-// and needs CAP_SYS_ADMIN; its status takes twenty.
-func filtered(tid int) bool {
-	var of struct{ filter, flags uint64 } // struct seccomp_metadata: of the first
-	switch err := request(reqGetFilter, tid, unsafe.Sizeof(of), uintptr(unsafe.Pointer(&of))); {
-	case err == nil:
-		return true
-	case errors.Is(err, unix.EINVAL) && tellsFilters():
-		return false
-	}
-	mode, err := seccompMode(strconv.Itoa(tid))
-	return err != nil || mode != 0
-}
-
-// tellsFilters says whether the kernel says EINVAL of threads without a filter, and
-// not of all: it is built with CONFIG_CHECKPOINT_RESTORE, as it shows elsewhere.
-var tellsFilters = sync.OnceValue(func() bool {
-	_, err := os.Stat("/proc/sys/kernel/ns_last_pid")
-	return err == nil
-})
 
 // SharesMemory says whether two processes are the same address space, as after
 // vfork or clone with CLONE_VM. The kernel must have kcmp(2); without it the

@@ -22,7 +22,11 @@ const (
 type Stop struct {
 	Kind   StopKind
 	Signal unix.Signal // Delivery: must be passed on; GroupStop: what stopped it
-	bare   bool        // of a borrowed thread: see the function of that name
+
+	// rests: the thread is to go on by restart_syscall, and so many filters let that
+	// pass. Others may come while it stands: see rehide.
+	rests   bool
+	filters int
 }
 
 const eventStop = 128 // PTRACE_EVENT_STOP
