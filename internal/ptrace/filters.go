@@ -27,37 +27,39 @@ const (
 
 // filters asks the filters of a stopped thread, from that number on: the first is the
 // oldest, and none ever goes or is changed. r are the registers with which it stands.
-// count is how many it has where they pass. dear: they had to be asked for in the
-// thread's status, which takes twenty microseconds instead of less than one.
+// count is how many it has where they pass.
 //
 // Filters are read from each thread anew. Nothing else tells that two threads have
 // the same: neither their number does, nor what the last of them is.
-func (t *Tracer) filters(tid int, r *Regs, from int) (says answer, count int, dear bool) {
+func (t *Tracer) filters(tid int, r *Regs, from int) (says answer, count int) {
 	all := seccomp.Allow
 	for i := from; ; i++ {
 		program, err := t.filter(tid, i)
 		switch {
 		case errors.Is(err, unix.ENOENT), i == 0 && errors.Is(err, unix.EINVAL) && tellsFilters():
-			return told(all), i, false
+			return told(all), i
 		case i == 0 && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)):
 			if mode, err := seccompMode(strconv.Itoa(tid)); err == nil && mode == 0 {
-				return passes, 0, true
+				return passes, 0
 			}
-			return unknown, 0, true
+			return unknown, 0
 		case err != nil:
-			return unknown, 0, false
+			return unknown, 0
 		case i == from && !t.restartsIn64Bit(tid, r):
-			return unknown, 0, false
+			return unknown, 0
 		}
-		if t.asked += readOne + len(program); t.asked > readAll {
-			return unknown, 0, false
+		if t.asked += readOne + len(program); i >= mostFilters {
+			t.asked = readAll + 1 // each takes as long as all of them together
+		}
+		if t.asked > readAll {
+			return unknown, 0
 		}
 		a, err := judge(program, r)
 		if err != nil {
-			return unknown, 0, false
+			return unknown, 0
 		}
 		if all = seccomp.Stricter(all, a); int32(all) < int32(seccomp.Notify) { // what the others say changes nothing
-			return fails, 0, false
+			return fails, 0
 		}
 	}
 }
@@ -73,12 +75,16 @@ func told(a seccomp.Action) answer {
 	return fails
 }
 
-// A filter takes half a microsecond to read, and as long again for each 8 KB of it.
-// Where a stop of many threads has read this much, which takes some 10 ms, the others'
-// filters are not read: what they say is unknown.
 const (
+	// A filter takes a microsecond to read, and another one for each 8 KB of it. Where
+	// a stop of many threads has read this much, which takes some 10 ms, the others'
+	// filters are not read: what they say is unknown.
 	readOne = 8 << 10
 	readAll = 80 << 20
+
+	// mostFilters is how many a thread may have to be asked. A service manager gives a
+	// service some 40; the kernel looks for each along the chain of all.
+	mostFilters = 128
 )
 
 // filter reads one program. ENOENT: the thread has no more; EINVAL: it has none, or the
@@ -151,10 +157,10 @@ func judge(program []byte, r *Regs) (seccomp.Action, error) {
 	})
 }
 
-func verdictOf(program []byte) (v verdict) {
+func verdictOf(program []byte) verdict {
 	verdicts.Lock()
-	defer verdicts.Unlock()
 	v, known := verdicts.of[string(program)]
+	verdicts.Unlock()
 	if known {
 		return v
 	}
@@ -163,6 +169,8 @@ func verdictOf(program []byte) (v verdict) {
 			v.always, v.filter = a, nil
 		}
 	}
+	verdicts.Lock()
+	defer verdicts.Unlock()
 	if verdicts.size += len(program); verdicts.size > keptVerdicts {
 		clear(verdicts.of)
 		verdicts.size = len(program)

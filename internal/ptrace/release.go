@@ -14,12 +14,17 @@ import (
 
 // LetGo is the first part of Release: it lets go of the threads that stand. What
 // has not stopped yet is left to Release, which may wait for it.
-// Those that ran go first: they stopped last.
+// Those that ran go first: they stopped last. From then on a filter may come, so of
+// those that slept one is asked now and then; where it has got one, the others are, too.
 func (g *Group) LetGo() {
-	none := false
+	const askAgain = 32
+	came, trusted := false, 0
 	for i := len(g.Threads) - 1; i >= 0; i-- {
 		th := &g.Threads[i]
-		none = none || g.t.rehide(th.TID, &th.Regs, th.Stop)
+		if th.Stop.rests && (came || trusted == 0) {
+			came, trusted = g.t.rehide(th.TID, &th.Regs, th.Stop) || came, askAgain
+		}
+		trusted = max(0, trusted-1)
 		g.t.letGo(th.TID, th.Stop)
 	}
 	g.Threads = nil

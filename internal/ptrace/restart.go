@@ -105,7 +105,7 @@ func goOn(r *Regs, says answer) {
 // thread, and notes in r and s what it did. Where that fails it is dying.
 func (t *Tracer) hide(tid int, r *Regs, s *Stop) {
 	changed := hideStop(r, *s, func() (says answer) {
-		says, s.filters, _ = t.filters(tid, r, 0)
+		says, s.filters = t.filters(tid, r, 0)
 		s.rests = says == passes
 		return says
 	})
@@ -117,18 +117,17 @@ func (t *Tracer) hide(tid int, r *Regs, s *Stop) {
 // rehide is the second half of hide, when the thread is let go. A thread that ran on
 // meanwhile may have asked for a filter for all threads of its process
 // (SECCOMP_FILTER_FLAG_TSYNC). One that cannot be told has not let this thread pass
-// yet. none: it has no filters, which was dear to find out, and so has no other.
-func (t *Tracer) rehide(tid int, r *Regs, s Stop) (none bool) {
+// yet. came: there is one, and all threads have it.
+func (t *Tracer) rehide(tid int, r *Regs, s Stop) (came bool) {
 	if !s.rests {
 		return false
 	}
-	says, _, dear := t.filters(tid, r, s.filters)
-	if says == passes {
-		return dear
+	says, count := t.filters(tid, r, s.filters)
+	if says != passes {
+		goOn(r, fails)
+		_ = t.setRegs(tid, r)
 	}
-	goOn(r, fails)
-	_ = t.setRegs(tid, r)
-	return false
+	return says != passes || count > s.filters
 }
 
 // userResume are the registers with which the thread can go on from user mode
