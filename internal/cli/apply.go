@@ -205,11 +205,13 @@ func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f live
 
 // attend handles one process. named: the user asked for this very one.
 func attend(ctx context.Context, pid int, named bool, one func(context.Context, int) txn.Result) txn.Result {
-	switch _, err := proc.Read(pid); {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return txn.Result{PID: pid, Comm: commOf(pid), Outcome: txn.Failed, Reason: "interrupted before it was tried"}
-	case named && errors.Is(err, proc.ErrGone): // it did not die on us: it never was
-		return txn.Result{PID: pid, Outcome: txn.Failed, Reason: "no such process"}
+	}
+	if named {
+		if _, err := proc.Read(pid); errors.Is(err, proc.ErrGone) { // it did not die on us: it never was
+			return txn.Result{PID: pid, Outcome: txn.Failed, Reason: "no such process"}
+		}
 	}
 	return one(ctx, pid)
 }

@@ -15,7 +15,7 @@ import (
 // /proc/TID/auxv or, where permissions do not open that, what the kernel has put
 // on the program's stack. tid as in Info.Live.
 func Auxv(tid int) ([]byte, error) {
-	b, err := slurp(unix.AT_FDCWD, path(tid, "auxv"), nil)
+	b, err := record(unix.AT_FDCWD, path(tid, "auxv"), nil)
 	if err == unix.EACCES {
 		return stackAuxv(tid)
 	}
@@ -73,7 +73,7 @@ func stackAuxv(tid int) ([]byte, error) {
 // stackStart is field 28 of proc_pid_stat(5).
 func stackStart(tid int) (uint64, error) {
 	var arr [1024]byte
-	b, err := slurp(unix.AT_FDCWD, path(tid, "stat"), arr[:0])
+	b, err := record(unix.AT_FDCWD, path(tid, "stat"), arr[:0])
 	if err != nil {
 		return 0, explain("read the start of the stack", tid, err)
 	}

@@ -2,9 +2,9 @@ package proc
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
-	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // Frozen names the cgroup of version 2 that keeps the process from running, ""
@@ -13,7 +13,8 @@ import (
 //
 // cgroup-v2.rst, "cgroup.freeze".
 func Frozen(pid int) string {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	var arr [1024]byte
+	b, err := record(unix.AT_FDCWD, path(pid, "cgroup"), arr[:0])
 	if err != nil {
 		return ""
 	}
@@ -23,7 +24,8 @@ func Frozen(pid int) string {
 			continue
 		}
 		for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-			events, err := os.ReadFile(filepath.Join(mount, string(group), "cgroup.events"))
+			var arr [256]byte
+			events, err := slurp(unix.AT_FDCWD, filepath.Join(mount, string(group), "cgroup.events"), arr[:0])
 			if err == nil && bytes.Contains(events, []byte("frozen 1\n")) {
 				return string(group)
 			}

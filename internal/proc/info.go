@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,14 +30,14 @@ const pfKthread = 0x00200000
 // Read reads the identity of a process. A thread id that is not the leader's is
 // an error that names the process.
 func Read(pid int) (Info, error) {
-	i, err := read(pid)
+	i, err := identity(pid)
 	if err != nil {
 		return Info{}, explain("read identity", pid, err)
 	}
 	return i, nil
 }
 
-func read(pid int) (Info, error) {
+func identity(pid int) (Info, error) {
 	// All files through one directory: it cannot change to another process that
 	// gets the same number.
 	dir, err := open("/proc/"+strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY)
@@ -44,7 +45,8 @@ func read(pid int) (Info, error) {
 		return Info{}, err
 	}
 	defer unix.Close(dir)
-	buf, err := slurp(dir, "stat", make([]byte, 0, 8192))
+	var arr [4096]byte
+	buf, err := record(dir, "stat", arr[:0])
 	if err != nil {
 		return Info{}, err
 	}
@@ -63,7 +65,7 @@ func read(pid int) (Info, error) {
 			status = "task/" + strconv.Itoa(i.Live) + "/status"
 		}
 	}
-	if buf, err = slurp(dir, status, buf); err != nil {
+	if buf, err = record(dir, status, buf); err != nil {
 		return Info{}, err
 	}
 	return i, i.status(buf)
@@ -127,7 +129,7 @@ func liveThread(dir, pid int, buf []byte) (int, error) {
 		return 0, err
 	}
 	for _, tid := range tids {
-		b, err := slurp(fd, strconv.Itoa(tid)+"/stat", buf)
+		b, err := record(fd, strconv.Itoa(tid)+"/stat", buf)
 		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
 			continue // ended since the listing
 		}
@@ -151,7 +153,7 @@ func dead(state byte) bool { return state == 'Z' || state == 'X' || state == 'x'
 // ThreadState is the state letter of one thread.
 func ThreadState(pid, tid int) (byte, error) {
 	var arr [1024]byte
-	buf, err := slurp(unix.AT_FDCWD, taskPath(pid, tid, "stat"), arr[:0])
+	buf, err := record(unix.AT_FDCWD, taskPath(pid, tid, "stat"), arr[:0])
 	if err != nil {
 		return 0, explain("read state of thread "+strconv.Itoa(tid), pid, err)
 	}
@@ -202,7 +204,7 @@ func ParseStat(b []byte) (Stat, error) {
 func ReadStat(pid, tid int) (Stat, error) {
 	var arr [1024]byte
 	what := "read state of thread " + strconv.Itoa(tid)
-	b, err := slurp(unix.AT_FDCWD, taskPath(pid, tid, "stat"), arr[:0])
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "stat"), arr[:0])
 	if err != nil {
 		return Stat{}, explain(what, pid, err)
 	}
@@ -216,7 +218,7 @@ func ReadStat(pid, tid int) (Stat, error) {
 // Comm is Info.Comm alone, for less: the kernel writes much into stat.
 func Comm(pid int) (string, error) {
 	var arr [256]byte
-	b, err := slurp(unix.AT_FDCWD, path(pid, "comm"), arr[:0])
+	b, err := record(unix.AT_FDCWD, path(pid, "comm"), arr[:0])
 	if err != nil {
 		return "", explain("read name", pid, err)
 	}
@@ -236,7 +238,7 @@ type Syscall struct {
 func ReadSyscall(pid, tid int) (Syscall, error) {
 	var arr [512]byte
 	what := "read system call of thread " + strconv.Itoa(tid)
-	b, err := slurp(unix.AT_FDCWD, taskPath(pid, tid, "syscall"), arr[:0])
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "syscall"), arr[:0])
 	if err != nil {
 		return Syscall{}, explain(what, pid, err)
 	}
@@ -272,6 +274,55 @@ func ParseSyscall(b []byte) (Syscall, error) {
 	copy(s.Args[:], v[:n])
 	s.SP, s.PC = v[n], v[n+1]
 	return s, nil
+}
+
+// SchedStat is how much a thread has run so far. It changes whenever the thread
+// runs. All of it is 0 where the kernel does not tell.
+type SchedStat struct {
+	Ran, Waited time.Duration // on a processor, and for one
+	Times       uint64
+}
+
+// ReadSchedStat reads /proc/PID/task/TID/schedstat (sched-stats.rst).
+func ReadSchedStat(pid, tid int) (SchedStat, error) {
+	var arr [256]byte
+	what := "read running time of thread " + strconv.Itoa(tid)
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "schedstat"), arr[:0])
+	if err != nil {
+		return SchedStat{}, explain(what, pid, err)
+	}
+	s, err := ParseSchedStat(b)
+	if err != nil {
+		return SchedStat{}, explain(what, pid, err)
+	}
+	return s, nil
+}
+
+// ParseSchedStat decodes "RAN WAITED TIMES\n".
+func ParseSchedStat(b []byte) (SchedStat, error) {
+	f := bytes.Fields(b)
+	if len(f) != 3 {
+		return SchedStat{}, fmt.Errorf("schedstat: %d fields", len(f))
+	}
+	var v [3]uint64
+	for i, x := range f {
+		var err error
+		if v[i], err = strconv.ParseUint(string(x), 10, 64); err != nil {
+			return SchedStat{}, fmt.Errorf("schedstat: %w", err)
+		}
+	}
+	return SchedStat{time.Duration(v[0]), time.Duration(v[1]), v[2]}, nil
+}
+
+// Place is where in the kernel a thread sleeps, by name; "0" where the kernel does
+// not tell, or the thread does not sleep.
+func Place(pid, tid int) (string, error) {
+	var arr [256]byte
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "wchan"), arr[:0])
+	if err != nil {
+		return "", explain("read where thread "+strconv.Itoa(tid)+" sleeps", pid, err)
+	}
+	return string(b), nil
 }
 
 // Namespace identifies a namespace of a process ("mnt", "pid", "user", ...): two

@@ -49,9 +49,21 @@ func openat(dir int, name string, flags int) (int, error) {
 	}
 }
 
-// slurp appends the whole file to buf[:0]. The kernel hands out most files of
-// /proc in one piece, and maps in pieces of a page.
+// slurp appends the whole file to buf[:0], which may be a list that the kernel
+// hands out in pieces, as maps.
 func slurp(dir int, name string, buf []byte) ([]byte, error) {
+	return read(dir, name, buf, false)
+}
+
+// record is slurp for a file of a process that is one record, such as stat: the
+// kernel hands out as much of it as there is room for (seq_file's single_open,
+// simple_read_from_buffer), so that what leaves room is all there is. To ask for the
+// end would be a fourth system call where three do.
+func record(dir int, name string, buf []byte) ([]byte, error) {
+	return read(dir, name, buf, true)
+}
+
+func read(dir int, name string, buf []byte, whole bool) ([]byte, error) {
 	fd, err := openat(dir, name, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
@@ -72,6 +84,9 @@ func slurp(dir int, name string, buf []byte) ([]byte, error) {
 		default:
 			if buf = buf[:len(buf)+n]; len(buf) > maxFile {
 				return nil, fmt.Errorf("more than %d bytes", maxFile)
+			}
+			if whole && len(buf) < cap(buf) {
+				return buf, nil
 			}
 		}
 	}

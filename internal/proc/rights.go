@@ -35,7 +35,8 @@ func (r Rights) Has(capability int) bool { return r.Effective>>capability&1 != 0
 // ReadRights reads those of one thread; tid is pid for the first.
 func ReadRights(pid, tid int) (Rights, error) {
 	what := "read rights of thread " + strconv.Itoa(tid)
-	b, err := slurp(unix.AT_FDCWD, taskPath(pid, tid, "status"), make([]byte, 0, 4096))
+	var arr [4096]byte
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "status"), arr[:0])
 	if err != nil {
 		return Rights{}, explain(what, pid, err)
 	}
@@ -132,7 +133,8 @@ type Limits struct {
 
 // ReadLimits reads /proc/PID/limits.
 func ReadLimits(pid int) (Limits, error) {
-	b, err := slurp(unix.AT_FDCWD, path(pid, "limits"), make([]byte, 0, 4096))
+	var arr [4096]byte
+	b, err := record(unix.AT_FDCWD, path(pid, "limits"), arr[:0])
 	if err != nil {
 		return Limits{}, explain("read limits", pid, err)
 	}

@@ -117,12 +117,17 @@ func view(tid int) (root int, _ FileID, err error) {
 	if root, err = open(path(tid, "root"), unix.O_PATH|unix.O_DIRECTORY); err != nil {
 		return 0, FileID{}, explain("open root", tid, err)
 	}
+	return root, mounted(root, "", unix.AT_EMPTY_PATH), nil
+}
+
+// mounted is a directory and where it is mounted. Not lasting: nothing is known.
+func mounted(dir int, name string, flags int) FileID {
 	const mask = unix.STATX_INO | unix.STATX_MNT_ID | unix.STATX_MNT_ID_UNIQUE
 	var st unix.Statx_t
-	if err := unix.Statx(root, "", unix.AT_EMPTY_PATH, mask, &st); err != nil || st.Mask&(unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE) == 0 {
-		return root, FileID{}, nil // Linux before 5.8: nothing is known
+	if err := unix.Statx(dir, name, flags, mask, &st); err != nil || st.Mask&(unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE) == 0 {
+		return FileID{} // Linux before 5.8, or an error, which opening it explains
 	}
-	return root, FileID{dev: unix.Mkdev(st.Dev_major, st.Dev_minor), inode: st.Ino, mount: st.Mnt_id, lasting: true}, nil
+	return FileID{dev: unix.Mkdev(st.Dev_major, st.Dev_minor), inode: st.Ino, mount: st.Mnt_id, lasting: true}
 }
 
 // Disk remembers what it found on disk, for a caller that asks the same of many
@@ -143,8 +148,13 @@ type answer struct {
 	err error
 }
 
-// BuildID is OnDisk, asked once for all processes that see the same files.
+// BuildID is OnDisk, asked once for all processes that see the same files. What was
+// found already takes one system call for each further process.
 func (d *Disk) BuildID(pid int, name string) (string, error) {
+	// Where the first thread has ended this fails, and the long way finds another.
+	if f, ok := d.known(mounted(unix.AT_FDCWD, path(pid, "root"), 0), name); ok {
+		return f.id, f.err
+	}
 	i, err := Read(pid)
 	if err != nil {
 		return "", err
@@ -175,4 +185,14 @@ func (d *Disk) BuildID(pid int, name string) (string, error) {
 	}
 	d.seen[key] = f
 	return f.id, f.err
+}
+
+func (d *Disk) known(where FileID, name string) (f answer, ok bool) {
+	if !where.lasting {
+		return f, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, ok = d.seen[viewed{where, name}]
+	return f, ok
 }

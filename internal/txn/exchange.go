@@ -429,7 +429,7 @@ func (r *run) settle(guards []guard) (lingers string) {
 				continue
 			}
 			left = append(left, tid)
-			ran := r.processorTime(tid)
+			ran := r.timesRun(tid).Ran
 			if _, seen := used[tid]; !seen {
 				used[tid] = ran
 			}
@@ -494,19 +494,6 @@ func (r *run) relativeMayBeIn(name string) string {
 	return ""
 }
 
-// processorTime is how long a thread has run, as far as the kernel tells.
-func (r *run) processorTime(tid int) time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/schedstat", r.info.PID, tid))
-	if err != nil {
-		return 0
-	}
-	var ns int64
-	if _, err := fmt.Sscan(string(b), &ns); err != nil {
-		return 0
-	}
-	return time.Duration(ns)
-}
-
 // mayBeIn says whether a thread may be in guarded code, "" if not, as far as
 // can be told without stopping it; sleeps: it was looked at.
 func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
@@ -541,7 +528,7 @@ func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 		// It may have gone on while its stack was read: what was seen is worth nothing
 		// then. It was asleep after it was counted first, so it cannot have run since
 		// without being counted again.
-		if before != "" && t.timesRun(tid) == before {
+		if before != (proc.SchedStat{}) && t.timesRun(tid) == before {
 			return "", true
 		}
 		return fmt.Sprintf("%s, if thread %d is in it, which was not seen asleep all the while", name, tid), true
@@ -549,14 +536,13 @@ func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	return fmt.Sprintf("%s may be on the stack of thread %d", name, tid), true
 }
 
-// timesRun changes whenever a thread runs; "" if the kernel does not tell: then it
-// says 0 of all that it could.
-func (t *target) timesRun(tid int) string {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/schedstat", t.info.PID, tid))
-	if string(b) == "0 0 0\n" {
-		return ""
+// timesRun changes whenever a thread runs; it is zero if the kernel does not tell.
+func (t *target) timesRun(tid int) proc.SchedStat {
+	s, err := proc.ReadSchedStat(t.info.PID, tid)
+	if err != nil {
+		return proc.SchedStat{}
 	}
-	return string(b)
+	return s
 }
 
 // pads are the jumps that lead through padding: they belong to a site before.

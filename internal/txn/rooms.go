@@ -96,6 +96,7 @@ func anyModule(proc.Module) bool { return true }
 // findRoomIn is the first room that fits, in modules that are wanted; which they
 // are is asked last, since it takes longer.
 func (t *target) findRoomIn(wanted func(proc.Module) bool, fits func(at uint64, room []byte) bool) (uint64, error) {
+	page := make([]byte, pageSize)
 	for _, m := range t.modules {
 		if m.Path == "[vdso]" {
 			continue
@@ -107,12 +108,16 @@ func (t *target) findRoomIn(wanted func(proc.Module) bool, fits func(at uint64, 
 		if err != nil {
 			continue // another module will do
 		}
-		for at := (end + 15) &^ 15; at+ptrace.StubRoom <= limit; at += ptrace.StubRoom {
-			room := make([]byte, ptrace.StubRoom)
-			if _, err := t.mem.ReadAt(room, int64(at)); err != nil {
-				break
-			}
-			if fits(at, room) && wanted(m) {
+		at := (end + 15) &^ 15
+		if at+ptrace.StubRoom > limit {
+			continue
+		}
+		rest := page[:limit-at] // all of it is on one page
+		if _, err := t.mem.ReadAt(rest, int64(at)); err != nil {
+			continue
+		}
+		for ; len(rest) >= ptrace.StubRoom; at, rest = at+ptrace.StubRoom, rest[ptrace.StubRoom:] {
+			if fits(at, rest[:ptrace.StubRoom]) && wanted(m) {
 				return at, nil
 			}
 		}

@@ -1,9 +1,8 @@
 package txn
 
 import (
-	"bytes"
 	"fmt"
-	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -22,8 +21,8 @@ func supervised(pid, tid int, s proc.Syscall) bool {
 	if commonWaits[s.Number] {
 		return false
 	}
-	where, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/wchan", pid, tid))
-	return err == nil && bytes.HasPrefix(where, []byte("seccomp_do_user_notification"))
+	where, err := proc.Place(pid, tid)
+	return err == nil && strings.HasPrefix(where, "seccomp_do_user_notification")
 }
 
 // commonWaits are the calls that most threads sleep in, and that nobody makes for
