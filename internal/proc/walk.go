@@ -2,12 +2,11 @@ package proc
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,52 +25,24 @@ func Walk(ask func(pid int, buf []byte) (yes bool, _ []byte, err error)) (found 
 		return nil, nil, err
 	}
 	denied = map[int]error{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	var next atomic.Int64
-	var patience Patience
-	for range min(runtime.GOMAXPROCS(0), len(pids)) {
-		wg.Go(func() {
-			var buf []byte
-			for {
-				k := int(next.Add(1)) - 1
-				if k >= len(pids) {
-					return
-				}
-				pid := pids[k]
-				var yes bool
-				a, err := patience.answer(pid, buf, ask)
-				yes, buf = a.yes, a.buf
-				mu.Lock()
-				switch {
-				case errors.Is(err, ErrGone):
-				case err != nil:
-					denied[pid] = err
-				case yes:
-					found = append(found, pid)
-				}
-				mu.Unlock()
-			}
-		})
+	type reply struct {
+		yes bool
+		err error
 	}
-	wg.Wait()
+	Each(pids, func(pid int, buf []byte) (r reply, _ []byte) {
+		r.yes, buf, r.err = ask(pid, buf)
+		return r, buf
+	}, func(k int, r reply, stuck error) {
+		switch err := cmp.Or(stuck, r.err); {
+		case errors.Is(err, ErrGone):
+		case err != nil:
+			denied[pids[k]] = err
+		case r.yes:
+			found = append(found, pids[k])
+		}
+	})
 	slices.Sort(found)
 	return found, denied, nil
-}
-
-// reply is what a question about a process was answered with.
-type reply struct {
-	yes bool
-	buf []byte
-}
-
-func (p *Patience) answer(pid int, buf []byte, ask func(pid int, buf []byte) (bool, []byte, error)) (reply, error) {
-	got := new(reply) // of this question alone
-	var err error
-	if stuck := p.Ask(pid, func() { got.yes, got.buf, err = ask(pid, buf) }); stuck != nil {
-		return reply{}, stuck
-	}
-	return *got, err
 }
 
 // NamelessCode lists the mappings of a process with code that is no file's:

@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -209,24 +208,17 @@ func (p *pass) processes(ctx context.Context) ([]Process, error) {
 		return nil, err
 	}
 	out := make([]*Process, len(pids))
-	var wg sync.WaitGroup
-	next := make(chan int)
-	var patience proc.Patience
-	for range min(runtime.GOMAXPROCS(0), len(pids)) {
-		wg.Go(func() {
-			for i := range next {
-				out[i] = p.patiently(&patience, pids[i])
-			}
-		})
-	}
-	for i := range pids {
+	proc.Each(pids, func(pid int, buf []byte) (*Process, []byte) {
 		if ctx.Err() != nil {
-			break
+			return nil, buf
 		}
-		next <- i
-	}
-	close(next)
-	wg.Wait()
+		return p.process(pid), buf
+	}, func(i int, x *Process, stuck error) {
+		if stuck != nil {
+			x = &Process{PID: pids[i], Unknown: stuck.Error()}
+		}
+		out[i] = x
+	})
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -235,13 +227,4 @@ func (p *pass) processes(ctx context.Context) ([]Process, error) {
 		list = append(list, *x)
 	}
 	return list, nil
-}
-
-// patiently is process, of one that may never answer.
-func (p *pass) patiently(patience *proc.Patience, pid int) *Process {
-	var x *Process
-	if err := patience.Ask(pid, func() { x = p.process(pid) }); err != nil {
-		return &Process{PID: pid, Unknown: err.Error()}
-	}
-	return x
 }
