@@ -50,11 +50,14 @@ func parseHeader(first []byte, at func(p []byte, off uint64) error) (h header, o
 	if size != phdrSize || n == 0 || n > maxPhdrs || off < ehdrSize || off > 1<<40 {
 		return h, false, fmt.Errorf("%d program headers of %d bytes at %#x", n, size, off)
 	}
-	ph := make([]byte, n*phdrSize)
-	if off+uint64(len(ph)) <= uint64(len(first)) {
-		ph = first[off:][:len(ph)]
-	} else if err := at(ph, off); err != nil {
-		return h, false, fmt.Errorf("read program headers: %w", err)
+	var ph []byte
+	if end := off + n*phdrSize; end <= uint64(len(first)) {
+		ph = first[off:end]
+	} else {
+		ph = make([]byte, n*phdrSize)
+		if err := at(ph, off); err != nil {
+			return h, false, fmt.Errorf("read program headers: %w", err)
+		}
 	}
 	for ; len(ph) > 0; ph = ph[phdrSize:] {
 		s := segment{

@@ -6,3 +6,6 @@ var (
 	OpenRemote = openRemote
 	StackAuxv  = stackAuxv
 )
+
+// Record reads a file that is one record.
+func Record(name string, buf []byte) ([]byte, error) { return record(unix.AT_FDCWD, name, buf) }

@@ -153,15 +153,7 @@ func dead(state byte) bool { return state == 'Z' || state == 'X' || state == 'x'
 // ThreadState is the state letter of one thread.
 func ThreadState(pid, tid int) (byte, error) {
 	var arr [1024]byte
-	buf, err := record(unix.AT_FDCWD, taskPath(pid, tid, "stat"), arr[:0])
-	if err != nil {
-		return 0, explain("read state of thread "+strconv.Itoa(tid), pid, err)
-	}
-	st, err := ParseStat(buf)
-	if err != nil {
-		return 0, explain("read state of thread "+strconv.Itoa(tid), pid, err)
-	}
-	return st.State, nil
+	return parsed(pid, tid, "stat", "read state of thread", arr[:0], ParseState)
 }
 
 // Stat is what we take from /proc/PID/stat.
@@ -200,19 +192,20 @@ func ParseStat(b []byte) (Stat, error) {
 	return s, nil
 }
 
+// ParseState is the state in the text of a stat file alone, for less: a stop asks for
+// that of every thread.
+func ParseState(b []byte) (byte, error) {
+	lo, hi := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if lo < 0 || hi < lo || len(b) < hi+4 || b[hi+1] != ' ' || b[hi+2] <= ' ' || b[hi+3] != ' ' {
+		return 0, errors.New("stat: no name in parentheses and state")
+	}
+	return b[hi+2], nil
+}
+
 // ReadStat reads /proc/PID/task/TID/stat.
 func ReadStat(pid, tid int) (Stat, error) {
 	var arr [1024]byte
-	what := "read state of thread " + strconv.Itoa(tid)
-	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "stat"), arr[:0])
-	if err != nil {
-		return Stat{}, explain(what, pid, err)
-	}
-	s, err := ParseStat(b)
-	if err != nil {
-		return Stat{}, explain(what, pid, err)
-	}
-	return s, nil
+	return parsed(pid, tid, "stat", "read state of thread", arr[:0], ParseStat)
 }
 
 // Comm is Info.Comm alone, for less: the kernel writes much into stat.
@@ -237,16 +230,7 @@ type Syscall struct {
 // running on: the answer is a hint, good for planning and never for deciding.
 func ReadSyscall(pid, tid int) (Syscall, error) {
 	var arr [512]byte
-	what := "read system call of thread " + strconv.Itoa(tid)
-	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "syscall"), arr[:0])
-	if err != nil {
-		return Syscall{}, explain(what, pid, err)
-	}
-	s, err := ParseSyscall(b)
-	if err != nil {
-		return Syscall{}, explain(what, pid, err)
-	}
-	return s, nil
+	return parsed(pid, tid, "syscall", "read system call of thread", arr[:0], ParseSyscall)
 }
 
 // ParseSyscall decodes the text of a syscall file: "running", "-1 SP PC" or
@@ -286,16 +270,7 @@ type SchedStat struct {
 // ReadSchedStat reads /proc/PID/task/TID/schedstat (sched-stats.rst).
 func ReadSchedStat(pid, tid int) (SchedStat, error) {
 	var arr [256]byte
-	what := "read running time of thread " + strconv.Itoa(tid)
-	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "schedstat"), arr[:0])
-	if err != nil {
-		return SchedStat{}, explain(what, pid, err)
-	}
-	s, err := ParseSchedStat(b)
-	if err != nil {
-		return SchedStat{}, explain(what, pid, err)
-	}
-	return s, nil
+	return parsed(pid, tid, "schedstat", "read running time of thread", arr[:0], ParseSchedStat)
 }
 
 // ParseSchedStat decodes "RAN WAITED TIMES\n".
@@ -318,11 +293,8 @@ func ParseSchedStat(b []byte) (SchedStat, error) {
 // not tell, or the thread does not sleep.
 func Place(pid, tid int) (string, error) {
 	var arr [256]byte
-	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "wchan"), arr[:0])
-	if err != nil {
-		return "", explain("read where thread "+strconv.Itoa(tid)+" sleeps", pid, err)
-	}
-	return string(b), nil
+	b, err := ofThread(pid, tid, "wchan", "read place in the kernel of thread", arr[:0])
+	return string(b), err
 }
 
 // Namespace identifies a namespace of a process ("mnt", "pid", "user", ...): two

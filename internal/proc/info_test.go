@@ -29,10 +29,18 @@ func TestParseStatFindsTheEndOfTheName(t *testing.T) {
 		if s != want {
 			t.Errorf("got %+v, want %+v", s, want)
 		}
+		if state, err := proc.ParseState([]byte("812 (" + name + ") S 1" + tail)); err != nil || state != 'S' {
+			t.Errorf("state %q, %v", state, err)
+		}
 	}
 	for _, bad := range []string{"", "1", "1 (x", "1 x)", "1 (x) S", ")(", "1 (x) SS 1" + tail, "1 (x) S y" + tail} {
 		if s, err := proc.ParseStat([]byte(bad)); err == nil {
 			t.Errorf("%q: got %+v", bad, s)
+		}
+	}
+	for _, bad := range []string{"", "1", "1 (x", "1 x)", "1 (x)", "1 (x) S", ")(", "1 (x) SS 1", "1 (x)  S 1"} {
+		if s, err := proc.ParseState([]byte(bad)); err == nil {
+			t.Errorf("%q: got %q", bad, s)
 		}
 	}
 }
@@ -55,6 +63,38 @@ func TestParseSyscall(t *testing.T) {
 	}
 }
 
+func TestParseSchedStat(t *testing.T) {
+	want := proc.SchedStat{Ran: 21722, Waited: 37708, Times: 3}
+	if got, err := proc.ParseSchedStat([]byte("21722 37708 3\n")); err != nil || got != want {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := proc.ParseSchedStat([]byte("0 0 0\n")); err != nil || got != (proc.SchedStat{}) {
+		t.Errorf("of a kernel that does not tell: %+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "1 2", "1 2 3 4", "1 x 3", "-1 2 3"} {
+		if got, err := proc.ParseSchedStat([]byte(bad)); err == nil {
+			t.Errorf("%q: got %+v", bad, got)
+		}
+	}
+}
+
+// A short file of a process is read without asking for its end. What is longer than
+// the room for it is read all the same.
+func TestRecordIsReadWhateverItsLength(t *testing.T) {
+	long := strings.Repeat("0123456789abcdef", 1000)
+	name := t.TempDir() + "/record"
+	for _, n := range []int{0, 1, 127, 128, 129, 255, 256, 4095, 4096, 4097, len(long)} {
+		if err := os.WriteFile(name, []byte(long[:n]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, room := range []int{0, 1, 128, 256, 4096} {
+			if got, err := proc.Record(name, make([]byte, 0, room)); err != nil || string(got) != long[:n] {
+				t.Errorf("%d bytes in room for %d: got %d, %v", n, room, len(got), err)
+			}
+		}
+	}
+}
+
 func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("812 (a) b) S 1 812 812 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2\n"))
 	f.Add([]byte("0 0x3 0x7f 0x20 0x1 0xffffffff 0x0 0x7fff88 0x7f83ad\n"))
@@ -62,7 +102,12 @@ func FuzzParseStat(f *testing.F) {
 		if s, err := proc.ParseStat(b); err == nil && !strings.Contains(string(b), "("+s.Comm+")") {
 			t.Errorf("name %q is not in %q", s.Comm, b)
 		}
+		s, err := proc.ParseStat(b)
+		if state, serr := proc.ParseState(b); err == nil && serr == nil && state != s.State {
+			t.Errorf("state %q, not %q, in %q", state, s.State, b)
+		}
 		_, _ = proc.ParseSyscall(b)
+		_, _ = proc.ParseSchedStat(b)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,10 +43,19 @@ func Maps(pid int) ([]Map, error) {
 
 // liveMaps is Maps, and the thread that has the memory.
 func liveMaps(pid int) ([]Map, int, error) {
+	spare := texts()
+	buf, _ := spare.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	defer spare.Put(buf)
 	for try := 1; ; try++ {
-		b, tid, err := mapsText(pid, nil)
+		b, tid, err := mapsText(pid, *buf)
 		if err != nil {
 			return nil, 0, err
+		}
+		if cap(b) <= mostSpare {
+			*buf = b
 		}
 		ms, err := ParseMaps(b)
 		switch {
@@ -56,6 +66,11 @@ func liveMaps(pid int) ([]Map, int, error) {
 		}
 	}
 }
+
+// texts are buffers for the text of mappings, which a stop reads again and again.
+var texts = sync.OnceValue(func() *sync.Pool { return new(sync.Pool) })
+
+const mostSpare = 1 << 20 // bytes of a buffer that is kept
 
 // errTorn: Linux 6.17 and later list mappings without holding up the process,
 // and one that grew meanwhile can begin before the end of the one listed before.
@@ -68,8 +83,11 @@ const tornTries = 20
 // already given up its memory. The text is in buf or in its replacement.
 func mapsText(pid int, buf []byte) (text []byte, tid int, err error) {
 	b, err := slurp(unix.AT_FDCWD, path(pid, "maps"), buf)
-	if err == nil && len(b) > 0 {
-		return b, pid, nil
+	if err == nil {
+		if len(b) > 0 {
+			return b, pid, nil
+		}
+		buf = b
 	}
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return nil, 0, explain("read maps", pid, err)

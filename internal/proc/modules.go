@@ -3,6 +3,7 @@ package proc
 import (
 	"fmt"
 	"io"
+	"sync"
 )
 
 // Module is one loaded ELF file of a process.
@@ -72,6 +73,9 @@ type fileID struct {
 
 func (m Map) file() fileID { return fileID{m.Dev, m.Inode} }
 
+// pages are for first pages of images, of which nothing is kept.
+var pages = sync.OnceValue(func() *sync.Pool { return &sync.Pool{New: func() any { return new([pageSize]byte) }} })
+
 // modulesIn looks only at modules whose first mapping is wanted.
 func modulesIn(ms []Map, mem io.ReaderAt, wanted func(Map) bool) ([]Module, error) {
 	at := func(p []byte, addr uint64) error {
@@ -87,7 +91,9 @@ func modulesIn(ms []Map, mem io.ReaderAt, wanted func(Map) bool) ([]Module, erro
 		}
 	}
 	var out []Module
-	page := make([]byte, pageSize)
+	lent := pages().Get().(*[pageSize]byte)
+	defer pages().Put(lent)
+	page := lent[:]
 	for i := 0; i < len(ms); {
 		m := ms[i]
 		n := 1
@@ -191,7 +197,9 @@ func (h header) covers(x, m Map, bias uint64) bool {
 // its first page there, as position-independent ones have; "" when that has none.
 // Anything else there is an error.
 func BuildIDAt(mem io.ReaderAt, bias uint64) (string, error) {
-	first := make([]byte, pageSize)
+	lent := pages().Get().(*[pageSize]byte)
+	defer pages().Put(lent)
+	first := lent[:]
 	at := within(first, bias, func(p []byte, addr uint64) error {
 		_, err := mem.ReadAt(p, int64(addr))
 		return err

@@ -31,7 +31,33 @@ func path(pid int, name string) string {
 
 // taskPath is /proc/PID/task/TID/name.
 func taskPath(pid, tid int, name string) string {
-	return path(pid, "task/") + strconv.Itoa(tid) + "/" + name
+	var arr [64]byte
+	b := strconv.AppendInt(append(arr[:0], "/proc/"...), int64(pid), 10)
+	b = strconv.AppendInt(append(b, "/task/"...), int64(tid), 10)
+	return string(append(append(b, '/'), name...))
+}
+
+// ofThread is record for a file of a thread. what is a verb with its object, as for
+// explain, but for the number of the thread.
+func ofThread(pid, tid int, name, what string, buf []byte) ([]byte, error) {
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, name), buf)
+	if err != nil {
+		return nil, explain(what+" "+strconv.Itoa(tid), pid, err)
+	}
+	return b, nil
+}
+
+// parsed is ofThread for a file whose text parse understands.
+func parsed[T any](pid, tid int, name, what string, buf []byte, parse func([]byte) (T, error)) (v T, err error) {
+	b, err := ofThread(pid, tid, name, what, buf)
+	if err != nil {
+		return v, err
+	}
+	if v, err = parse(b); err != nil {
+		var none T
+		return none, explain(what+" "+strconv.Itoa(tid), pid, err)
+	}
+	return v, nil
 }
 
 // open opens a file of /proc without the runtime's poller, which costs two

@@ -34,17 +34,8 @@ func (r Rights) Has(capability int) bool { return r.Effective>>capability&1 != 0
 
 // ReadRights reads those of one thread; tid is pid for the first.
 func ReadRights(pid, tid int) (Rights, error) {
-	what := "read rights of thread " + strconv.Itoa(tid)
 	var arr [4096]byte
-	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "status"), arr[:0])
-	if err != nil {
-		return Rights{}, explain(what, pid, err)
-	}
-	r, err := ParseRights(b)
-	if err != nil {
-		return Rights{}, explain(what, pid, err)
-	}
-	return r, nil
+	return parsed(pid, tid, "status", "read rights of thread", arr[:0], ParseRights)
 }
 
 // ParseRights decodes the text of a status file: proc_pid_status(5). The

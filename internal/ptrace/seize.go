@@ -84,14 +84,19 @@ func (t *Tracer) seize(tid int, opts uintptr) error {
 func (t *Tracer) buryMeanwhile(list Lister) (stop func()) {
 	const suspicious, again = 2 * time.Millisecond, time.Millisecond
 	over, ended := make(chan struct{}), make(chan struct{})
+	begun := t.seizes.Load()
 	timer := time.AfterFunc(suspicious, func() {
 		defer close(ended)
-		seizes, since := t.seizes.Load(), time.Now()
+		seizes, since := begun, time.Now()
 		for {
 			select {
 			case <-over:
 				return
 			default:
+			}
+			// As long as one thread after the other is seized, none keeps us waiting;
+			// and to ask of a thousand holds up who seizes the thousand.
+			if t.seizes.Load() == seizes {
 				t.buryEnded(list)
 			}
 			if now := t.seizes.Load(); now != seizes || now%2 == 0 {
