@@ -1,5 +1,7 @@
 package proc
 
+import "golang.org/x/sys/unix"
+
 // OpenRemote and StackAuxv are what is done where permissions do not open a
 // process's own files, for tests.
 var (

@@ -152,8 +152,16 @@ func dead(state byte) bool { return state == 'Z' || state == 'X' || state == 'x'
 
 // ThreadState is the state letter of one thread.
 func ThreadState(pid, tid int) (byte, error) {
+	return threadState(unix.AT_FDCWD, taskPath(pid, tid, "stat"), pid, tid)
+}
+
+func threadState(dir int, name string, pid, tid int) (state byte, err error) {
 	var arr [1024]byte
-	return parsed(pid, tid, "stat", "read state of thread", arr[:0], ParseState)
+	b, err := record(dir, name, arr[:0])
+	if err == nil {
+		state, err = ParseState(b)
+	}
+	return state, explainThread("read state of thread", pid, tid, err)
 }
 
 // Stat is what we take from /proc/PID/stat.
@@ -203,9 +211,13 @@ func ParseState(b []byte) (byte, error) {
 }
 
 // ReadStat reads /proc/PID/task/TID/stat.
-func ReadStat(pid, tid int) (Stat, error) {
+func ReadStat(pid, tid int) (s Stat, err error) {
 	var arr [1024]byte
-	return parsed(pid, tid, "stat", "read state of thread", arr[:0], ParseStat)
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "stat"), arr[:0])
+	if err == nil {
+		s, err = ParseStat(b)
+	}
+	return s, explainThread("read state of thread", pid, tid, err)
 }
 
 // Comm is Info.Comm alone, for less: the kernel writes much into stat.
@@ -229,8 +241,16 @@ type Syscall struct {
 // ReadSyscall reads /proc/PID/task/TID/syscall. Nothing stops the thread from
 // running on: the answer is a hint, good for planning and never for deciding.
 func ReadSyscall(pid, tid int) (Syscall, error) {
+	return readSyscall(unix.AT_FDCWD, taskPath(pid, tid, "syscall"), pid, tid)
+}
+
+func readSyscall(dir int, name string, pid, tid int) (s Syscall, err error) {
 	var arr [512]byte
-	return parsed(pid, tid, "syscall", "read system call of thread", arr[:0], ParseSyscall)
+	b, err := record(dir, name, arr[:0])
+	if err == nil {
+		s, err = ParseSyscall(b)
+	}
+	return s, explainThread("read system call of thread", pid, tid, err)
 }
 
 // ParseSyscall decodes the text of a syscall file: "running", "-1 SP PC" or
@@ -268,9 +288,13 @@ type SchedStat struct {
 }
 
 // ReadSchedStat reads /proc/PID/task/TID/schedstat (sched-stats.rst).
-func ReadSchedStat(pid, tid int) (SchedStat, error) {
+func ReadSchedStat(pid, tid int) (s SchedStat, err error) {
 	var arr [256]byte
-	return parsed(pid, tid, "schedstat", "read running time of thread", arr[:0], ParseSchedStat)
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "schedstat"), arr[:0])
+	if err == nil {
+		s, err = ParseSchedStat(b)
+	}
+	return s, explainThread("read running time of thread", pid, tid, err)
 }
 
 // ParseSchedStat decodes "RAN WAITED TIMES\n".
@@ -293,8 +317,8 @@ func ParseSchedStat(b []byte) (SchedStat, error) {
 // not tell, or the thread does not sleep.
 func Place(pid, tid int) (string, error) {
 	var arr [256]byte
-	b, err := ofThread(pid, tid, "wchan", "read place in the kernel of thread", arr[:0])
-	return string(b), err
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "wchan"), arr[:0])
+	return string(b), explainThread("read place in the kernel of thread", pid, tid, err)
 }
 
 // Namespace identifies a namespace of a process ("mnt", "pid", "user", ...): two

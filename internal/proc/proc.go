@@ -37,27 +37,12 @@ func taskPath(pid, tid int, name string) string {
 	return string(append(append(b, '/'), name...))
 }
 
-// ofThread is record for a file of a thread. what is a verb with its object, as for
-// explain, but for the number of the thread.
-func ofThread(pid, tid int, name, what string, buf []byte) ([]byte, error) {
-	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, name), buf)
-	if err != nil {
-		return nil, explain(what+" "+strconv.Itoa(tid), pid, err)
+// explainThread is explain for a file of a thread. what lacks its number.
+func explainThread(what string, pid, tid int, err error) error {
+	if err == nil {
+		return nil
 	}
-	return b, nil
-}
-
-// parsed is ofThread for a file whose text parse understands.
-func parsed[T any](pid, tid int, name, what string, buf []byte, parse func([]byte) (T, error)) (v T, err error) {
-	b, err := ofThread(pid, tid, name, what, buf)
-	if err != nil {
-		return v, err
-	}
-	if v, err = parse(b); err != nil {
-		var none T
-		return none, explain(what+" "+strconv.Itoa(tid), pid, err)
-	}
-	return v, nil
+	return explain(what+" "+strconv.Itoa(tid), pid, err)
 }
 
 // open opens a file of /proc without the runtime's poller, which costs two

@@ -33,9 +33,13 @@ type Rights struct {
 func (r Rights) Has(capability int) bool { return r.Effective>>capability&1 != 0 }
 
 // ReadRights reads those of one thread; tid is pid for the first.
-func ReadRights(pid, tid int) (Rights, error) {
+func ReadRights(pid, tid int) (r Rights, err error) {
 	var arr [4096]byte
-	return parsed(pid, tid, "status", "read rights of thread", arr[:0], ParseRights)
+	b, err := record(unix.AT_FDCWD, taskPath(pid, tid, "status"), arr[:0])
+	if err == nil {
+		r, err = ParseRights(b)
+	}
+	return r, explainThread("read rights of thread", pid, tid, err)
 }
 
 // ParseRights decodes the text of a status file: proc_pid_status(5). The

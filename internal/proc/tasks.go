@@ -99,6 +99,39 @@ func (t *Tasks) Count() (int, error) {
 	return int(st.Nlink) - 2, nil // itself and its name, as every directory
 }
 
+// State is ThreadState of one of the threads. Here and below the kernel looks for
+// the thread alone, which is a fifth of what it takes to ask it by a whole name.
+func (t *Tasks) State(tid int) (byte, error) {
+	return threadState(t.fd, strconv.Itoa(tid)+"/stat", t.pid, tid)
+}
+
+// Syscall is ReadSyscall of one of the threads.
+func (t *Tasks) Syscall(tid int) (Syscall, error) {
+	return readSyscall(t.fd, strconv.Itoa(tid)+"/syscall", t.pid, tid)
+}
+
+// Children is Children as far as these threads have started them.
+func (t *Tasks) Children(tids []int) (pids []int, err error) {
+	var arr [4096]byte
+	for _, tid := range tids {
+		b, err := slurp(t.fd, strconv.Itoa(tid)+"/children", arr[:0])
+		if err != nil {
+			if err = explain("read children", t.pid, err); errors.Is(err, ErrGone) {
+				continue // the thread ended, or the file does not exist
+			}
+			return nil, err
+		}
+		for _, f := range bytes.Fields(b) {
+			n, err := strconv.Atoi(string(f))
+			if err != nil {
+				return nil, fmt.Errorf("read children of process %d: %q is no pid", t.pid, f)
+			}
+			pids = append(pids, n)
+		}
+	}
+	return pids, nil
+}
+
 // Close releases the directory.
 func (t *Tasks) Close() error { return unix.Close(t.fd) }
 
@@ -145,27 +178,14 @@ func numbers(fd int, out []int) ([]int, error) {
 // still its children. A kernel that does not tell (CONFIG_PROC_CHILDREN) lists
 // none.
 func Children(pid int) ([]int, error) {
-	tids, err := Threads(pid)
+	t, err := OpenTasks(pid)
 	if err != nil {
 		return nil, err
 	}
-	var pids []int
-	var arr [4096]byte
-	for _, tid := range tids {
-		b, err := slurp(unix.AT_FDCWD, taskPath(pid, tid, "children"), arr[:0])
-		if err != nil {
-			if err = explain("read children", pid, err); errors.Is(err, ErrGone) {
-				continue // the thread ended, or the file does not exist
-			}
-			return nil, err
-		}
-		for _, f := range bytes.Fields(b) {
-			n, err := strconv.Atoi(string(f))
-			if err != nil {
-				return nil, fmt.Errorf("read children of process %d: %q is no pid", pid, f)
-			}
-			pids = append(pids, n)
-		}
+	defer t.Close()
+	tids, err := t.List(nil)
+	if err != nil {
+		return nil, err
 	}
-	return pids, nil
+	return t.Children(tids)
 }

@@ -484,7 +484,7 @@ func ownThreads(tooMany int) []int {
 // relativeMayBeIn says which child that shares the memory may be in replaced
 // code, "" if there is none.
 func (r *run) relativeMayBeIn(name string) string {
-	children, err := r.sharing()
+	children, err := r.sharing(proc.Children(r.info.PID))
 	switch {
 	case err != nil:
 		return name + ", if a child that shares the memory is in it, which could not be seen"

@@ -67,7 +67,7 @@ func openMaps(pid, tid int) (fd int, err error) {
 // firstAlive is the first thread of the process that is alive; was has been so.
 func (r *run) firstAlive(was int) (int, error) {
 	if was == r.info.PID {
-		if s, err := proc.ReadStat(was, was); err == nil && s.State != 'Z' && s.State != 'X' && s.State != 'x' {
+		if s, err := proc.ThreadState(was, was); err == nil && s != 'Z' && s != 'X' && s != 'x' {
 			return was, nil
 		}
 	}

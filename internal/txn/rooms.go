@@ -154,24 +154,28 @@ func (t *target) codeEnd(m proc.Module) (end, limit uint64, err error) {
 // programHeaders reads those of a module from memory, where they are at its
 // beginning, as nearly always.
 func (t *target) programHeaders(m proc.Module) ([]elf.Prog64, error) {
+	// What is usual fits into this, and is read at once.
+	const phSize, usual = 56, 1024
 	var h elf.Header64
-	const phSize = 56
-	head := make([]byte, binary.Size(h))
+	head := make([]byte, usual)
 	if _, err := t.mem.ReadAt(head, int64(m.Lo())); err != nil {
 		return nil, err
 	}
-	if _, err := binary.Decode(head, binary.LittleEndian, &h); err != nil {
+	if _, err := binary.Decode(head[:binary.Size(h)], binary.LittleEndian, &h); err != nil {
 		return nil, err
 	}
 	if string(h.Ident[:4]) != elf.ELFMAG || h.Phoff > pageSize || h.Phnum > 64 || h.Phentsize != phSize {
 		return nil, fmt.Errorf("%s: unusual program headers", m.Path)
 	}
 	ps := make([]elf.Prog64, h.Phnum)
-	b := make([]byte, len(ps)*phSize)
-	if _, err := t.mem.ReadAt(b, int64(m.Lo()+h.Phoff)); err != nil {
-		return nil, err
+	size := uint64(len(ps)) * phSize
+	if h.Phoff+size > usual {
+		head = make([]byte, h.Phoff+size)
+		if _, err := t.mem.ReadAt(head[h.Phoff:], int64(m.Lo()+h.Phoff)); err != nil {
+			return nil, err
+		}
 	}
-	_, err := binary.Decode(b, binary.LittleEndian, ps)
+	_, err := binary.Decode(head[h.Phoff:][:size], binary.LittleEndian, ps)
 	return ps, err
 }
 

@@ -202,7 +202,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	}
 	g := t.Group(list)
 	defer g.Release()
-	early, err := r.stopStuck(g, list)
+	early, err := r.stopStuck(g, tasks, list)
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err != nil {
 		return err
 	}
-	stuck, asleep := r.idle(known)
+	stuck, asleep := idle(tasks, known)
 	// Of threads that appear later the mappings do not tell where stacks end.
 	if k.maps, err = proc.Maps(r.info.PID); err != nil {
 		return err
@@ -226,7 +226,8 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if k.least != nil {
 		k.least.maps, k.least.known = k.maps, k.known
 	}
-	relatives, err := r.sharing()
+	// Whatever the threads that are born from now on start is traced, as they are.
+	relatives, err := r.sharing(tasks.Children(known))
 	if err != nil {
 		return err
 	}
@@ -235,7 +236,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	}
 	quiet, err := g.StopAwake(stuck, stopBudget, stopBudget)
 	if err != nil {
-		r.stuck, _ = r.idle(stuck)
+		r.stuck, _ = idle(tasks, stuck)
 		return err
 	}
 	if err := k.check(append(early, quiet...)); err != nil {
@@ -280,7 +281,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 // returns them. Nobody else is traced yet: a traced thread stands from its next
 // signal on, or its next clone, until somebody looks at it. Nor does one that can
 // stop wait long for one that cannot.
-func (r *run) stopStuck(g *ptrace.Group, list ptrace.Lister) ([]ptrace.Thread, error) {
+func (r *run) stopStuck(g *ptrace.Group, tasks *proc.Tasks, list ptrace.Lister) ([]ptrace.Thread, error) {
 	if len(r.stuck) == 0 {
 		return nil, nil
 	}
@@ -293,15 +294,15 @@ func (r *run) stopStuck(g *ptrace.Group, list ptrace.Lister) ([]ptrace.Thread, e
 		return nil, err
 	}
 	early, err := g.StopAwake(r.stuck, stuckBudget, stopBudget)
-	r.stuck, _ = r.idle(r.stuck)
+	r.stuck, _ = idle(tasks, r.stuck)
 	return slices.Clone(early), err
 }
 
 // idle lists the threads that are best stopped before the others: those in
 // uninterruptible sleep, and those that sleep.
-func (r *run) idle(tids []int) (stuck, asleep []int) {
+func idle(tasks *proc.Tasks, tids []int) (stuck, asleep []int) {
 	for _, tid := range tids {
-		switch s, err := proc.ThreadState(r.info.PID, tid); {
+		switch s, err := tasks.State(tid); {
 		case err != nil: // it ended; the listing after the stop will tell
 		case s == 'D':
 			stuck = append(stuck, tid)
@@ -312,10 +313,9 @@ func (r *run) idle(tids []int) (stuck, asleep []int) {
 	return stuck, asleep
 }
 
-// sharing lists the children that share the process's memory: before the stop,
+// sharing leaves of children those that share the process's memory: before the stop,
 // since there may be many, and one that does not never will.
-func (r *run) sharing() ([]int, error) {
-	children, err := proc.Children(r.info.PID)
+func (r *run) sharing(children []int, err error) ([]int, error) {
 	return slices.DeleteFunc(children, func(pid int) bool { return sharesMemory(r.info.PID, []int{pid}) == nil }), err
 }
 

@@ -84,7 +84,7 @@ func (u *userThreads) look(tid int) (worker bool) {
 	if !callsAreFree() {
 		return kernelWorker(u.pid, tid)
 	}
-	s, err := proc.ReadSyscall(u.pid, tid)
+	s, err := u.tasks.Syscall(tid)
 	if err != nil || s.Running || s.SP == 0 {
 		return kernelWorker(u.pid, tid)
 	}
