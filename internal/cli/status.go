@@ -6,14 +6,12 @@ import (
 	"io"
 	"os"
 	"os/user"
-	"runtime"
 	"sort"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"hotpatch/internal/patch"
 	"hotpatch/internal/proc"
@@ -85,18 +83,15 @@ func (a *app) status(pids []int, asJSON, long bool) error {
 		return err
 	}
 	var disk proc.Disk
-	var many errgroup.Group
-	many.SetLimit(runtime.GOMAXPROCS(0))
-	for _, c := range cs {
-		many.Go(func() error {
+	_ = inPieces(len(cs), func(from, to int) error {
+		for _, c := range cs[from:to] {
 			txn.Disks(&disk, c.PID, c.Hotpatches)
-			return nil
-		})
-	}
-	_ = many.Wait()
+		}
+		return nil
+	})
 	switch {
 	case asJSON:
-		err = writeJSON(a.out, cs)
+		err = writeJSONList(a.out, cs)
 	case long:
 		err = a.printLong(cs)
 	default:

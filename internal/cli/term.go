@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"unicode"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 )
 
@@ -58,6 +61,59 @@ func writeJSON(w io.Writer, v any) error {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
+}
+
+// writeJSONList is writeJSON for a list that may be long: its elements are encoded
+// on all processors.
+func writeJSONList[T any](w io.Writer, list []T) error {
+	if len(list) < 2*pieceSize {
+		return writeJSON(w, list)
+	}
+	pieces := make([]bytes.Buffer, (len(list)+pieceSize-1)/pieceSize)
+	err := inPieces(len(list), func(from, to int) error {
+		b := &pieces[from/pieceSize]
+		enc := json.NewEncoder(b)
+		enc.SetIndent("  ", "  ")
+		enc.SetEscapeHTML(false)
+		for i := from; i < to; i++ {
+			b.WriteString("  ")
+			if err := enc.Encode(list[i]); err != nil {
+				return err
+			}
+			b.Truncate(b.Len() - 1) // Encode ends the line
+			if i < len(list)-1 {
+				b.WriteByte(',')
+			}
+			b.WriteByte('\n')
+		}
+		return nil
+	})
+	if err == nil {
+		all := bytes.NewBufferString("[\n")
+		for i := range pieces {
+			all.Write(pieces[i].Bytes())
+		}
+		all.WriteString("]\n")
+		_, err = w.Write(all.Bytes())
+	}
+	if err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+// pieceSize is how many elements of a list one goroutine takes at a time.
+const pieceSize = 32
+
+// inPieces calls f for the pieces of a list of n elements, as many at a time as
+// there are processors. The error is one of those that f had.
+func inPieces(n int, f func(from, to int) error) error {
+	var all errgroup.Group
+	all.SetLimit(runtime.GOMAXPROCS(0))
+	for from := 0; from < n; from += pieceSize {
+		all.Go(func() error { return f(from, min(from+pieceSize, n)) })
+	}
+	return all.Wait()
 }
 
 // bytesText is a size for people.

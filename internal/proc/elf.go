@@ -148,11 +148,15 @@ func fileBuildID(r io.ReaderAt) (string, error) {
 		_, err := r.ReadAt(p, int64(off))
 		return err
 	}
-	first := make([]byte, ehdrSize)
-	if err := at(first, 0); err != nil {
+	// The first page nearly always has all of it; the file may be shorter.
+	lent := pages().Get().(*[pageSize]byte)
+	defer pages().Put(lent)
+	n, err := r.ReadAt(lent[:], 0)
+	if n < ehdrSize || err != nil && !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("read ELF header: %w", err)
 	}
-	h, ok, err := parseHeader(first, at)
+	at = within(lent[:n], 0, at)
+	h, ok, err := parseHeader(lent[:n], at)
 	if err != nil {
 		return "", err
 	}

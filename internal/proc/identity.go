@@ -128,7 +128,7 @@ func MappedBuildID(tid int, m Map) (id string, ok bool, err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "", false, err
 	}
-	same := sameFile(st, m)
+	same := sameFile(st.Dev, st.Ino, m)
 	if m.SharesInodes() {
 		var name [unix.PathMax]byte
 		n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), name[:])

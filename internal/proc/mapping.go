@@ -197,7 +197,7 @@ func identifyByName(tid int, ms []Map, ids map[fileID]string, denied error) erro
 		}
 		f := os.NewFile(uintptr(fd), m.Path)
 		var st unix.Stat_t
-		if err = unix.Fstat(fd, &st); err == nil && sameFile(st, m) {
+		if err = unix.Fstat(fd, &st); err == nil && sameFile(st.Dev, st.Ino, m) {
 			ids[m.file()], err = fileBuildID(f)
 		} else {
 			err = denied

@@ -80,7 +80,7 @@ func openAs(try func(int, Module) (int, error), tid int, m Module) (*File, error
 	}
 	var size int64
 	if err == nil {
-		size, err = verify(f, m)
+		size, err = verify(f, id, m)
 	}
 	if err != nil {
 		f.Close()
@@ -165,11 +165,7 @@ func eitherName(name string, open func(string) (int, error)) (int, error) {
 
 // verify says why f is not the file that module m was loaded from. Equal
 // build-ids are the proof; without one, the same device and inode.
-func verify(f *os.File, m Module) (size int64, err error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return 0, fmt.Errorf("stat: %w", err)
-	}
+func verify(f *os.File, is FileID, m Module) (size int64, err error) {
 	id, err := fileBuildID(f)
 	if err != nil {
 		return 0, err
@@ -177,16 +173,16 @@ func verify(f *os.File, m Module) (size int64, err error) {
 	if id != m.BuildID {
 		return 0, fmt.Errorf("the file has build-id %q, the process runs %q", id, m.BuildID)
 	}
-	if id == "" && !sameFile(st, m.Maps[0]) {
+	if id == "" && !sameFile(is.dev, is.inode, m.Maps[0]) {
 		return 0, errors.New("neither has a build-id and they are not the same inode")
 	}
-	return st.Size, nil
+	return int64(is.size), nil
 }
 
 // sameFile compares a file with what maps says. On btrfs the two device numbers
 // differ for one file; this errs on the safe side.
-func sameFile(st unix.Stat_t, m Map) bool {
-	return st.Ino == m.Inode && fmt.Sprintf("%02x:%02x", unix.Major(st.Dev), unix.Minor(st.Dev)) == m.Dev
+func sameFile(dev, inode uint64, m Map) bool {
+	return inode == m.Inode && device(unix.Major(dev), unix.Minor(dev)) == m.Dev
 }
 
 // maxVDSO bounds what is read of a module without a file: the vdso has two pages.

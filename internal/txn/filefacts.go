@@ -3,6 +3,7 @@ package txn
 import (
 	"debug/elf"
 
+	"hotpatch/internal/image"
 	"hotpatch/internal/proc"
 )
 
@@ -26,16 +27,39 @@ func (t *target) fileFacts(m proc.Module) (fileFacts, error) {
 		return fileFacts{}, err
 	}
 	return remember(t, m, &t.tables.files, func(f *proc.File) (fileFacts, uint64, error) {
-		facts, err := readFileFacts(f, m)
-		return facts, 0, err
+		o, err := outline(f, m, mostTables)
+		if err != nil {
+			return fileFacts{}, 0, err
+		}
+		facts, err := readFileFacts(o)
+		if err != nil {
+			return facts, 0, err
+		}
+		t.trampolinesToo(f, o, m)
+		return facts, 0, nil
 	})
 }
 
-func readFileFacts(f *proc.File, m proc.Module) (known fileFacts, err error) {
-	o, err := outline(f, m, mostTables)
-	if err != nil {
-		return known, err
+// trampolinesToo looks for the trampolines while a file is open: who asks what it
+// says nearly always asks for them next. Where that would take long it can wait.
+func (t *target) trampolinesToo(f *proc.File, o *image.Outline, m proc.Module) {
+	left := uint64(8 << 20)
+	for _, l := range o.Code() {
+		if l.File > left {
+			return
+		}
+		left -= l.File
 	}
+	k, err := t.keyOf(f, m)
+	if err != nil {
+		return
+	}
+	if found, err := t.trampolinesIn(f, o, make([]byte, trampolineBuffer)); err == nil {
+		t.tables.trampolines.put(k, found)
+	}
+}
+
+func readFileFacts(o *image.Outline) (known fileFacts, err error) {
 	if known.switches, err = o.Imports(switchFunction); err != nil {
 		return known, err
 	}

@@ -96,10 +96,10 @@ const (
 	mostCost  = 256 << 20 // bytes that values were made of
 )
 
-// get is what is known of k, or finds it out. find says of which key it found
-// something: what is not of k is not kept.
-func (m *memo[K, T]) get(k K, find func() (v T, of K, cost uint64, err error)) (T, error) {
+// of is the place of k, known or not.
+func (m *memo[K, T]) of(k K) *fact[T] {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.known == nil || len(m.known) >= mostFacts || m.cost > mostCost {
 		m.known, m.cost = map[K]*fact[T]{}, 0
 	}
@@ -108,7 +108,13 @@ func (m *memo[K, T]) get(k K, find func() (v T, of K, cost uint64, err error)) (
 		f = new(fact[T])
 		m.known[k] = f
 	}
-	m.mu.Unlock()
+	return f
+}
+
+// get is what is known of k, or finds it out. find says of which key it found
+// something: what is not of k is not kept.
+func (m *memo[K, T]) get(k K, find func() (v T, of K, cost uint64, err error)) (T, error) {
+	f := m.of(k)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.found {
@@ -123,6 +129,15 @@ func (m *memo[K, T]) get(k K, find func() (v T, of K, cost uint64, err error)) (
 	defer m.mu.Unlock()
 	m.cost += cost
 	return v, nil
+}
+
+// put keeps what was found of k by the way, if nobody has found it or is just finding
+// it out.
+func (m *memo[K, T]) put(k K, v T) {
+	if f := m.of(k); f.mu.TryLock() {
+		f.v, f.found = v, true
+		f.mu.Unlock()
+	}
 }
 
 // remember is what a module's file says, read or known. read must go by the

@@ -6,9 +6,12 @@ import (
 	"io"
 	"slices"
 
+	"hotpatch/internal/image"
 	"hotpatch/internal/proc"
 	"hotpatch/internal/unwind"
 )
+
+const trampolineBuffer = 64 << 10 // bytes
 
 // trampolines are where signal handlers return to, in all images: a stack that
 // holds such an address continues somewhere else.
@@ -22,7 +25,7 @@ func (t *target) trampolines() ([]unwind.Range, error) {
 	var buf []byte
 	scratch := func() []byte {
 		if buf == nil {
-			buf = make([]byte, 64<<10)
+			buf = make([]byte, trampolineBuffer)
 		}
 		return buf
 	}
@@ -30,7 +33,11 @@ func (t *target) trampolines() ([]unwind.Range, error) {
 		// The kernel hands out the pages of a file ten times as fast as those of
 		// another process, and nobody changes a signal trampoline in memory.
 		in, err := remember(t, m, &t.tables.trampolines, func(f *proc.File) (trampolines, uint64, error) {
-			found, err := t.trampolinesIn(f, m, scratch())
+			o, err := outline(f, m, mostTables)
+			if err != nil {
+				return trampolines{}, 0, err
+			}
+			found, err := t.trampolinesIn(f, o, scratch())
 			return found, 0, err
 		})
 		if b := (*busy)(nil); errors.As(err, &b) {
@@ -66,12 +73,8 @@ func (c trampolines) covers(p proc.Map, bias uint64) bool {
 
 // trampolinesIn looks through all that the file says is code, however much of it
 // this process has mapped: others have the rest.
-func (t *target) trampolinesIn(f *proc.File, m proc.Module, buf []byte) (trampolines, error) {
+func (t *target) trampolinesIn(f *proc.File, o *image.Outline, buf []byte) (trampolines, error) {
 	var c trampolines
-	o, err := outline(f, m, mostTables)
-	if err != nil {
-		return c, err
-	}
 	left := uint64(mostCode)
 	for _, l := range o.Code() {
 		// The pages of a file are mapped whole.
