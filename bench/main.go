@@ -39,18 +39,19 @@ func main() {
 	crowds := flag.String("processes", "300,1000", "process `COUNTS` to measure applying and status with")
 	only := flag.String("only", "", "measure only `WHAT`: build, apply or processes")
 	flag.StringVar(&b.hotpatch, "hotpatch", "bin/hotpatch", "the `BINARY` to measure")
+	older := flag.String("against", "", "compare with an older `BINARY` in turn, and measure nothing else")
 	flag.StringVar(&b.cache, "cache", ".cache/debs", "`DIR` for downloaded packages")
 	flag.IntVar(&b.repeat, "repeat", 30, "`TIMES` to apply")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := b.run(ctx, *only, *threads, *crowds); err != nil {
+	if err := b.run(ctx, *only, *threads, *crowds, *older); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(ctx context.Context, only, threads, crowds string) error {
+func (b *bench) run(ctx context.Context, only, threads, crowds, older string) error {
 	var err error
 	if b.hotpatch, err = filepath.Abs(b.hotpatch); err != nil {
 		return err
@@ -63,6 +64,12 @@ func (b *bench) run(ctx context.Context, only, threads, crowds string) error {
 	}
 	defer os.RemoveAll(b.dir)
 	b.machine()
+	if older != "" {
+		if older, err = filepath.Abs(older); err != nil {
+			return err
+		}
+		return b.against(ctx, older, crowds, threads)
+	}
 	for _, part := range []struct {
 		name    string
 		measure func() error
@@ -101,7 +108,8 @@ func (b *bench) machine() {
 type result struct {
 	stdout []byte
 	took   time.Duration
-	peak   int64 // bytes of resident memory
+	spent  time.Duration // of processor time
+	peak   int64         // bytes of resident memory
 	code   int
 }
 
@@ -126,6 +134,7 @@ func (b *bench) exec(ctx context.Context, env []string, fine []int, args ...stri
 	}
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		r.peak = u.Maxrss * 1024
+		r.spent = time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
 	r.code = cmd.ProcessState.ExitCode()
 	if !slices.Contains(fine, r.code) {

@@ -125,7 +125,7 @@ func startCrowd(program string, n int) (*crowd, error) {
 		c.cmds = append(c.cmds, cmd)
 	}
 	for _, cmd := range c.cmds {
-		if err := settled(cmd.Process.Pid); err != nil {
+		if err := settled(cmd.Process.Pid, 2); err != nil {
 			return nil, errors.Join(err, c.stop())
 		}
 	}
@@ -133,7 +133,7 @@ func startCrowd(program string, n int) (*crowd, error) {
 }
 
 // settled waits until the process has all of its threads, and they sleep.
-func settled(pid int) error {
+func settled(pid, threads int) error {
 	for range 5000 {
 		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 		if err != nil {
@@ -146,7 +146,7 @@ func settled(pid int) error {
 				asleep++
 			}
 		}
-		if asleep == 2 {
+		if asleep == threads {
 			return nil
 		}
 		time.Sleep(time.Millisecond)

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"hotpatch/internal/proc"
+	"hotpatch/internal/testkit"
 )
 
 func TestWalkAsksAboutEveryProcessAndForgetsNone(t *testing.T) {
@@ -77,6 +79,33 @@ func TestDiskIsAskedOnceForAllWhoSeeTheSameFiles(t *testing.T) {
 	var fresh proc.Disk
 	if _, err := fresh.BuildID(os.Getpid(), name); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("another listing: %v", err)
+	}
+}
+
+// The short way asks for the root of the first thread, which is gone when that has
+// ended. And who has another root is not answered from ours.
+func TestDiskLooksThroughThreadsThatLiveAndInTheirRoot(t *testing.T) {
+	var d proc.Disk
+	name := t.TempDir() + "/image"
+	if err := os.WriteFile(name, []byte("no program"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := d.BuildID(os.Getpid(), name); id != "" || err != nil {
+		t.Fatalf("%q, %v", id, err)
+	}
+	leaderless := start(t, victim(t), "zombie")
+	if id, err := d.BuildID(leaderless.Process.Pid, name); id != "" || err != nil {
+		t.Errorf("without its leader: %q, %v", id, err)
+	}
+	testkit.Need(t, root(), "root, to change a root")
+	other := t.TempDir()
+	victim(t, "-static", "-o", other+"/victim")
+	elsewhere := startWith(t, &syscall.SysProcAttr{Chroot: other}, "/victim", "name", "elsewhere")
+	if id, err := d.BuildID(elsewhere.Process.Pid, "/victim"); id == "" || err != nil {
+		t.Errorf("in another root: %q, %v", id, err)
+	}
+	if id, err := d.BuildID(os.Getpid(), "/victim"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what is in another root: %q, %v", id, err)
 	}
 }
 
