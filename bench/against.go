@@ -65,7 +65,13 @@ func (p *duel) both(i int, do func(which int, b *bench) error) error {
 }
 
 func (p *duel) run(ctx context.Context, name string, which int, b *bench, args ...string) (result, error) {
-	r, err := b.exec(ctx, nil, []int{0, partly}, args...)
+	fine := []int{0}
+	if args[0] == "status" {
+		fine = append(fine, partly)
+	} else { // on a busy host, too, nothing is to be left undone
+		args = append(args, "--wait", "10s")
+	}
+	r, err := b.exec(ctx, nil, fine, args...)
 	if err != nil {
 		return r, err
 	}
@@ -148,7 +154,7 @@ func (p *duel) threads(ctx context.Context, program, bundle string, n int) (err 
 				return fmt.Errorf("read result of apply: %d results: %w", len(out), err)
 			}
 			p.note(fmt.Sprintf("%d threads: whole apply", n), which, time.Duration(out[0].TookUS)*time.Microsecond)
-			_, err = b.exec(ctx, nil, []int{0}, "revert", bundle, "--pid", pid)
+			_, err = b.exec(ctx, nil, []int{0}, "revert", bundle, "--pid", pid, "--wait", "10s")
 			return err
 		})
 		if err != nil {
