@@ -21,6 +21,7 @@ type Info struct {
 	TracerPID int  // of thread Live; 0: not traced
 	Seccomp   int  // of thread Live: 0 none, 1 strict, 2 filter
 	Kernel    bool // kernel thread
+	Dumping   bool // it has crashed and writes its core dump (Linux 4.15)
 	Live      int  // a thread id that is not a zombie, for /proc files; 0: the process is dead
 }
 
@@ -94,6 +95,9 @@ func (i *Info) status(b []byte) error {
 		case "Seccomp": // missing in kernels built without it
 			to = &i.Seccomp
 			seen--
+		case "CoreDumping":
+			i.Dumping = len(value) == 1 && value[0] == '1'
+			continue
 		default:
 			continue
 		}
@@ -218,6 +222,12 @@ func ReadStat(pid, tid int) (s Stat, err error) {
 		s, err = ParseStat(b)
 	}
 	return s, explainThread("read state of thread", pid, tid, err)
+}
+
+// DumpsCore says whether the thread writes the core dump of its process.
+func (s Stat) DumpsCore() bool {
+	const dumpcore = 0x200 // PF_DUMPCORE
+	return s.Flags&dumpcore != 0
 }
 
 // Comm is Info.Comm alone, for less: the kernel writes much into stat.

@@ -353,6 +353,9 @@ func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 	free, usable := 0, []candidate(nil)
 	for _, tid := range tids {
 		s, err := proc.ReadStat(r.info.PID, tid)
+		if err == nil && s.DumpsCore() {
+			return nil, errDumping
+		}
 		rank, ok := order[s.State]
 		if err != nil || !ok || ofKernel(s) {
 			continue

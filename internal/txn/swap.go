@@ -211,6 +211,9 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	}
 	users.allTraced()
 	g.CountWith(tasks.Count)
+	if err := r.notDumping(); err != nil {
+		return err
+	}
 	if err := r.o.step("seized"); err != nil {
 		return err
 	}
@@ -293,9 +296,21 @@ func (r *run) stopStuck(g *ptrace.Group, tasks *proc.Tasks, list ptrace.Lister) 
 	if err := g.SeizeSome(r.stuck); err != nil {
 		return nil, err
 	}
+	if err := r.notDumping(); err != nil {
+		return nil, err
+	}
 	early, err := g.StopAwake(r.stuck, stuckBudget, stopBudget)
 	r.stuck, _ = idle(tasks, r.stuck)
 	return slices.Clone(early), err
+}
+
+// notDumping fails where a thread writes a core dump. One that is traced begins none
+// unseen, since its signal is shown to us first.
+func (r *run) notDumping() error {
+	if info, err := proc.Read(r.info.PID); err == nil && info.Dumping {
+		return errDumping
+	}
+	return nil
 }
 
 // idle lists the threads that are best stopped before the others: those in

@@ -47,6 +47,8 @@ func openTarget(pid int, tables *Tables) (*target, error) {
 		return nil, refuse("this is a kernel thread; it has no user memory")
 	case info.Live == 0:
 		return nil, fmt.Errorf("it is a zombie: %w", proc.ErrGone)
+	case info.Dumping:
+		return nil, errDumping
 	case info.PPID == os.Getpid():
 		return nil, refuse("it is a child of this very process, whose own waiting would take the stops that a tracer waits for; start it through another process")
 	}
@@ -63,6 +65,10 @@ func openTarget(pid int, tables *Tables) (*target, error) {
 	}
 	return t, nil
 }
+
+// errDumping: a thread that writes a core dump into a pipe and is interrupted ends
+// it there, and what is left of the dump is of no use.
+var errDumping = fmt.Errorf("it has crashed and writes its core dump, which must not be disturbed: %w", proc.ErrGone)
 
 // told reads what the kernel told the program at its start. nil: it cannot be
 // read.

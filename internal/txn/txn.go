@@ -256,7 +256,7 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 		res.Stack = t.places(b.stack)
 	}
 	// A process that ends while it is worked on fails in many ways.
-	if t.changed() {
+	if t.changed() || errors.Is(err, errDumping) {
 		res.Outcome, res.Reason = Died, "the process ended: "+err.Error()
 		return false, err
 	}
