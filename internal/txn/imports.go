@@ -41,6 +41,9 @@ func (im *imports) of(m proc.Module) func(name, version string) (uint64, error) 
 				return 0, err
 			}
 		}
+		if !slices.ContainsFunc(im.files, func(f *loaded) bool { return f.Bias == m.Bias && f.BuildID == m.BuildID }) {
+			return 0, fmt.Errorf("look up %s: %s is loaded into a namespace of its own (dlmopen), whose libraries are not known", versioned(name, version), m.Path)
+		}
 		v, err := im.lookup(im.scope(m), name, version)
 		if errors.Is(err, link.ErrUndefined) {
 			// What another library defines counts where that was opened for all to use

@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"hotpatch/internal/txn"
@@ -36,5 +37,21 @@ func TestImportInNoVersionOfSeveralIsRefused(t *testing.T) {
 	if got := v.ask("a3"); r.Outcome != txn.Failed && r.Outcome != txn.Denied || got != "a3" {
 		t.Errorf("%q, %+v", got, r)
 	}
+	v.running()
+}
+
+// TestImportOfALibraryInAnotherNamespaceIsRefused: memory of the program's libc is
+// none that the libc of the namespace could take back.
+func TestImportOfALibraryInAnotherNamespaceIsRefused(t *testing.T) {
+	lib, fixed := compile(t, "libnamespaced", "-shared", "-fPIC", "-s")
+	program := compileAs(t, "namespaced", "namespaced", "-ldl")
+	b := built(t, lib, fixed)
+	v := start(t, program, lib)
+	v.want("abcdef", "abc")
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: patience})
+	if r.Outcome != txn.Denied || !strings.Contains(r.Reason, "namespace") {
+		t.Errorf("%+v", r)
+	}
+	v.want("abcdef", "abc")
 	v.running()
 }
