@@ -348,7 +348,7 @@ func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 		return nil, err
 	}
 	const last = 3
-	waits := 0 // a thread that waits for a supervisor
+	waits, why := 0, none // a thread that must not be interrupted
 	order := map[byte]int{'S': 0, 'T': 1, 't': 1, 'R': 2, 'D': 4}
 	free, usable := 0, []candidate(nil)
 	for _, tid := range tids {
@@ -363,9 +363,9 @@ func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 		is, err := proc.ReadRights(r.info.PID, tid)
 		filtered := err != nil || is.Seccomp != 0
 		if s.State == 'S' {
-			switch r.delicacy(tid) {
-			case handedOver:
-				waits = tid
+			switch d := r.delicacy(tid); d {
+			case handedOver, served:
+				waits, why = tid, d
 				continue
 			case transferring:
 				rank = last
@@ -381,7 +381,7 @@ func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 	}
 	switch {
 	case len(usable) == 0 && waits != 0:
-		return nil, errSupervised(waits)
+		return nil, errAwaits(waits, why)
 	case len(usable) == 0:
 		return nil, proc.ErrGone
 	}

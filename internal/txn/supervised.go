@@ -11,22 +11,32 @@ import (
 
 // A call that a seccomp filter has handed to a supervisor (SECCOMP_RET_USER_NOTIF)
 // is given up when its thread is interrupted, and made anew afterwards; but the
-// supervisor has taken it already, and does its work twice. So nobody is stopped
-// or borrowed who waits for one. Only the name of the place in the kernel where a
-// thread sleeps tells.
+// supervisor has taken it already, and does its work twice. The daemon of a file
+// system in user space (FUSE) is told of the interruption; many give the call up,
+// which ends with an EINTR that programs expect of no such call. So nobody is
+// stopped or borrowed who waits for either. Only the name of the place in the
+// kernel where a thread sleeps tells.
 
-// supervised says whether a thread that sleeps in this call waits for a supervisor
-// to make it.
-func supervised(pid, tid int, s proc.Syscall) bool {
+// awaits says for whom a thread waits that sleeps in this call: for a supervisor who
+// makes it (handedOver), or for a daemon of files (served).
+func awaits(pid, tid int, s proc.Syscall) delicacy {
 	if commonWaits[s.Number] {
-		return false
+		return none
 	}
 	where, err := proc.Place(pid, tid)
-	return err == nil && strings.HasPrefix(where, "seccomp_do_user_notification")
+	switch is := func(name string) bool { return strings.HasPrefix(where, name) }; {
+	case err != nil:
+		return none
+	case is("seccomp_do_user_notification"):
+		return handedOver
+	case is("request_wait_answer"), is("__fuse_"), is("fuse_"): // the first, or into which it was inlined
+		return served
+	}
+	return none
 }
 
 // commonWaits are the calls that most threads sleep in, and that nobody makes for
-// another: of these it is not asked.
+// another: of these it is not asked. A read is of files, too, but made anew.
 var commonWaits = map[int64]bool{
 	unix.SYS_FUTEX: true, unix.SYS_FUTEX_WAITV: true, unix.SYS_NANOSLEEP: true, unix.SYS_CLOCK_NANOSLEEP: true,
 	unix.SYS_EPOLL_WAIT: true, unix.SYS_EPOLL_PWAIT: true, unix.SYS_EPOLL_PWAIT2: true,
@@ -36,7 +46,10 @@ var commonWaits = map[int64]bool{
 	unix.SYS_WAITID: true, unix.SYS_RESTART_SYSCALL: true,
 }
 
-// errSupervised: it has to be tried again later.
-func errSupervised(tid int) error {
+// errAwaits: it has to be tried again later.
+func errAwaits(tid int, d delicacy) error {
+	if d == served {
+		return &busy{reason: fmt.Sprintf("thread %d waits for the daemon of a file system in user space, which may give up what is interrupted", tid)}
+	}
 	return &busy{reason: fmt.Sprintf("thread %d waits for the supervisor of its seccomp filter, which would do the work of its call twice", tid)}
 }

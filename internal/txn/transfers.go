@@ -42,6 +42,7 @@ type delicacy uint8
 const (
 	none         delicacy = iota
 	transferring          // its call may return less than it would
+	served                // its call may be given up
 	handedOver            // its call may be made twice
 )
 
@@ -52,10 +53,8 @@ func (t *target) delicacy(tid int) delicacy {
 		return none
 	case transfers(s):
 		return transferring
-	case supervised(t.info.PID, tid, s):
-		return handedOver
 	}
-	return none
+	return awaits(t.info.PID, tid, s)
 }
 
 // mostDelicate is the greatest of the delicacies of some threads, and whose it is.
@@ -87,8 +86,8 @@ func (r *run) awaitDelicate(tids []int) error {
 		most, whose = r.mostDelicate(tids)
 	}
 	r.awaited += time.Since(begin)
-	if most == handedOver {
-		return errSupervised(whose)
+	if most >= served {
+		return errAwaits(whose, most)
 	}
 	return nil
 }

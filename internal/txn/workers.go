@@ -88,7 +88,7 @@ func (u *userThreads) look(tid int) (worker bool) {
 	if err != nil || s.Running || s.SP == 0 {
 		return kernelWorker(u.pid, tid)
 	}
-	if transfers(s) || supervised(u.pid, tid, s) {
+	if transfers(s) || awaits(u.pid, tid, s) != none {
 		u.delicate = append(u.delicate, tid)
 	}
 	return false

@@ -1,0 +1,28 @@
+package txn_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"hotpatch/internal/txn"
+)
+
+// TestCallThatADaemonOfFilesIsAtIsNotGivenUp: the daemon of a file system in user
+// space is told of the interruption, and the call may end with EINTR.
+func TestCallThatADaemonOfFilesIsAtIsNotGivenUp(t *testing.T) {
+	base, fixed := compile(t, "userfiles")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base, t.TempDir())
+	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 300 * time.Millisecond})
+	if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "file system in user space") {
+		t.Errorf("%+v", r)
+	}
+	v.want("c", "interrupted 0 returned 0")
+	v.want("a", "answered")
+	v.want("c", "interrupted 0 returned 1000")
+	apply(t, v, b, txn.Applied)
+	v.want("q", "1001")
+	v.running()
+}
