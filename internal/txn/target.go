@@ -9,6 +9,8 @@ import (
 	"path"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hotpatch/internal/proc"
 	"hotpatch/internal/ptrace"
 )
@@ -167,9 +169,13 @@ func sharesMemory(pid int, relatives []int) error {
 	return nil
 }
 
-// changed says whether the pid names another process than before.
+// changed says whether the pid names another process than before. That we lack
+// the means to look says nothing of it.
 func (t *target) changed() bool {
 	now, err := proc.Read(t.info.PID)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) {
+		return false
+	}
 	return err != nil || now.Start != t.info.Start || now.Live == 0
 }
 
