@@ -20,6 +20,7 @@ const transferPatience = 250 * time.Millisecond
 // transfers says whether a thread that sleeps in this call may have moved some data
 // of more.
 func transfers(s proc.Syscall) bool {
+	const getEvents = 1 // IORING_ENTER_GETEVENTS
 	switch s.Number {
 	case unix.SYS_WRITE, unix.SYS_SENDTO:
 		return s.Args[2] > 1
@@ -32,6 +33,8 @@ func transfers(s proc.Syscall) bool {
 		return s.Args[2]&unix.MSG_WAITALL != 0
 	case unix.SYS_RECVMMSG:
 		return s.Args[2] > 1
+	case unix.SYS_IO_URING_ENTER: // it says how many it has handed in, and no word of what it was to wait for
+		return s.Args[1] > 0 && s.Args[2] > 0 && s.Args[3]&getEvents != 0
 	}
 	return false
 }

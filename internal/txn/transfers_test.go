@@ -41,3 +41,26 @@ func TestTransfersThatDoNotEndAreNotWaitedForLong(t *testing.T) {
 	v.want("q", "1001")
 	v.running()
 }
+
+// TestRingThatIsWaitedForIsNotDisturbed: the call would say that all is handed in,
+// and not that nothing has ended.
+func TestRingThatIsWaitedForIsNotDisturbed(t *testing.T) {
+	base, fixed := compile(t, "ring")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base)
+	waited := false
+	o := txn.WithStep(txn.Options{Wait: time.Minute}, func(point string) {
+		if point == "transfer-seen" && !waited {
+			waited = true
+			v.want("c", "returned -1 ended -1")
+			v.want("d", "done")
+		}
+	})
+	r := txn.Apply(context.Background(), v.pid, b, o)
+	if r.Outcome != txn.Applied || !waited {
+		t.Errorf("%+v", r)
+	}
+	v.want("c", "returned 1 ended 1")
+	v.want("q", "1001")
+	v.running()
+}
