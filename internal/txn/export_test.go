@@ -262,3 +262,11 @@ func Borrowable(pid int) ([]int, error) {
 // KernelWorker and WorkerFlagsOf tell threads that only ever run kernel code.
 func KernelWorker(pid, tid int) bool      { return kernelWorker(pid, tid) }
 func WorkerFlagsOf(release string) uint64 { return workerFlagsOf(release) }
+
+// AgreeOn has the tools agree on the /proc of another process than the first, which
+// not every test may look at.
+func AgreeOn(pid int) (restore func()) {
+	was := procOfAll
+	procOfAll = func() string { return procOf(pid) }
+	return func() { procOfAll = was }
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,10 +21,7 @@ import (
 // so that nobody else can hold it up. Its own user can, as by tracing it.
 func (r *run) lock() (unlock func(), err error) {
 	for live := r.info.Live; ; {
-		fd, err := openMaps(r.info.PID, live)
-		if err == nil {
-			err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
-		}
+		fds, err := lockMaps(r.info.PID, live)
 		// The thread that the file is of may have ended: all agree on the first
 		// one that is alive.
 		now, lerr := r.firstAlive(live)
@@ -33,9 +31,9 @@ func (r *run) lock() (unlock func(), err error) {
 		case lerr != nil:
 			err = lerr
 		case err == nil && now == live:
-			return func() { unix.Close(fd) }, nil
+			return fds.close, nil
 		case late && held:
-			err = &busy{reason: heldBy(fd)}
+			err = &busy{reason: heldBy(fds[len(fds)-1])}
 		case late && now != live:
 			err = &busy{reason: "its threads come and go too quickly to be stopped"}
 		case now != live:
@@ -45,7 +43,7 @@ func (r *run) lock() (unlock func(), err error) {
 		default:
 			err = fmt.Errorf("lock process: %w", err)
 		}
-		unix.Close(fd) // -1 if it could not be opened
+		fds.close()
 		if err != nil {
 			return nil, err
 		}
@@ -53,15 +51,78 @@ func (r *run) lock() (unlock func(), err error) {
 	}
 }
 
+// locked are files that are locked; where one could not be, it is the last.
+type locked []int
+
+func (l locked) close() {
+	for _, fd := range l {
+		unix.Close(fd)
+	}
+}
+
+// lockMaps locks the maps of a thread in our /proc, and in that on which all tools
+// agree.
+func lockMaps(pid, tid int) (l locked, err error) {
+	for _, dir := range []string{"/proc", procOfAll()} {
+		if dir == "" {
+			continue
+		}
+		fd, err := openMaps(dir, pid, tid)
+		if err != nil {
+			return l, err
+		}
+		if len(l) > 0 && sameFileAs(l[0], fd) {
+			unix.Close(fd)
+			continue
+		}
+		l = append(l, fd)
+		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
+}
+
 // openMaps does without the runtime's poller, which is of no use here and costs five
 // more system calls.
-func openMaps(pid, tid int) (fd int, err error) {
+func openMaps(dir string, pid, tid int) (fd int, err error) {
 	for {
-		fd, err = unix.Open(fmt.Sprintf("/proc/%d/task/%d/maps", pid, tid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err = unix.Open(fmt.Sprintf("%s/%d/task/%d/maps", dir, pid, tid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != unix.EINTR {
 			return fd, err
 		}
 	}
+}
+
+// procOfAll is the /proc on which all tools agree: the one that the first process
+// sees. Each mount of /proc has files of its own (Linux 5.8), and a tool in another
+// mount namespace, such as that of a container, may see another one. "": it is ours,
+// or we may not look, or it does not show what ours does.
+var procOfAll = sync.OnceValue(func() string {
+	dir := procOf(1)
+	var ours, theirs unix.Stat_t
+	if dir == "" || unix.Stat("/proc", &ours) != nil || unix.Stat(dir, &theirs) != nil || ours.Dev == theirs.Dev {
+		return ""
+	}
+	return dir
+})
+
+// procOf is the /proc that a process sees, if it shows our pid namespace.
+func procOf(pid int) string {
+	dir := fmt.Sprintf("/proc/%d/root/proc", pid)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC {
+		return ""
+	}
+	if self, err := os.Readlink(dir + "/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
+		return ""
+	}
+	return dir
+}
+
+func sameFileAs(fd, other int) bool {
+	var a, b unix.Stat_t
+	return unix.Fstat(fd, &a) == nil && unix.Fstat(other, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
 }
 
 // firstAlive is the first thread of the process that is alive; was has been so.
