@@ -13,7 +13,9 @@ import (
 // is asked to, links makecontext but not swapcontext.
 const switchFunction = "swapcontext"
 
-var switchLibraries = []string{"libboost_context.so", "libcoro.so", "libpth.so"}
+// The last two are Python's greenlet, on which gevent and eventlet are built: it
+// keeps the stacks of those that wait on the heap.
+var switchLibraries = []string{"libboost_context.so", "libcoro.so", "libpth.so", "_greenlet.", "greenlet."}
 
 // noCoroutines refuses a process that may keep frames on stacks of its own.
 func (t *target) noCoroutines() error {

@@ -200,6 +200,18 @@ func TestProgramWithCoroutinesIsRefused(t *testing.T) {
 	v.running()
 }
 
+func TestProgramWithGreenletsIsRefused(t *testing.T) {
+	base, fixed := compile(t, "uselib", "-ldl")
+	lib := compileAs(t, "libanswer", "_greenlet.cpython-311-x86_64-linux-gnu.so", "-shared", "-fPIC")
+	v := start(t, base, lib)
+	v.want("l", "loaded")
+	r := apply(t, v, byHand(t, base, fixed, "fixed_function"), txn.Denied)
+	if !strings.Contains(r.Reason, "_greenlet") {
+		t.Errorf("reason %q", r.Reason)
+	}
+	v.running()
+}
+
 // TestRoomThatIsTakenMeanwhileIsLeftAlone: the read-execute part fits, what
 // the read-write part would cover is the program's own and stays.
 func TestRoomThatIsTakenMeanwhileIsLeftAlone(t *testing.T) {
