@@ -3,6 +3,7 @@ package txn_test
 import (
 	"context"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -197,6 +198,46 @@ func TestProgramWithCoroutinesIsRefused(t *testing.T) {
 		t.Errorf("reason %q", r.Reason)
 	}
 	v.want("q", "2")
+	v.running()
+}
+
+// TestLibraryThatMayBeUnloadedIsNotTouchedBeforeTheStop: by the time of a write it may
+// be gone, and something else be mapped there.
+func TestLibraryThatMayBeUnloadedIsNotTouchedBeforeTheStop(t *testing.T) {
+	program, _ := compile(t, "uselib", "-ldl")
+	lib, libFixed := compile(t, "libanswer", "-shared", "-fPIC")
+	b := byHand(t, lib, libFixed, "answer_of")
+	v := start(t, program, lib)
+	v.want("l", "loaded")
+	own := func() (kb int) {
+		t.Helper()
+		text, err := os.ReadFile("/proc/" + itoa(v.pid) + "/smaps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := false
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if strings.Contains(f[0], "-") {
+				in = f[1] == "r-xp" && strings.Contains(line, "libanswer")
+			}
+			if in && f[0] == "Anonymous:" {
+				n, _ := strconv.Atoi(f[1])
+				kb += n
+			}
+		}
+		return kb
+	}
+	before := -1
+	r := txn.Apply(context.Background(), v.pid, b, txn.WithStep(txn.Options{Wait: patience}, func(point string) {
+		if point == "seized" {
+			before = own()
+		}
+	}))
+	if r.Outcome != txn.Applied || before != 0 || own() == 0 {
+		t.Errorf("%d KiB written before the stop, %d with it: %+v", before, own(), r)
+	}
+	v.want("q", "2 1001")
 	v.running()
 }
 

@@ -154,11 +154,17 @@ func (r *run) swap(c change) error {
 }
 
 // touch writes the bytes that are there already, so that the kernel makes the
-// private copies of the pages now and not during the stop.
+// private copies of the pages now and not during the stop. Not where an image may be
+// unloaded between our looking and the write, which would then be to whatever is
+// mapped there next: that costs those who stand a page or two.
 func (r *run) touch(edits []edit) error {
 	for _, e := range edits {
 		if err := r.expect(e.addr, e.from); err != nil {
 			return err
+		}
+		i := slices.IndexFunc(r.modules, func(m proc.Module) bool { return e.addr >= m.Lo() && e.addr < m.Hi() })
+		if i < 0 || r.stays(r.modules[i]) != nil {
+			continue
 		}
 		if _, err := r.mem.WriteAt(e.from[:], int64(e.addr)); err != nil {
 			return fmt.Errorf("make code writable (does the kernel set proc_mem.force_override?): %w", err)
