@@ -145,6 +145,8 @@ func imagesText(m *patch.Manifest) string {
 func (a *app) each(ctx context.Context, pids []int, denied map[int]error, f liveFlags, turns txn.Turns,
 	one func(context.Context, int) txn.Result, none string) error {
 	defer neverStop()()
+	ctx, undo := endsWithReader(ctx)
+	defer undo()
 	all := make([]*txn.Result, len(pids))
 	var report sync.Mutex
 	var working sync.WaitGroup
@@ -252,4 +254,10 @@ func neverStop() (undo func()) {
 	stops := []os.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU}
 	signal.Ignore(stops...)
 	return func() { signal.Reset(stops...) }
+}
+
+// endsWithReader cancels the context when nobody reads any more what is written
+// (SIGPIPE, as with head), which would end us at once otherwise, whatever we hold.
+func endsWithReader(ctx context.Context) (context.Context, func()) {
+	return signal.NotifyContext(ctx, syscall.SIGPIPE)
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -38,10 +39,15 @@ type app struct {
 }
 
 // Main runs one command line (without the program's name) and returns the exit
-// code. An interrupt or termination signal cancels the context of the verb,
-// which ends as soon as that is safe for the process it works on.
+// code. An interrupt or termination signal, or the end of the terminal, cancels the
+// context of the verb, which ends as soon as that is safe for the process it works
+// on.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 
 	a := &app{

@@ -74,6 +74,8 @@ interrupt: patched processes stay patched.`,
 
 func (a *app) watch(ctx context.Context, files []string, f watchFlags) error {
 	defer neverStop()()
+	ctx, undo := endsWithReader(ctx)
+	defer undo()
 	k := &keeper{app: a, json: f.json, told: map[told]string{},
 		options: txn.Options{Wait: f.wait, Log: a.log(), Tables: &txn.Tables{}, By: ourselves()}}
 	var buildIDs, paths []string
