@@ -244,17 +244,18 @@ static void *wait_(void *a) {
 int main(int argc, char **argv) {
 	const char *q;
 	sigset_t all;
-	if (argc < 2) return 1;
+	int has_lock[2];
+	if (argc < 2 || pipe(has_lock)) return 1;
 	dir = argv[1];
 	if ((child = fork()) == 0) {
-		fcntl(file("posix"), F_SETLK, &whole);
+		if (fcntl(file("posix"), F_SETLK, &whole) || write(has_lock[1], "x", 1) != 1) _exit(1);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;) pause();
 	}
 	queues[0] = msgget(IPC_PRIVATE, 0600);
 	queues[1] = semget(IPC_PRIVATE, 1, 0600);
 	queues[2] = semget(IPC_PRIVATE, 1, 0600);
-	usleep(100000);
+	if (read(has_lock[0], buf, 1) != 1) return 1;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
 	for (long i = 0; i < N; i++) {
