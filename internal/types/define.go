@@ -84,7 +84,10 @@ func (t *reader) defineType(n *node) {
 		if n.opaque {
 			return
 		}
-		d.name, d.scoped = enumName(n), n.scoped
+		if d.name, d.scoped = enumName(n), n.scoped; len(n.fields) > maxMembers {
+			t.cannot("%s has too many enumerators to be true", d.name)
+			return
+		}
 		for _, f := range n.fields {
 			d.members = append(d.members, member{name: f.name, at: f.at})
 		}
@@ -229,8 +232,8 @@ func (t *reader) flatten(out []member, n *node, prefix string, at int64, depth i
 	return out
 }
 
-// maxMembers bounds the members of one type, those of anonymous structs in it
-// included: a damaged file may put one into itself.
+// maxMembers bounds the members or enumerators of one type, members of anonymous structs
+// in it included: a damaged file may put one into itself.
 const maxMembers = 1 << 16
 
 // maxTotal bounds the members of all different types; Chromium has a million.

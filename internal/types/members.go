@@ -2,6 +2,7 @@ package types
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ func (c *Comparison) compareMembers(a, b *definition) (Difference, bool) {
 	worst := unchanged
 	for i := range b.members {
 		m := &b.members[i]
-		old := twin(b.members, i, a.members)
+		old := twin(b, i, a)
 		if r := c.readMember(old, m); r > worst {
 			worst = r
 			l.Detail = m.label() + " " + c.differs(old.kind, m.kind)
@@ -59,9 +60,9 @@ func (c *Comparison) compareMembers(a, b *definition) (Difference, bool) {
 	}
 	for i := range b.members {
 		m := &b.members[i]
-		if twin(b.members, i, a.members) == nil {
+		if twin(b, i, a) == nil {
 			l.Detail = fmt.Sprintf("member %s is new at offset %d, where nothing was", m.name, m.at)
-			if o := at(a.members, m); o != nil {
+			if o := a.at(m); o != nil {
 				l.Detail = fmt.Sprintf("member %s took the place of %s", m.name, o.name)
 			}
 			return l, true
@@ -109,51 +110,22 @@ func asked(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// twin is the member of others with the name of ms[i]; of several that are anonymous
+// twin is the member of b with the name of a.members[i]; of several that are anonymous
 // the one of its turn. A base class may be another one than before. nil: there is
 // none.
-func twin(ms []member, i int, others []member) *member {
-	if i < len(others) && others[i].name == ms[i].name && ms[i].name != "" {
-		return &others[i]
+func twin(a *definition, i int, b *definition) *member {
+	m := &a.members[i]
+	if m.name == "" {
+		return b.nth(a.turn(i))
 	}
-	turn := 0
-	if ms[i].name == "" {
-		for k := range ms[:i] {
-			if ms[k].name == ms[i].name {
-				turn++
-			}
-		}
+	if i < len(b.members) && b.members[i].name == m.name {
+		return &b.members[i]
 	}
-	for k := range others {
-		if others[k].name == ms[i].name {
-			if turn == 0 {
-				return &others[k]
-			}
-			turn--
-		}
+	if n := b.find(m.name); n != nil {
+		return n
 	}
-	if o := at(others, &ms[i]); o != nil && ms[i].base() && o.base() && find(ms, o.name) == nil {
-		return o
-	}
-	return nil
-}
-
-func find(ms []member, name string) *member {
-	for i := range ms {
-		if ms[i].name == name {
-			return &ms[i]
-		}
-	}
-	return nil
-}
-
-// at is the member of the same place and size.
-func at(ms []member, m *member) *member {
-	for i := range ms {
-		o := &ms[i]
-		if o.at == m.at && o.size == m.size && o.bit == m.bit && o.len == m.len {
-			return o
-		}
+	if n := b.at(m); n != nil && m.base() && n.base() && a.find(n.name) == nil {
+		return n
 	}
 	return nil
 }
@@ -163,13 +135,13 @@ func at(ms []member, m *member) *member {
 func memberChange(a, b *definition) string {
 	for i := range a.members {
 		m := &a.members[i]
-		n := twin(a.members, i, b.members)
+		n := twin(a, i, b)
 		switch {
 		case m.name == "":
-			if at(b.members, m) == nil {
+			if b.at(m) == nil {
 				return fmt.Sprintf(": the anonymous member at offset %d changed", m.at)
 			}
-		case n == nil && at(b.members, m) == nil:
+		case n == nil && b.at(m) == nil:
 			return fmt.Sprintf(": member %s at offset %d is gone", m.name, m.at)
 		case n == nil:
 		case n.at != m.at || n.bit != m.bit:
@@ -180,7 +152,7 @@ func memberChange(a, b *definition) string {
 	}
 	for i := range b.members {
 		n := &b.members[i]
-		if find(a.members, n.name) == nil && at(a.members, n) == nil && overlaps(a.members, n) {
+		if a.find(n.name) == nil && a.at(n) == nil && a.overlaps(n) {
 			return fmt.Sprintf(": member %s overlaps old members", n.name)
 		}
 	}
@@ -192,21 +164,6 @@ func (m *member) place() string {
 		return fmt.Sprintf("%d bit %d", m.bit/8, m.bit%8)
 	}
 	return fmt.Sprint(m.at)
-}
-
-// overlaps says whether n lies on an old leaf member.
-func overlaps(ms []member, n *member) bool {
-	lo, hi := n.bits()
-	for i := range ms {
-		if ms[i].kind.is(ofStruct) {
-			continue
-		}
-		l, h := ms[i].bits()
-		if lo < h && l < hi && !(n.kind.is(ofStruct) && n.kind.union) {
-			return true
-		}
-	}
-	return false
 }
 
 func (m *member) bits() (lo, hi int64) {
@@ -229,16 +186,14 @@ var perhapsSentinel = sync.OnceValue(func() *regexp.Regexp {
 // enumDiffers names an enumerator whose value changed. New ones are harmless.
 // perhaps says that it may be one that only counts the others.
 func enumDiffers(a, b *definition) (detail string, perhaps bool) {
+	wasLast, isLast := a.greatest(), b.greatest()
 	for i := range a.members {
 		m := &a.members[i]
-		n := find(b.members, m.name)
+		n := b.find(m.name)
 		if n == nil || n.at == m.at {
 			continue
 		}
-		last := func(d *definition, v int64) bool {
-			return !slices.ContainsFunc(d.members, func(o member) bool { return o.at > v })
-		}
-		counts := last(a, m.at) && last(b, n.at)
+		counts := m.at == wasLast && n.at == isLast
 		if counts && sentinel().MatchString(m.name) {
 			continue
 		}
@@ -250,4 +205,13 @@ func enumDiffers(a, b *definition) (detail string, perhaps bool) {
 		return changed, false
 	}
 	return detail, perhaps
+}
+
+// greatest is the greatest value of an enumeration.
+func (d *definition) greatest() int64 {
+	last := int64(math.MinInt64)
+	for i := range d.members {
+		last = max(last, d.members[i].at)
+	}
+	return last
 }

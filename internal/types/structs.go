@@ -95,7 +95,7 @@ func moved(x, y *definition) bool {
 	}
 	for i := range x.members {
 		m := &x.members[i]
-		n := find(y.members, m.name)
+		n := y.find(m.name)
 		if m.name != "" && n != nil && (n.at != m.at || n.size != m.size || n.bit != m.bit || n.len != m.len) {
 			return true
 		}

@@ -31,6 +31,7 @@ type definition struct {
 	align    int64  // what the source asks for, 0: nothing
 	scoped   bool   // of an enumeration: its enumerators are in a scope of their own
 	key      string // equal keys: equal layouts
+	index    *index // of many members, once one is looked for
 }
 
 // member of a struct (dotted when it is in an anonymous one), or enumerator.
