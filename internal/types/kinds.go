@@ -11,13 +11,13 @@ import (
 
 // kind says how the bits of a type are read, as far as two types of one size can
 // differ in that. It leaves out what changes no reading: signedness, qualifiers,
-// names of typedefs, which integer of a size (char, enumerations). Kinds of one
+// names of typedefs, which integer of a size (char or an enumeration). Kinds of one
 // image with equal text are one; nil is one that is not known, and goes with any.
 type kind struct {
 	class  kindClass
 	size   int64  // of integers and floats, in bytes
 	name   string // of a struct or union, with its scopes; "" for an anonymous one
-	def    string // the name of its definition
+	def    string // the name of its definition; that of an enumeration, too
 	union  bool
 	anon   *definition // of one without any name: what it is
 	form   baseForm    // of integers and floats
@@ -76,7 +76,7 @@ func (k *kind) identity() string {
 	return k.text
 }
 
-// layoutMark is what unnamed has in the text of a struct without a name.
+// layoutMark is what tells apart structs without a name, and enumerations of two sizes.
 var layoutMark = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`#[0-9a-f]+`) })
 
 func (k *kind) is(c kindClass) bool { return k != nil && k.class == c }
@@ -130,7 +130,15 @@ func (t *reader) kindOfNode(n *node, alias string, depth int) *kind {
 		case n.form.float:
 			return t.oneKind(kind{class: ofFloat, size: n.size, form: n.form, text: n.form.text(n.size, "float")})
 		}
-		return t.oneKind(kind{class: ofInteger, size: n.size, form: n.form, text: n.form.text(n.size, "integer")})
+		k := kind{class: ofInteger, size: n.size, form: n.form, text: n.form.text(n.size, "integer")}
+		if n.tag == dwarf.TagEnumerationType {
+			k.def = enumName(n)
+			if k.text = k.def; n.name == "" && alias != "" {
+				k.text = fmt.Sprintf("%s (%s)", alias, k.def)
+			}
+			k.text += fmt.Sprintf("#%x", n.size)
+		}
+		return t.oneKind(k)
 	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType:
 		to := t.kind(n.typ, depth+1)
 		return t.oneKind(kind{class: ofPointer, to: to, text: "pointer to " + to.identity()})

@@ -77,8 +77,8 @@ func (c *Comparison) readMember(old, m *member) reading {
 	if old == nil || m.name == "" {
 		return unchanged // the members of an anonymous struct have names
 	}
-	if m.len == 1 && old.len == 1 && m.kind.is(ofInteger) && old.kind.is(ofInteger) {
-		return unchanged // whatever it is
+	if m.len == 1 && old.len == 1 && m.kind.is(ofInteger) && old.kind.is(ofInteger) && (m.kind.def == "" || old.kind.def == "") {
+		return unchanged // whatever number or truth value it is
 	}
 	return c.read(old.kind, m.kind, 0)
 }

@@ -45,10 +45,14 @@ type kindPair struct {
 func (c *Comparison) readInside(a, b *kind, depth int) reading {
 	switch a.class {
 	case ofInteger, ofFloat:
-		if r := a.form.readAs(b.form); r != unchanged || depth == 0 || a.size == b.size { // of the whole others tell
+		r := a.form.readAs(b.form)
+		switch {
+		case r != unchanged:
 			return r
+		case depth > 0 && a.size != b.size: // of the whole others tell
+			return retyped
 		}
-		return retyped
+		return c.readEnumeration(a, b)
 	case ofPointer:
 		return c.readThrough(a.to, b.to, depth)
 	case ofMemberPointer:

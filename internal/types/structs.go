@@ -2,6 +2,8 @@ package types
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 )
 
 const (
@@ -67,6 +69,8 @@ func (c *Comparison) readNames(a, b *kind, value bool) structReading {
 				l, differs = c.compareMembers(x, y)
 			}
 			switch {
+			case !differs && c.another(a, b):
+				return structReading{reading: retyped}
 			case !differs:
 				return structReading{}
 			case !l.Padding && (value || c.renamed(a, b) || moved(x, y)):
@@ -80,6 +84,47 @@ func (c *Comparison) readNames(a, b *kind, value bool) structReading {
 		worst.reading = max(worst.reading, retyped)
 	}
 	return worst
+}
+
+// another says that b is no new name of a, however alike they are: seconds may have
+// become milliseconds. Either both images know both, or they are two instances of one
+// template, which its arguments tell apart.
+func (c *Comparison) another(a, b *kind) bool {
+	if a.def == "" || b.def == "" {
+		return false
+	}
+	return sameTemplate(a.def, b.def) || !c.renamed(a, b)
+}
+
+// sameTemplate says that two names are of instances of one template.
+func sameTemplate(a, b string) bool {
+	x, _, isX := strings.Cut(a, "<")
+	y, _, isY := strings.Cut(b, "<")
+	return isX && isY && x == y && a != b
+}
+
+// readEnumeration compares two enumerations of one size, or numbers. What one is by a
+// new name is compared where enumerations are, as far as its enumerators tell.
+func (c *Comparison) readEnumeration(a, b *kind) reading {
+	if a.def == "" || b.def == "" || a.def == b.def {
+		return unchanged
+	}
+	if c.another(a, b) {
+		return retyped
+	}
+	for _, x := range c.pair.base.defs[a.def] {
+		for _, y := range c.pair.fixed.defs[b.def] {
+			if detail, _ := enumDiffers(x, y); detail == "" || !x.scoped && !y.scoped && x.shares(y) {
+				return unchanged
+			}
+		}
+	}
+	return retyped
+}
+
+// shares says that an enumerator has its name in both.
+func (d *definition) shares(o *definition) bool {
+	return slices.ContainsFunc(d.members, func(m member) bool { return o.find(m.name) != nil })
 }
 
 // renamed says that b can be nothing but a by another name: nothing has the name of
