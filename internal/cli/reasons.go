@@ -83,8 +83,8 @@ func meanings() map[string]meaning {
 			"see whether the pointer goes into something that lives on (a table, a timer, a parsed configuration): if it does, the fix works only for what is made from now on",
 		},
 		"enum-changed": {
-			"a named value has another number in the fixed program; only parameters and local variables have its type, nothing that lives in memory",
-			"see that no variable or member of another type keeps such a number from call to call, then accept",
+			"a named value has another number in the fixed program, and only parameters and local variables have its type, nothing that lives in memory; or its number has another name",
+			"see that no variable or member keeps such a number from call to call, or that it still means the same, then accept",
 		},
 		"function-split": {
 			"one function of the running program became two in the fixed one; its entry leads to the one, while some tables should lead to the other",

@@ -65,6 +65,12 @@ struct conn { mode m; mode y; level x; } c;
 int main(int n, char **v) { return c.x == level::TOP || c.y == mode::OFF; }
 `, []string{"mode m;", "level m;"},
 			[]string{"look: struct conn: member m is enum level instead of enum mode"}},
+		{"enumeration of which nothing stayed", "a.c", `
+typedef enum { OFF, ON } mode;
+struct conn { mode m; } c;
+int main(int n, char **v) { return c.m == ON; }
+`, []string{"{ OFF, ON }", "{ LOW, HIGH }", "== ON", "== HIGH"},
+			[]string{"look: struct conn: member m is mode (enum of LOW) instead of mode (enum of OFF)"}},
 		{"renamed enumeration", "a.c", `
 enum mode { OFF, ON };
 struct conn { enum mode m; } c;
@@ -81,4 +87,30 @@ int main(int n, char **v) { return c.m == ON || c.y == ON; }
 			isFound(t, changedTypes(t, c.file, c.source, strings.NewReplacer(c.edits...).Replace(c.source), "-g"), c.want...)
 		})
 	}
+}
+
+// Who kept the value of an enumerator that is gone keeps that of the one that took it.
+func TestEnumeratorWhoseValueAnotherOneTookIsFound(t *testing.T) {
+	const base = `
+enum state { INIT, READ, DONE };
+enum { OUT, TRUSTED, LEFT };
+enum counted { C1, C2, C_MAX };
+enum aliased { ZERO, FIRST = 0, ONE };
+enum fewer { F1, F2, F3 };
+enum one { A1, A2, A3 }; enum two { B1, B2, B3 };
+struct conn { enum state s; enum counted c; enum aliased a; enum fewer f; enum one x; enum two y; int trust; } c;
+int main(int n, char **v) { return c.s == INIT || c.trust == LEFT || n == A1 + B1; }
+`
+	isFound(t, changedTypes(t, "a.c", base, strings.NewReplacer(
+		"INIT, READ, DONE", "INIT, VERIFY, READING, FINISHED",
+		"OUT, TRUSTED, LEFT", "OUT, REJECTED, LEFT, AUTHED",
+		"C1, C2, C_MAX", "C1, C2, C3, C_NUM",
+		"ZERO, FIRST = 0, ONE", "ZERO, BEGIN = 0, ONE",
+		"F1, F2, F3", "F1, F3 = 2, F4",
+		"{ A1, A2, A3 }; enum two { B1, B2, B3 }", "{ A1, A3 = 2 }; enum two { B1, B2, B3, A2 = 1 }",
+	).Replace(base), "-g"),
+		"local: enum state: VERIFY took the value of READ, which is gone",
+		"local: enum of OUT: REJECTED took the value of TRUSTED, which is gone")
+	isFound(t, changedTypes(t, "a.c", base, strings.Replace(base, "{ OUT, TRUSTED", "{ NOBODY, TRUSTED", 1), "-g"),
+		"local: enum of NOBODY: was enum of OUT: NOBODY took the value of OUT, which is gone")
 }

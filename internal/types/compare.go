@@ -18,7 +18,8 @@ type Difference struct {
 	Enum bool
 	// Local: Enum, and parameters or local variables have the type. So the
 	// program tells its values from other numbers, and keeps none. Or the enumerator
-	// is the last one, and may do no more than count the others.
+	// is the last one, and may do no more than count the others, or is gone, and may
+	// have another name.
 	Local bool
 }
 

@@ -2,11 +2,8 @@ package types
 
 import (
 	"fmt"
-	"math"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 )
 
 // compareTypes describes how b differs from a.
@@ -171,47 +168,4 @@ func (m *member) bits() (lo, hi int64) {
 		return m.bit, m.bit + m.len
 	}
 	return 8 * m.at, 8 * (m.at + m.size)
-}
-
-// The last enumerator often only counts the others.
-var sentinel = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)(max|last|count|num|total|nb|_n)[0-9]*_*$|^(num|nb|max|n|last)_`)
-})
-
-// perhapsSentinel are the names of those that may as well be a state like others.
-var perhapsSentinel = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)(end|size)[0-9]*_*$`)
-})
-
-// enumDiffers names an enumerator whose value changed. New ones are harmless.
-// perhaps says that it may be one that only counts the others.
-func enumDiffers(a, b *definition) (detail string, perhaps bool) {
-	wasLast, isLast := a.greatest(), b.greatest()
-	for i := range a.members {
-		m := &a.members[i]
-		n := b.find(m.name)
-		if n == nil || n.at == m.at {
-			continue
-		}
-		counts := m.at == wasLast && n.at == isLast
-		if counts && sentinel().MatchString(m.name) {
-			continue
-		}
-		changed := fmt.Sprintf("%s is %d instead of %d", m.name, n.at, m.at)
-		if counts && perhapsSentinel().MatchString(m.name) {
-			detail, perhaps = changed, true
-			continue
-		}
-		return changed, false
-	}
-	return detail, perhaps
-}
-
-// greatest is the greatest value of an enumeration.
-func (d *definition) greatest() int64 {
-	last := int64(math.MinInt64)
-	for i := range d.members {
-		last = max(last, d.members[i].at)
-	}
-	return last
 }

@@ -166,6 +166,10 @@ func (c *Comparison) movedEnumerators() {
 					return
 				}
 				l, differs := c.compareTypes(d, o)
+				if !c.gone(d) || !c.gone(o) { // some went to another enumeration
+					l.Detail, l.Local = enumMoved(d, o)
+					l.Enum, differs = l.Local, l.Detail != ""
+				}
 				if !differs || !c.inOneUnit(d, o) {
 					continue
 				}
@@ -175,6 +179,11 @@ func (c *Comparison) movedEnumerators() {
 			}
 		}
 	}
+}
+
+// gone says that one of the images has nothing of the name of d.
+func (c *Comparison) gone(d *definition) bool {
+	return len(c.pair.base.defs[d.name]) == 0 || len(c.pair.fixed.defs[d.name]) == 0
 }
 
 // mostTries bounds the pairs of types that are looked at because of what they share.
