@@ -5,7 +5,6 @@ import (
 	"debug/dwarf"
 	"encoding/hex"
 	"strconv"
-	"strings"
 
 	"hotpatch/internal/image"
 )
@@ -167,6 +166,9 @@ func (d *definition) keyOf() string {
 		}
 	}
 	b = append(b, d.virtuals...)
+	for i := range d.overloads {
+		b = append(append(b, ' '), d.overloads[i].takes...)
+	}
 	b = append(b, 0)
 	kinds := len(b)
 	for i := range d.members {
@@ -183,7 +185,7 @@ func (d *definition) keyOf() string {
 func (t *reader) layout(d *definition, n *node) {
 	d.size, d.align = max(n.size, 0), n.align
 	d.members = t.flatten(nil, n, "", 0, 0)
-	d.virtuals = strings.Join(n.virtual, " ")
+	d.virtuals, d.overloads = virtualsText(n.virtual), overloads(n.virtual)
 	for _, f := range n.fields {
 		t.enumUse(f.typ, true)
 	}

@@ -26,7 +26,7 @@ type node struct {
 	scope   string // of what has no name
 	closure bool   // a class without a name that can be called
 	fields  []field
-	virtual []string
+	virtual []virtualFunction
 	withKey bool // it has virtual functions of its own
 	stands  ref  // the entry stands for a type of another unit
 	form    baseForm
@@ -81,7 +81,7 @@ func (t *reader) entry(e *dwarf.Entry, f *frame) {
 			if strings.HasPrefix(name, "~") {
 				name = "~" // of whichever class
 			}
-			parent.virtual = append(parent.virtual, fmt.Sprintf("%s@%x", name, slot))
+			parent.virtual = append(parent.virtual, virtualFunction{name, fmt.Sprintf("%x", slot), takenBy(t.text(e, dwarf.AttrLinkageName))})
 		}
 		if hasType {
 			t.open.uses = append(t.open.uses, use{typ: typ})

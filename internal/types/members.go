@@ -27,6 +27,10 @@ func (c *Comparison) compareMembers(a, b *definition) (Difference, bool) {
 		l.Detail = "its virtual functions differ"
 		return l, true
 	}
+	if name := changedPlaces(a, b); name != "" {
+		l.Detail = fmt.Sprintf("its virtual functions differ: those of the name %s changed places", name)
+		return l, true
+	}
 	if a.size != b.size {
 		l.Detail = fmt.Sprintf("has %d bytes instead of %d%s", b.size, a.size, memberChange(a, b))
 		return l, true
