@@ -19,7 +19,7 @@ type Difference struct {
 	// Local: Enum, and parameters or local variables have the type. So the
 	// program tells its values from other numbers, and keeps none. Or the enumerator
 	// is the last one, and may do no more than count the others, or is gone, and may
-	// have another name.
+	// have another name. Or a constant has another value, and another one has its own.
 	Local bool
 }
 
@@ -44,6 +44,7 @@ func (p *Pair) Compare(units map[*Unit]bool) []Difference {
 			} else {
 				c.unit(v, u, u)
 				c.uses(v, u)
+				c.constants(v, u)
 			}
 		}
 	}

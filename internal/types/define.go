@@ -23,6 +23,9 @@ func (t *reader) define(p pending) {
 	for i := range p.locals {
 		t.useOf(&p.locals[i])
 	}
+	for i := range p.constants {
+		t.constantOf(&p.constants[i])
+	}
 	for i := range p.unit.objects {
 		o := &p.unit.objects[i]
 		o.typ = t.describedBy(o.typ)

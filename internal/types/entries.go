@@ -64,6 +64,7 @@ func (t *reader) entry(e *dwarf.Entry, f *frame) {
 			parent.count = times(parent.count, n)
 		}
 	case dwarf.TagMember, dwarf.TagInheritance:
+		t.constant(e, f.name, typ)
 		if hasType && parent != nil {
 			t.member(e, f.name, typ, parent)
 		}
@@ -99,6 +100,9 @@ func (t *reader) entry(e *dwarf.Entry, f *frame) {
 	case dwarf.TagVariable, dwarf.TagFormalParameter:
 		if parent != nil && parent.tag == dwarf.TagSubroutineType {
 			parent.fields = append(parent.fields, field{typ: typ})
+		}
+		if e.Tag == dwarf.TagVariable {
+			t.constant(e, f.name, typ)
 		}
 		at, fixed := address(e)
 		place, ofThread := threadPlaceOf(e)

@@ -17,30 +17,33 @@ type reader struct {
 	set   *table
 	nodes map[ref]*node
 	// described are the types of variables that are elsewhere said to be somewhere.
-	described map[ref]ref
-	open      pending // what the current unit brought
-	later     []pending
-	unit      *Unit
-	stack     []frame
-	known     map[string]*definition // by name and key
-	total     int                    // members of all of them
-	kinds     map[ref]*kind          // of the current unit, or of those that wait
-	texts     map[string]*kind
-	signs     map[uint64]ref // types of type units; 0: there are two
-	inner     []inner
-	funcs     map[ref]string // names of functions that others refer to
-	deep      int            // how many unnamed structs the current one is in
-	work      int            // members of all unnamed structs
+	described     map[ref]ref
+	open          pending // what the current unit brought
+	later         []pending
+	unit          *Unit
+	stack         []frame
+	known         map[string]*definition // by name and key
+	total         int                    // members of all of them
+	kinds         map[ref]*kind          // of the current unit, or of those that wait
+	texts         map[string]*kind
+	signs         map[uint64]ref // types of type units; 0: there are two
+	inner         []inner
+	funcs         map[ref]string // names of functions that others refer to
+	deep          int            // how many unnamed structs the current one is in
+	work          int            // members of all unnamed structs
+	constants     int            // of all units
+	sameConstants map[constant]*constant
 }
 
 // pending are the types of a unit that is not finished.
 type pending struct {
-	unit     *Unit
-	order    []*node
-	uses     []use
-	locals   []localUse
-	declared []ref // variables
-	foreign  []ref // what it refers to in other units
+	unit      *Unit
+	order     []*node
+	uses      []use
+	locals    []localUse
+	constants []constantUse
+	declared  []ref // variables
+	foreign   []ref // what it refers to in other units
 }
 
 // frame is an open entry.
@@ -84,14 +87,15 @@ func readTable(data *image.DWARF) (set *table, err error) {
 		}
 	}()
 	t := &reader{
-		data:      data,
-		set:       &table{defs: map[string][]*definition{}, kept: map[string]bool{}, local: map[string]bool{}},
-		nodes:     map[ref]*node{},
-		described: map[ref]ref{},
-		known:     map[string]*definition{},
-		signs:     map[uint64]ref{},
-		kinds:     map[ref]*kind{},
-		texts:     map[string]*kind{},
+		data:          data,
+		set:           &table{defs: map[string][]*definition{}, kept: map[string]bool{}, local: map[string]bool{}},
+		nodes:         map[ref]*node{},
+		described:     map[ref]ref{},
+		known:         map[string]*definition{},
+		signs:         map[uint64]ref{},
+		kinds:         map[ref]*kind{},
+		texts:         map[string]*kind{},
+		sameConstants: map[constant]*constant{},
 	}
 	t.signatures()
 	if data.Shared != nil {

@@ -139,6 +139,7 @@ func (t *reader) share() {
 					u.add(name, d)
 				}
 			}
+			t.shareConstants(u, p)
 			for _, name := range p.opaque {
 				if !p.ofType || len(u.defs[name]) == 0 { // the scopes of types are declared beside them
 					u.opaque = append(u.opaque, name)

@@ -11,7 +11,8 @@
 // Reading is in read.go (units), entries.go (entries), define.go (layouts), kinds.go
 // and base.go (how bits are read), uses.go (parameters and local variables), shared.go
 // and signed.go (what is described elsewhere); comparing in compare.go (units),
-// members.go, readings.go and structs.go (bits), renamed.go (types under other names).
+// members.go, index.go, virtuals.go, readings.go and structs.go (bits), enumerators.go
+// and constants.go (numbers with names), renamed.go (types under other names).
 package types
 
 import (
@@ -56,15 +57,16 @@ type Unit struct {
 	// all (made by rustc, which describes those of variables only), "" for no reason.
 	Partial string
 
-	defs    map[string][]*definition // several of one name: in different scopes
-	has     map[*definition]bool     // those of defs, of names with many
-	turns   map[string][]*definition // those of functions, in their order; several where blocks have one each
-	uses    []usedKind               // of parameters and local variables, by their keys
-	opaque  []string                 // types it only declares, where it may use them all the same
-	ranges  [][2]uint64
-	objects []placed // variables with an address
-	threads []placed // thread-local ones, by their place in the block
-	imports bool     // it takes types from other compilation units (LTO)
+	defs      map[string][]*definition // several of one name: in different scopes
+	has       map[*definition]bool     // those of defs, of names with many
+	turns     map[string][]*definition // those of functions, in their order; several where blocks have one each
+	uses      []usedKind               // of parameters and local variables, by their keys
+	opaque    []string                 // types it only declares, where it may use them all the same
+	ranges    [][2]uint64
+	objects   []placed // variables with an address
+	threads   []placed // thread-local ones, by their place in the block
+	constants []*constant
+	imports   bool // it takes types from other compilation units (LTO)
 
 	part     bool    // a partial unit (what dwz found in several units), or
 	ofType   bool    // a type unit
