@@ -168,10 +168,7 @@ func (d *definition) keyOf() string {
 			number(m.len)
 		}
 	}
-	b = append(b, d.virtuals...)
-	for i := range d.overloads {
-		b = append(append(b, ' '), d.overloads[i].takes...)
-	}
+	b = d.virtuals.keyed(b)
 	b = append(b, 0)
 	kinds := len(b)
 	for i := range d.members {
@@ -188,7 +185,7 @@ func (d *definition) keyOf() string {
 func (t *reader) layout(d *definition, n *node) {
 	d.size, d.align = max(n.size, 0), n.align
 	d.members = t.flatten(nil, n, "", 0, 0)
-	d.virtuals, d.overloads = virtualsText(n.virtual), overloads(n.virtual)
+	d.virtuals = virtualTableOf(n.virtual)
 	for _, f := range n.fields {
 		t.enumUse(f.typ, true)
 	}

@@ -5,6 +5,7 @@ import (
 	"debug/dwarf"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -134,9 +135,9 @@ func (t *reader) kindOfNode(n *node, alias string, depth int) *kind {
 		if n.tag == dwarf.TagEnumerationType {
 			k.def = enumName(n)
 			if k.text = k.def; n.name == "" && alias != "" {
-				k.text = fmt.Sprintf("%s (%s)", alias, k.def)
+				k.text = alias + " (" + k.def + ")"
 			}
-			k.text += fmt.Sprintf("#%x", n.size)
+			k.text += "#" + strconv.FormatInt(n.size, 16)
 		}
 		return t.oneKind(k)
 	case dwarf.TagPointerType, dwarf.TagReferenceType, dwarf.TagRvalueReferenceType:

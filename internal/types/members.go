@@ -23,11 +23,11 @@ func (c *Comparison) compareMembers(a, b *definition) (Difference, bool) {
 	if a.key == b.key {
 		return l, false
 	}
-	if a.virtuals != b.virtuals {
+	if !a.virtuals.sameNames(b.virtuals) {
 		l.Detail = "its virtual functions differ"
 		return l, true
 	}
-	if name := changedPlaces(a, b); name != "" {
+	if name := changedPlaces(a.virtuals, b.virtuals); name != "" {
 		l.Detail = fmt.Sprintf("its virtual functions differ: those of the name %s changed places", name)
 		return l, true
 	}

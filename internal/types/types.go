@@ -28,13 +28,11 @@ type definition struct {
 	name     string // with "struct ", "enum ", ...
 	size     int64
 	members  []member
-	virtuals string // of a class: its virtual functions and their slots
-	// overloads are those of the virtual functions that share their names.
-	overloads []virtualFunction
-	align     int64  // what the source asks for, 0: nothing
-	scoped    bool   // of an enumeration: its enumerators are in a scope of their own
-	key       string // equal keys: equal layouts
-	index     *index // of many members, once one is looked for
+	virtuals *virtualTable // of a class; nil: it declares no virtual functions
+	align    int64         // what the source asks for, 0: nothing
+	scoped   bool          // of an enumeration: its enumerators are in a scope of their own
+	key      string        // equal keys: equal layouts
+	index    *index        // of many members, once one is looked for
 }
 
 // member of a struct (dotted when it is in an anonymous one), or enumerator.

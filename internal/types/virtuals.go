@@ -11,8 +11,17 @@ type virtualFunction struct {
 	takes      string // what tells it from others of its name, "" where that is not said
 }
 
-// virtualsText lists the virtual functions of a class by name and slot.
-func virtualsText(fs []virtualFunction) string {
+// virtualTable are the virtual functions that a class declares.
+type virtualTable struct {
+	text string // by name and slot
+	// overloads are those that share their names with others.
+	overloads []virtualFunction
+}
+
+func virtualTableOf(fs []virtualFunction) *virtualTable {
+	if len(fs) == 0 {
+		return nil
+	}
 	var b strings.Builder
 	for i := range fs {
 		if i > 0 {
@@ -20,7 +29,27 @@ func virtualsText(fs []virtualFunction) string {
 		}
 		b.WriteString(fs[i].name + "@" + fs[i].slot)
 	}
-	return b.String()
+	return &virtualTable{b.String(), overloads(fs)}
+}
+
+// keyed adds what tells v from others.
+func (v *virtualTable) keyed(b []byte) []byte {
+	if v == nil {
+		return b
+	}
+	b = append(b, v.text...)
+	for i := range v.overloads {
+		b = append(append(b, ' '), v.overloads[i].takes...)
+	}
+	return b
+}
+
+// sameNames says that functions of the same names have the same slots.
+func (v *virtualTable) sameNames(w *virtualTable) bool {
+	if v == nil || w == nil {
+		return v == w
+	}
+	return v.text == w.text
 }
 
 // overloads are those of fs that share their names with others.
@@ -42,15 +71,18 @@ func overloads(fs []virtualFunction) (out []virtualFunction) {
 
 // changedPlaces is the name of a virtual function that has another slot now, though its
 // name has the slots it had; "" when there is none.
-func changedPlaces(a, b *definition) string {
+func changedPlaces(v, w *virtualTable) string {
+	if v == nil || w == nil {
+		return ""
+	}
 	type function struct{ name, takes string }
 	slots := map[function]string{}
-	for _, f := range a.overloads {
+	for _, f := range v.overloads {
 		if f.takes != "" {
 			slots[function{f.name, f.takes}] = f.slot
 		}
 	}
-	for _, f := range b.overloads {
+	for _, f := range w.overloads {
 		if was, ok := slots[function{f.name, f.takes}]; ok && was != f.slot {
 			return f.name
 		}
