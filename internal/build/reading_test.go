@@ -24,6 +24,10 @@ func TestBitsThatNewCodeWouldMisreadAreNotTakenOver(t *testing.T) {
 		{"ONE", "TWO", patch.Review, []string{"layout-padding"}},
 		{"LONG", "NODE", patch.Review, []string{"layout-padding"}},
 		{"DEEP_INT", "DEEP_FLOAT", patch.Review, []string{"layout-padding"}},
+		{"SECONDS", "MILLIS", patch.Review, []string{"layout-padding"}},
+		{"MODE", "LEVEL", patch.Review, []string{"layout-padding"}},
+		{"FROM_SECONDS", "FROM_MILLIS", patch.Review, []string{"layout-padding"}},
+		{"MODE", "INT", patch.Clean, nil},
 		{"UNSIGNED", "LONG", patch.Clean, nil},
 		{"ANY", "BUFFER", patch.Clean, nil},
 	} {

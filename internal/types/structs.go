@@ -11,8 +11,10 @@ const (
 	// members point to.
 	maxRenamed = 64
 	// mostMatched bounds the members of structs that are compared one by one under
-	// different names.
+	// different names, and enumerators of enumerations.
 	mostMatched = 1 << 12
+	// mostOfName bounds the types of one name, of different files, that are.
+	mostOfName = 128
 )
 
 // readStruct compares structs and unions. Those of one name are compared for
@@ -59,9 +61,12 @@ func (k *kind) layoutsOf(s *table) []*definition {
 	return s.defs[k.def]
 }
 
+// few are as many of the types of one name as are compared.
+func few(defs []*definition) []*definition { return defs[:min(len(defs), mostOfName)] }
+
 func (c *Comparison) readNames(a, b *kind, value bool) structReading {
 	var worst structReading
-	xs, ys := a.layoutsOf(c.pair.base), b.layoutsOf(c.pair.fixed)
+	xs, ys := few(a.layoutsOf(c.pair.base)), few(b.layoutsOf(c.pair.fixed))
 	for _, x := range xs {
 		for _, y := range ys {
 			l, differs := Difference{Detail: "it has too many members to compare them"}, true
@@ -112,8 +117,11 @@ func (c *Comparison) readEnumeration(a, b *kind) reading {
 	if c.another(a, b) {
 		return retyped
 	}
-	for _, x := range c.pair.base.defs[a.def] {
-		for _, y := range c.pair.fixed.defs[b.def] {
+	for _, x := range few(c.pair.base.defs[a.def]) {
+		for _, y := range few(c.pair.fixed.defs[b.def]) {
+			if max(len(x.members), len(y.members)) > mostMatched {
+				continue
+			}
 			if detail, _ := enumDiffers(x, y); detail == "" || !x.scoped && !y.scoped && x.shares(y) {
 				return unchanged
 			}

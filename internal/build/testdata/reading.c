@@ -7,6 +7,10 @@
 
 struct node { struct node *next; int v; };
 struct buffer { int n; char text[60]; };
+struct seconds { long n; };
+struct millis { long n; };
+enum mode { OFF, ON };
+enum level { LOW, HIGH, TOP };
 
 #ifdef FIXED
 #define T(name) IS(name)
@@ -26,6 +30,12 @@ struct buffer { int n; char text[60]; };
 #define SHORTS(name) short name[8]
 #define ONE(name) int (*name)(int)
 #define TWO(name) int (*name)(int, int)
+#define SECONDS(name) struct seconds name
+#define MILLIS(name) struct millis name
+#define MODE(name) enum mode name
+#define LEVEL(name) enum level name
+#define FROM_MILLIS(name) void (*name)(struct millis *)
+#define FROM_SECONDS(name) void (*name)(struct seconds *)
 /* Functions that take functions, 64 each: nobody may look at them one by one. */
 #define P8(t) t, t, t, t, t, t, t, t
 #define P64(t) P8(t), P8(t), P8(t), P8(t), P8(t), P8(t), P8(t), P8(t)
@@ -56,5 +66,9 @@ KEEP void *where(int n) {
 
 int main(int argc, char **argv) {
 	(void)argv;
-	return where(argc) == 0 && sizeof variable + sizeof(struct buffer);
+	struct seconds s = {argc};
+	struct millis m = {argc};
+	enum mode mode = argc > 5;
+	enum level level = argc > 6;
+	return where(argc) == 0 && s.n + m.n + mode + level && sizeof variable + sizeof(struct buffer);
 }
