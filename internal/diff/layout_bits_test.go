@@ -29,6 +29,7 @@ typedef int number;
 typedef int row[8];
 struct halves { short a, b, c, d; };
 enum color { RED, GREEN };
+enum shape { ROUND, FLAT };
 union value { long n; double d; };
 `
 	const nothing, look, wrong = "", "look", "wrong"
@@ -80,7 +81,9 @@ union value { long n; double d; };
 		{"struct node *@", "void *@", nothing},
 		{"void *@", "struct opaque *@", nothing},
 		{"void *@", "struct node **@", nothing},
-		{"struct node *@", "struct list *@", nothing},
+		{"struct node *@", "struct list *@", look}, // they are held alike, and both images have both
+		{"struct node @", "struct list @", look},
+		{"enum color @", "enum shape @", look},
 		{"struct point @", "struct twin @", look}, // its members have other names
 		{"struct point @", "struct flipped @", wrong},
 		{"struct point *@", "struct flipped *@", wrong},
