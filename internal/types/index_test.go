@@ -1,6 +1,8 @@
 package types_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +21,19 @@ func TestTypesOfManyMembersAreComparedInTime(t *testing.T) {
 	}
 	if want := "m59998 is 119998 instead of 59998"; enumerators != want {
 		t.Errorf("enumerators: %q, want %q", enumerators, want)
+	}
+}
+
+func TestEnumerationsOfTooManyEnumeratorsAreNotVerified(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("enum e { FIRST")
+	for i := range 70_000 {
+		fmt.Fprintf(&b, ", E%d", i)
+	}
+	b.WriteString(" };\nint main(int n, char **v) { enum e e = n; return e == E5; }\n")
+	m := open(t, compile(t, b.String(), "-g"))
+	if _, known, err := compare(m, m); !known || err == nil || !strings.Contains(err.Error(), "enum e has too many enumerators") {
+		t.Errorf("known %v, error %v", known, err)
 	}
 }
 
