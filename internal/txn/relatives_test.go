@@ -3,10 +3,13 @@ package txn_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hotpatch/internal/proc"
 	"hotpatch/internal/ptrace"
@@ -158,4 +161,46 @@ func (v *victim) set(file, name string, value byte) {
 		}
 	}
 	v.t.Fatalf("%s has no variable %s", file, name)
+}
+
+// TestRelativeThatAnotherThreadInherits was started by the first thread, which has
+// ended. Who inherits it may be no thread of the program.
+func TestRelativeThatAnotherThreadInherits(t *testing.T) {
+	base, fixed := compile(t, "heirs")
+	b := byHand(t, base, fixed, "fixed_function")
+	for _, how := range []string{"thread", "worker", "ended"} {
+		t.Run(how, func(t *testing.T) {
+			v := start(t, base, how)
+			children := childrenOf(t, v.pid)
+			if len(children) != 1 {
+				t.Fatalf("children %v", children)
+			}
+			defer unix.Kill(children[0], unix.SIGKILL)
+			heir := 0
+			tids, err := proc.Threads(v.pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, tid := range tids {
+				if own, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", v.pid, tid)); len(own) > 0 {
+					heir = tid
+				}
+			}
+			if heir == v.pid || txn.KernelWorker(v.pid, heir) != (how == "worker") {
+				t.Fatalf("the child is that of %d among %v", heir, tids)
+			}
+			r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 200 * time.Millisecond})
+			if how == "ended" {
+				if r.Outcome != txn.Applied {
+					t.Errorf("%+v", r)
+				}
+				v.want("q", "1001")
+				return
+			}
+			if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "shares its memory with process") {
+				t.Errorf("%+v", r)
+			}
+			v.want("q", "2")
+		})
+	}
 }

@@ -235,8 +235,9 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if k.least != nil {
 		k.least.maps, k.least.known = k.maps, k.known
 	}
-	// Whatever the threads that are born from now on start is traced, as they are.
-	relatives, err := r.sharing(tasks.Children(known))
+	// Whatever the threads that are born from now on start is traced, as they are. A
+	// worker of the kernel starts nothing, but inherits the children of a thread that ends.
+	relatives, err := r.sharing(tasks.Children(append(users.workers(), known...)))
 	if err != nil {
 		return err
 	}
@@ -275,8 +276,11 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err := k.check(rest); err != nil {
 		return err
 	}
-	if err := sharesMemory(r.info.PID, append(relatives, g.Born()...)); err != nil {
-		return err
+	// Of those that stand: the first thread may have ended, and has no memory then.
+	if len(g.Threads) > 0 {
+		if err := sharesMemory(g.Threads[0].TID, append(relatives, g.Born()...)); err != nil {
+			return err
+		}
 	}
 	// It may have started another program and left this memory to others, such as
 	// a child cloned with CLONE_VM: they were not stopped.
@@ -335,9 +339,18 @@ func idle(tasks *proc.Tasks, tids []int) (stuck, asleep []int) {
 }
 
 // sharing leaves of children those that share the process's memory: before the stop,
-// since there may be many, and one that does not never will.
+// since there may be many, and one that does not never will. All of them may where the
+// thread that they were compared with has ended meanwhile.
 func (r *run) sharing(children []int, err error) ([]int, error) {
-	return slices.DeleteFunc(children, func(pid int) bool { return sharesMemory(r.info.PID, []int{pid}) == nil }), err
+	if err != nil || len(children) == 0 {
+		return nil, err
+	}
+	live := r.info.Live
+	some := slices.DeleteFunc(slices.Clone(children), func(pid int) bool { return sharesMemory(live, []int{pid}) == nil })
+	if s, err := proc.ThreadState(r.info.PID, live); err != nil || s == 'Z' || s == 'X' || s == 'x' {
+		return children, nil
+	}
+	return some, nil
 }
 
 // write is called with every thread stopped and every stack checked. It leaves

@@ -104,7 +104,7 @@ func (t *target) free() error {
 	if info.PPID == 0 {
 		return nil
 	}
-	return sharesMemory(info.PID, []int{info.PPID})
+	return sharesMemory(info.Live, []int{info.PPID})
 }
 
 func (t *target) close() {

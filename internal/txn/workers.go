@@ -100,3 +100,13 @@ func (u *userThreads) look(tid int) (worker bool) {
 func (u *userThreads) allTraced() {
 	maps.DeleteFunc(u.seen, func(_ int, worker bool) bool { return worker })
 }
+
+// workers are the threads that the last listing left out.
+func (u *userThreads) workers() (tids []int) {
+	for tid, worker := range u.seen {
+		if worker {
+			tids = append(tids, tid)
+		}
+	}
+	return tids
+}
