@@ -82,13 +82,11 @@ func (a *app) status(pids []int, asJSON, long bool) error {
 	if err != nil {
 		return err
 	}
-	var disk proc.Disk
-	_ = inPieces(len(cs), func(from, to int) error {
-		for _, c := range cs[from:to] {
-			txn.Disks(&disk, c.PID, c.Hotpatches)
-		}
-		return nil
-	})
+	carrying, states := make([]int, len(cs)), make([][]txn.State, len(cs))
+	for i, c := range cs {
+		carrying[i], states[i] = c.PID, c.Hotpatches
+	}
+	txn.Disks(carrying, states)
 	switch {
 	case asJSON:
 		err = writeJSONList(a.out, cs)

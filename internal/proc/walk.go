@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -104,8 +105,9 @@ func mounted(dir int, name string, flags int) FileID {
 // Disk remembers what it found on disk, for a caller that asks the same of many
 // processes in a moment. The zero value is ready; several may ask at once.
 type Disk struct {
-	mu   sync.Mutex
-	seen map[viewed]answer
+	mu    sync.Mutex
+	seen  map[viewed]answer
+	asked map[viewed]time.Time // since when the first asks for it
 }
 
 // viewed is a name in a root.
@@ -141,20 +143,32 @@ func (d *Disk) BuildID(pid int, name string) (string, error) {
 	if !where.lasting {
 		return onDisk(i.Live, root, name)
 	}
+	// The filesystem may be one that does not answer (FUSE): who asks for something
+	// else is not kept waiting, nor for long who asks for the same.
+	key := viewed{where, name}
+	d.mu.Lock()
+	f, ok := d.seen[key]
+	since, asked := d.asked[key]
+	if !ok && !asked {
+		if d.seen == nil {
+			d.seen, d.asked = map[viewed]answer{}, map[viewed]time.Time{}
+		}
+		d.asked[key] = time.Now()
+	}
+	d.mu.Unlock()
+	switch {
+	case ok:
+		return f.id, f.err
+	case asked && time.Since(since) >= longest:
+		return "", fmt.Errorf("open %s of process %d: %w", name, pid, ErrStuck)
+	}
+	f.id, f.err = onDisk(i.Live, root, name)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	key := viewed{where, name}
-	if f, ok := d.seen[key]; ok {
-		return f.id, f.err
+	delete(d.asked, key)
+	if !errors.Is(f.err, ErrGone) { // that says nothing of the others
+		d.seen[key] = f
 	}
-	var f answer
-	if f.id, f.err = onDisk(i.Live, root, name); errors.Is(f.err, ErrGone) {
-		return "", f.err // it says nothing of the others
-	}
-	if d.seen == nil {
-		d.seen = map[viewed]answer{}
-	}
-	d.seen[key] = f
 	return f.id, f.err
 }
 

@@ -57,28 +57,48 @@ const (
 	DiskUnknown = "unknown" // it cannot be read
 )
 
-// Disks compares what a process has in memory with what is on disk under the
-// same names. It opens the files; Status does not. disk serves all processes of
-// one listing.
-func Disks(disk *proc.Disk, pid int, ss []State) {
-	for i := range ss {
-		for k := range ss[i].Images {
-			g := &ss[i].Images[k]
-			id, err := disk.BuildID(pid, g.Path)
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-				g.Disk = DiskGone
-			case err != nil:
-				g.Disk = DiskUnknown
-			case id == g.BuildID:
-				g.Disk = DiskBase
-			case id == g.Fixed && id != "":
-				g.Disk = DiskFixed
-			default:
-				g.Disk = DiskOther
+// Disks compares what processes have in memory with what is on disk under the same
+// names; of is what Status says of each of them. It opens the files; Status does not.
+// Of a file that does not let itself be read for seconds nothing is known.
+func Disks(pids []int, of [][]State) {
+	var disk proc.Disk
+	at := make(map[int]int, len(pids))
+	for k, pid := range pids {
+		at[pid] = k
+	}
+	proc.Each(pids, func(pid int, buf []byte) (found []string, _ []byte) {
+		for _, s := range of[at[pid]] {
+			for i := range s.Images {
+				found = append(found, onDisk(&disk, pid, &s.Images[i]))
 			}
 		}
+		return found, buf
+	}, func(k int, found []string, stuck error) {
+		for _, s := range of[k] {
+			for i := range s.Images {
+				s.Images[i].Disk = DiskUnknown
+				if stuck == nil {
+					s.Images[i].Disk, found = found[0], found[1:]
+				}
+			}
+		}
+	})
+}
+
+// onDisk only reads g: who asks may go on when nobody waits any more.
+func onDisk(disk *proc.Disk, pid int, g *StateImage) string {
+	id, err := disk.BuildID(pid, g.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return DiskGone
+	case err != nil:
+		return DiskUnknown
+	case id == g.BuildID:
+		return DiskBase
+	case id == g.Fixed && id != "":
+		return DiskFixed
 	}
+	return DiskOther
 }
 
 // Status reads which hotpatches a process carries. It does not stop it: no
