@@ -1,11 +1,14 @@
 package proc_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,6 +95,49 @@ func TestRecordIsReadWhateverItsLength(t *testing.T) {
 				t.Errorf("%d bytes in room for %d: got %d, %v", n, room, len(got), err)
 			}
 		}
+	}
+}
+
+// So it is with files of processes, of which the kernel writes some twice to know how
+// long they are. The longest has the groups.
+func TestRecordOfAProcessIsWhole(t *testing.T) {
+	testkit.Need(t, root(), "root, to change groups")
+	many := make([]uint32, 20000)
+	for i := range many {
+		many[i] = uint32(100_000 + i)
+	}
+	v := startWith(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Groups: many}}, victim(t), "name", "a) b")
+	if err := v.Process.Signal(syscall.SIGSTOP); err != nil { // that nothing in them changes
+		t.Fatal(err)
+	}
+	for range 5000 {
+		if s, err := proc.ThreadState(v.Process.Pid, v.Process.Pid); err == nil && s == 'T' {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	ours := regexp.MustCompile(`(?m)^SigQ:.*$`) // of all processes of the user
+	for _, name := range []string{"status", "stat", "limits", "cgroup", "auxv", "comm", "syscall", "schedstat", "wchan"} {
+		name = fmt.Sprintf("/proc/%d/task/%d/%s", v.Process.Pid, v.Process.Pid, name)
+		if strings.HasSuffix(name, "auxv") {
+			name = fmt.Sprintf("/proc/%d/auxv", v.Process.Pid)
+		}
+		whole, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole = ours.ReplaceAll(whole, nil)
+		for _, room := range []int{0, 128, 129, len(whole) - 1, len(whole), len(whole) + 1, len(whole) + 128, 1024, 4096, 1 << 20} {
+			if got, err := proc.Record(name, make([]byte, 0, max(room, 0))); err != nil || !bytes.Equal(ours.ReplaceAll(got, nil), whole) {
+				t.Errorf("%s in room for %d: %d bytes, not %d, %v", name, room, len(got), len(whole), err)
+			}
+		}
+	}
+	if r, err := proc.ReadRights(v.Process.Pid, v.Process.Pid); err != nil || r.Size == 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if i, err := proc.Read(v.Process.Pid); err != nil || i.Live != v.Process.Pid {
+		t.Errorf("%+v, %v", i, err)
 	}
 }
 
