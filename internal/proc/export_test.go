@@ -11,3 +11,6 @@ var (
 
 // Record reads a file that is one record.
 func Record(name string, buf []byte) ([]byte, error) { return record(unix.AT_FDCWD, name, buf) }
+
+// Mounted says whether it is known which directory this is, and where it is mounted.
+func Mounted(dir string) bool { return mounted(unix.AT_FDCWD, dir, 0).lasting }

@@ -92,11 +92,12 @@ func view(tid int) (root int, _ FileID, err error) {
 	return root, mounted(root, "", unix.AT_EMPTY_PATH), nil
 }
 
-// mounted is a directory and where it is mounted. Not lasting: nothing is known.
+// mounted is a directory and where it is mounted. Not lasting: nothing is known. None
+// of it ever changes, so the filesystem is not asked, which may not answer.
 func mounted(dir int, name string, flags int) FileID {
 	const mask = unix.STATX_INO | unix.STATX_MNT_ID | unix.STATX_MNT_ID_UNIQUE
 	var st unix.Statx_t
-	if err := unix.Statx(dir, name, flags, mask, &st); err != nil || st.Mask&(unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE) == 0 {
+	if err := unix.Statx(dir, name, flags|unix.AT_STATX_DONT_SYNC, mask, &st); err != nil || st.Mask&(unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE) == 0 {
 		return FileID{} // Linux before 5.8, or an error, which opening it explains
 	}
 	return FileID{dev: unix.Mkdev(st.Dev_major, st.Dev_minor), inode: st.Ino, mount: st.Mnt_id, lasting: true}

@@ -2,6 +2,7 @@ package proc_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"syscall"
@@ -168,5 +169,27 @@ func TestNamelessCodeIsFoundAsTheListOfMappingsHasIt(t *testing.T) {
 		if err2 != nil || !slices.Equal(got, want) {
 			t.Errorf("process %d: %v (error %v), listed %v", pid, got, err2, want)
 		}
+	}
+}
+
+// A root may be of a filesystem whose daemon (FUSE) is silent.
+func TestRootIsKnownWithoutAskingItsFilesystem(t *testing.T) {
+	silent := t.TempDir()
+	testkit.Need(t, proc.Mounted(silent), "Linux 5.8")
+	fuse, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	testkit.Need(t, err == nil, "/dev/fuse")
+	defer unix.Close(fuse) // the end of the daemon
+	err = unix.Mount("silent", silent, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse))
+	testkit.Need(t, err == nil, "leave to mount")
+	defer unix.Unmount(silent, unix.MNT_DETACH)
+	known := make(chan bool, 1)
+	go func() { known <- proc.Mounted(silent) }()
+	select {
+	case ok := <-known:
+		if !ok {
+			t.Error("it is not known")
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it is waited for")
 	}
 }
