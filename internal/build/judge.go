@@ -2,9 +2,11 @@ package build
 
 import (
 	"fmt"
+	"slices"
 
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
+	"hotpatch/internal/types"
 )
 
 // judge finds what speaks against a pair of images apart from single
@@ -204,6 +206,7 @@ func (j *judge) layout() {
 			j.r.add(code, "", "%s: %s", l.Type, l.Detail)
 		}
 		if j.verified() {
+			j.allocations(found)
 			return
 		}
 	case err == nil:
@@ -212,9 +215,23 @@ func (j *judge) layout() {
 	if evidence := j.d.Drift(j.r.has(otherCompiler)); evidence != "" {
 		j.r.add(layoutChanged, "", "%s", evidence)
 	}
+	j.allocations(found)
 	if steps := j.d.Steps(); len(steps) > 0 {
 		j.r.add(mapStep, "", "variables behind %#x moved by %+d bytes, those before it by %+d (%d such steps): a variable came, went, grew or shrank there",
 			uint64(steps[0].Fixed), steps[0].To, steps[0].From, len(steps))
+	}
+}
+
+// allocations: buffers that live have the size that old code asked for. What is the
+// size of a struct that changed is told of the struct.
+func (j *judge) allocations(found []types.Difference) {
+	if j.r.has(otherCompiler) || j.r.has(rebuiltCompiler) {
+		return // other code hands other constants to others: recompiled looks at sets of them
+	}
+	for _, a := range j.d.Allocations() {
+		if !slices.ContainsFunc(found, func(l types.Difference) bool { return a.Of(l.Was, l.Is) }) {
+			j.r.add(allocChanged, label(j.d, a.Func), "%s", a)
+		}
 	}
 }
 

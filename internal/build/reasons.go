@@ -24,6 +24,7 @@ const (
 	imageGone        = "image-gone"
 	enumChanged      = "enum-changed"
 	ownershipMoved   = "ownership-moved"
+	allocChanged     = "allocation-changed"
 	newCallback      = "new-callback"
 	functionSplit    = "function-split"
 	symbolBounds     = "symbol-bounds"
@@ -67,7 +68,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith, libraryList:
+		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, allocChanged, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith, libraryList:
 		return true
 	}
 	return false

@@ -74,6 +74,10 @@ func meanings() map[string]meaning {
 			"two functions were taken for each other's counterpart by order and likeness alone",
 			"compare the two in the disassembly, then accept",
 		},
+		"allocation-changed": {
+			"a function asks for a buffer of another size than before; those that live have the old size, and new code may take them for larger",
+			"see whether such a buffer outlives the call that made it, and whether new code checks it against the new size: if both, restart instead",
+		},
 		"ownership-moved": {
 			"the fix seems to change who owns a buffer: what old code stored in an object, new code could free twice, or free what it does not own",
 			"see in the distribution's patch whether objects made before can live on; if it changes who frees what, restart the program instead",

@@ -107,23 +107,24 @@ type Diff struct {
 	state     []State
 	why       []string
 
-	options    Options
-	tokens     map[*Func][]token
-	alignments map[*Func]alignment // by fixed function
-	facts      map[*Func][]fact
-	banned     map[anchor]bool // pairs that were dissolved, by indices
-	data       dataMap
-	constants  map[image.Addr]image.Addr // fixed to base: see findIdentities
-	objects    map[objectPair]*objectNode
-	parts      map[*Func][]*Func // fixed functions that are one piece of code with others
-	baseParts  map[*Func][]*Func
-	starting   []bool // fixed functions that only start or end the image
-	drift      drift
-	splits     []Split
-	entrances  []Entrance
-	handovers  []Handover
-	foreign    *Foreign
-	sources    sources
+	options     Options
+	tokens      map[*Func][]token
+	alignments  map[*Func]alignment // by fixed function
+	facts       map[*Func][]fact
+	banned      map[anchor]bool // pairs that were dissolved, by indices
+	data        dataMap
+	constants   map[image.Addr]image.Addr // fixed to base: see findIdentities
+	objects     map[objectPair]*objectNode
+	parts       map[*Func][]*Func // fixed functions that are one piece of code with others
+	baseParts   map[*Func][]*Func
+	starting    []bool // fixed functions that only start or end the image
+	drift       drift
+	splits      []Split
+	entrances   []Entrance
+	handovers   []Handover
+	allocations []Allocation
+	foreign     *Foreign
+	sources     sources
 
 	noises       map[[2]image.Addr]bool // see noiseString
 	noiseSize    int
@@ -174,6 +175,7 @@ func Compare(ctx context.Context, base, fixed *image.Image, o Options) (*Diff, e
 		d.findNoise,
 		d.findIdentities,
 		func() { d.handovers = d.findHandovers() },
+		func() { d.allocations = d.findAllocations() },
 		d.findRewritten,
 	} {
 		if phase(); ctx.Err() != nil {

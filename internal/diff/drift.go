@@ -213,7 +213,7 @@ func allocator(c *Code, r *Ref) bool {
 			name = g.Names[0]
 		}
 	}
-	return strings.Contains(name, "alloc") || name == "memset" || name == "_Znwm" || name == "_ZdlPvm"
+	return strings.Contains(name, "alloc") || strings.HasSuffix(name, "memalign") || name == "memset" || isNew(name) || name == "_ZdlPvm"
 }
 
 // Drift describes the evidence that the layout of a structure changed, ""

@@ -21,6 +21,8 @@ type Difference struct {
 	// is the last one, and may do no more than count the others, or is gone, and may
 	// have another name. Or a constant has another value, and another one has its own.
 	Local bool
+	// Was and Is are the sizes of a struct that has another, in bytes; 0 of others.
+	Was, Is int64
 }
 
 // Compare compares the types that the given units name, nil: all units of both

@@ -32,6 +32,7 @@ func (c *Comparison) compareMembers(a, b *definition) (Difference, bool) {
 		return l, true
 	}
 	if a.size != b.size {
+		l.Was, l.Is = a.size, b.size
 		l.Detail = fmt.Sprintf("has %d bytes instead of %d%s", b.size, a.size, memberChange(a, b))
 		return l, true
 	}
