@@ -20,9 +20,10 @@ import (
 // compared.
 //
 // gcc describes in a unit each type that its code handles, also one that only a
-// cast mentions, and so one behind a void pointer. Where that is not known of every unit concerned, or one of the
-// functions is in none, all types are compared. So they are when nothing tells
-// which unit a variable is of.
+// cast mentions, and so one behind a void pointer; not one of which it asks no more
+// than sizes and places (see aside). Where that is not known of every unit concerned,
+// or one of the functions is in none, all types are compared. So they are when
+// nothing tells which unit a variable is of.
 //
 // What no such unit names is handled only by code that is equal in both
 // images, and that code makes and uses its objects as it always did.
@@ -37,7 +38,12 @@ func (d *Diff) LayoutsFor(functions []*Func, bound ...Value) (out []types.Differ
 	if err == nil {
 		err = l.described(functions)
 	}
-	out = append(l.types.Compare(l.reached(functions)), l.variables(functions, bound)...)
+	reached := l.reached(functions)
+	out = l.types.Compare(reached)
+	if reached != nil {
+		out = append(out, l.aside(functions, out)...)
+	}
+	out = append(out, l.variables(functions, bound)...)
 	return append(out, l.callbacks(functions)...), true, err
 }
 

@@ -49,7 +49,8 @@ type Unit struct {
 	// made the unit.
 	Name string
 	// Whole says that the unit names every type its code handles. gcc does so
-	// for C and C++: also for types that only a cast or sizeof mentions.
+	// for C and C++: also for types that only a cast mentions; not for those that
+	// only sizeof, offsetof and their kin do.
 	Whole bool
 	// Partial says why code may handle types that the unit does not describe at
 	// all (made by rustc, which describes those of variables only), "" for no reason.
