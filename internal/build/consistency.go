@@ -3,6 +3,8 @@ package build
 import (
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 
 	"hotpatch/internal/arch"
 	"hotpatch/internal/diff"
@@ -23,6 +25,7 @@ import (
 //     variables, and have the same atomic operations, barriers and system calls.
 //     So both take and give the same locks, allocate, free and hand over the
 //     same way: what differs is what they compute and which way they take.
+//  4. What may take or give a lock stands in the same order in both (see order).
 
 // independent judges one pair of images.
 func independent(d *diff.Diff, c *carrier, o *patch.Object, sites []patch.Site, reasons []patch.Reason) bool {
@@ -55,9 +58,9 @@ func independent(d *diff.Diff, c *carrier, o *patch.Object, sites []patch.Site, 
 	if variables(o) {
 		return false
 	}
-	was, ok := effectsOf(d, d.Base, d.BaseOf(f), d.BaseParts(d.BaseOf(f)), true)
-	is, also := effectsOf(d, d.Fixed, f, d.Parts(f), false)
-	return ok && also && maps.Equal(was, is)
+	was, before, ok := effectsOf(d, d.Base, d.BaseOf(f), d.BaseParts(d.BaseOf(f)), true)
+	is, now, also := effectsOf(d, d.Fixed, f, d.Parts(f), false)
+	return ok && also && maps.Equal(was, is) && slices.Equal(before, now)
 }
 
 // variables says whether the object's writable part holds more than addresses
@@ -83,67 +86,86 @@ func variables(o *patch.Object) bool {
 // each atomic operation by its opcode; of a variable only that it is used.
 type effects map[string]int
 
-// effectsOf collects those of a function with its parts. ok is false where
-// something cannot be told.
-func effectsOf(d *diff.Diff, c *diff.Code, f *diff.Func, parts []*diff.Func, base bool) (e effects, ok bool) {
+// effectsOf collects those of a function with its parts, and in which order the code
+// has them. ok is false where something cannot be told.
+func effectsOf(d *diff.Diff, c *diff.Code, f *diff.Func, parts []*diff.Func, base bool) (e effects, order []string, ok bool) {
 	e = effects{}
-	own := map[*diff.Func]bool{f: true}
-	for _, p := range parts {
-		own[p] = true
-	}
-	for g := range own {
+	own := append([]*diff.Func{f}, parts...)
+	w := &witness{d: d, c: c, own: own, base: base}
+	for _, g := range own {
 		if g.Bad > 0 || !e.instructions(c, g) {
-			return nil, false
+			return nil, nil, false
 		}
 		for k := range g.Refs {
-			r := &g.Refs[k]
+			key, once, ok := w.effect(g, k)
 			switch {
-			case r.Class == image.Text:
-				t := c.At(r.Target)
-				if t == nil {
-					return nil, false
-				}
-				if own[t] {
-					continue
-				}
-				off := r.Target - t.Lo
-				if !base {
-					t = d.BaseOf(t)
-				}
-				if t == nil {
-					return nil, false
-				}
-				e[fmt.Sprintf("%s %x+%x", use(r), uint64(t.Lo), uint64(off))]++
-			case r.Class == image.PLT:
-				i, named := c.PLTName(r.Target)
-				if !named || i.Name == "" {
-					return nil, false
-				}
-				e["call "+i.Name]++
-			case r.Class == image.GOT:
-				s := c.RelocAt(r.Target)
-				if s == nil || s.Sym == "" {
-					return nil, false
-				}
-				e["slot "+s.Sym]++
-			case r.Class.Writable():
-				at := r.Target
-				if !base {
-					b := d.Bind(g, k)
-					if !b.OK() {
-						return nil, false
-					}
-					at = b.Base
-				}
-				e[fmt.Sprintf("variable %x", uint64(at))] = 1
-			case r.Class == image.ROData, r.Class == image.RelRO:
-				// Constants; a table that differs is a reason of its own.
-			default:
-				return nil, false
+			case !ok:
+				return nil, nil, false
+			case once:
+				e[key] = 1
+			case key != "":
+				e[key]++
 			}
 		}
+		order = append(order, w.order(g)...)
 	}
-	return e, true
+	return e, order, true
+}
+
+// witness names what code of one image does, alike in both.
+type witness struct {
+	d    *diff.Diff
+	c    *diff.Code
+	own  []*diff.Func // the function with its parts
+	base bool
+}
+
+// effect names what reference k of g is used for; "" for what only the function
+// itself has, or a constant. once: it does not matter how often.
+func (w *witness) effect(g *diff.Func, k int) (key string, once, ok bool) {
+	r := &g.Refs[k]
+	switch {
+	case r.Class == image.Text:
+		t := w.c.At(r.Target)
+		if t == nil {
+			return "", false, false
+		}
+		if slices.Contains(w.own, t) {
+			return "", false, true
+		}
+		off := r.Target - t.Lo
+		if !w.base {
+			t = w.d.BaseOf(t)
+		}
+		if t == nil {
+			return "", false, false
+		}
+		return fmt.Sprintf("%s %x+%x", use(r), uint64(t.Lo), uint64(off)), false, true
+	case r.Class == image.PLT:
+		i, named := w.c.PLTName(r.Target)
+		return "call " + i.Name, false, named && i.Name != ""
+	case r.Class == image.GOT:
+		s := w.c.RelocAt(r.Target)
+		if s == nil || s.Sym == "" {
+			return "", false, false
+		}
+		return "slot " + s.Sym, false, true
+	case r.Class.Writable():
+		at, ok := w.variable(g, k)
+		return fmt.Sprintf("variable %x", uint64(at)), true, ok
+	case r.Class == image.ROData, r.Class == image.RelRO:
+		return "", false, true // constants; a table that differs is a reason of its own
+	}
+	return "", false, false
+}
+
+// variable is the place in the base image that reference k of g means.
+func (w *witness) variable(g *diff.Func, k int) (image.Addr, bool) {
+	if w.base {
+		return g.Refs[k].Target, true
+	}
+	b := w.d.Bind(g, k)
+	return b.Base, b.OK()
 }
 
 func use(r *diff.Ref) string {
@@ -167,8 +189,7 @@ func (e effects) instructions(c *diff.Code, f *diff.Func) bool {
 		switch {
 		case in.IsIndirect() && in.Base != arch.RIP:
 			e[fmt.Sprintf("indirect %d", in.Reg())]++
-		case locked(b),
-			in.Map == 0 && !in.Vector && in.Op&0xfe == 0x86 && in.HasMemory(): // xchg locks by itself
+		case atomic(&in, b):
 			e[fmt.Sprintf("atomic %d %x", in.Map, in.Op)]++
 		case in.Map == 1 && !in.Vector && in.Op == 0xae && !in.HasMemory(): // fences
 			e[fmt.Sprintf("fence %d", in.Reg())]++
@@ -181,6 +202,21 @@ func (e effects) instructions(c *diff.Code, f *diff.Func) bool {
 		at += int(in.Len)
 	}
 	return true
+}
+
+// atomic reports the lock prefix; xchg locks by itself.
+func atomic(in *arch.Inst, code []byte) bool {
+	return locked(code[:in.Len]) || in.Map == 0 && !in.Vector && in.Op&0xfe == 0x86 && in.HasMemory()
+}
+
+// atomic: there is such an operation, or a system call.
+func (e effects) atomic() bool {
+	for what := range e {
+		if strings.HasPrefix(what, "atomic") || what == "system call" {
+			return true
+		}
+	}
+	return false
 }
 
 // locked reports the lock prefix.

@@ -13,14 +13,17 @@ func TestOnlyAFunctionThatActsAsBeforeIsIndependent(t *testing.T) {
 		what string
 		want patch.Mode
 	}{
-		1: {"a check is added", patch.Independent},
-		2: {"it takes another lock", patch.Strict},
-		3: {"it makes a call more", patch.Strict},
-		4: {"it calls another function", patch.Strict},
-		5: {"an operation is atomic no more", patch.Strict},
-		6: {"it brings a variable", patch.Strict},
-		7: {"it uses another variable", patch.Strict},
-		8: {"another function changes, too", patch.Strict},
+		1:  {"a check is added", patch.Independent},
+		2:  {"it takes another lock", patch.Strict},
+		3:  {"it makes a call more", patch.Strict},
+		4:  {"it calls another function", patch.Strict},
+		5:  {"an operation is atomic no more", patch.Strict},
+		6:  {"it brings a variable", patch.Strict},
+		7:  {"it uses another variable", patch.Strict},
+		8:  {"another function changes, too", patch.Strict},
+		9:  {"it takes the same locks in another order", patch.Strict},
+		10: {"those of an object, by way of a function", patch.Strict},
+		11: {"what takes no lock has another place", patch.Independent},
 	} {
 		if how == 0 {
 			continue

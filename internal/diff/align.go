@@ -52,7 +52,9 @@ func (d *Diff) tokensOf(c *Code, f *Func) []token {
 		}
 		out = append(out, t)
 	})
-	d.tokens[f] = out
+	if d.tokens != nil {
+		d.tokens[f] = out
+	}
 	return out
 }
 

@@ -140,6 +140,9 @@ type allocators struct {
 func (l *allocators) of(c *Code, f *Func) []sized {
 	var out []sized
 	l.d.handed(c, f, func(t *token, regs *holding) {
+		if !calls(t) {
+			return
+		}
 		form, by := l.called(c, &f.Refs[t.ref])
 		s := sized{bytes: 1, by: by}
 		numbers := 0
@@ -158,6 +161,9 @@ func (l *allocators) of(c *Code, f *Func) []sized {
 	slices.SortFunc(out, compareSized)
 	return out
 }
+
+// calls: a call, or a jump, to where a reference says.
+func calls(t *token) bool { return t.ref >= 0 && (t.in.IsCall() || t.in.IsJump()) }
 
 // called are the arguments of what a reference calls that multiplied are the size;
 // none where it is not known to allocate.
@@ -212,7 +218,7 @@ func (l *allocators) passes(c *Code, g *Func, depth int) []int {
 	l.forms[g] = nil // while it is looked at: it may call itself
 	var out []int
 	l.d.handed(c, g, func(t *token, regs *holding) {
-		if out != nil {
+		if out != nil || !calls(t) {
 			return
 		}
 		r := &g.Refs[t.ref]

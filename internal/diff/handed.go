@@ -2,12 +2,14 @@ package diff
 
 import (
 	"hotpatch/internal/arch"
+	"hotpatch/internal/image"
 )
 
 // held is what a register holds, as far as code without loops tells.
 type held struct {
-	is heldKind
-	n  int64
+	is  heldKind
+	n   int64
+	off int64 // what was added to an address, an argument or what is not known
 }
 
 type heldKind uint8
@@ -15,7 +17,9 @@ type heldKind uint8
 const (
 	unheld       heldKind = iota
 	heldNumber            // n
-	heldArgument          // of the function: the number n of its arguments, maybe with something added
+	heldArgument          // of the function: the number n of its arguments
+	heldAddress           // of what is at n
+	heldLoaded            // what was n bytes behind where some register led
 )
 
 type holding [16]held
@@ -28,15 +32,15 @@ func (r *holding) argument(n int) held {
 	return r[argumentRegisters[n]]
 }
 
-// handed goes through f once, from top to bottom, and shows each call, and each
-// jump that leaves f, with what the registers hold there. What arrives by a branch
-// forward is believed where all agree; branches back are not followed.
+// handed goes through f once, from top to bottom, and shows each instruction with
+// what the registers hold before it. What arrives by a branch forward is believed
+// where all agree; branches back are not followed.
 func (d *Diff) handed(c *Code, f *Func, visit func(t *token, regs *holding)) {
 	code := c.Text(f)
 	var regs holding
 	if !f.Fragment {
 		for n, r := range argumentRegisters {
-			regs[r] = held{heldArgument, int64(n)}
+			regs[r] = held{is: heldArgument, n: int64(n)}
 		}
 	}
 	var pushed held
@@ -62,9 +66,7 @@ func (d *Diff) handed(c *Code, f *Func, visit func(t *token, regs *holding)) {
 			regs = holding{}
 		}
 		live = in.FallsThrough()
-		if t.ref >= 0 && (in.IsCall() || in.IsJump()) {
-			visit(t, &regs)
-		}
+		visit(t, &regs)
 		switch {
 		case in.IsCall():
 			for _, r := range []int{rax, rcx, rdx, rsi, rdi, 8, 9, 10, 11} {
@@ -79,7 +81,7 @@ func (d *Diff) handed(c *Code, f *Func, visit func(t *token, regs *holding)) {
 				joins[uint32(to)] = r
 			}
 		default:
-			regs.execute(t, b, &pushed)
+			regs.execute(f, t, b, &pushed)
 		}
 	}
 }
@@ -100,7 +102,7 @@ func (r *holding) set(n int, h held) {
 }
 
 // execute changes r to what holds after t, which is no branch.
-func (r *holding) execute(t *token, code []byte, pushed *held) {
+func (r *holding) execute(f *Func, t *token, code []byte, pushed *held) {
 	in := &t.in
 	reg, rm := gpr(in, code)
 	switch {
@@ -114,12 +116,15 @@ func (r *holding) execute(t *token, code []byte, pushed *held) {
 		return
 	}
 	number := held{}
-	if t.ref < 0 && in.ImmLen > 0 {
-		number = held{heldNumber, t.imm}
+	switch {
+	case t.ref < 0 && in.ImmLen > 0:
+		number = held{is: heldNumber, n: t.imm}
+	case t.ref >= 0:
+		number = held{is: heldAddress, n: int64(f.Refs[t.ref].Leads())}
 	}
 	switch op := in.Op; {
 	case op >= 0xb8 && op <= 0xbf:
-		if in.ImmLen == 4 {
+		if in.ImmLen == 4 && number.is == heldNumber {
 			number.n = int64(uint32(number.n))
 		}
 		r.set(reg, number)
@@ -136,12 +141,21 @@ func (r *holding) execute(t *token, code []byte, pushed *held) {
 		r.set(rm, r[reg&15])
 	case (op == 0x8b || op == 0x63) && rm >= 0:
 		r.set(reg, r[rm])
+	case op == 0x8b:
+		h := held{}
+		if t.ref < 0 && in.Index == arch.NoReg && in.Base >= 0 && in.Base < 16 && in.Base != rsp && in.Base != rbp {
+			h = held{is: heldLoaded, n: int64(t.disp)}
+		}
+		r.set(reg, h)
 	case op == 0x89, op == 0x88, op == 0x84, op == 0x85, op == 0x90:
 	case (op == 0x31 || op == 0x33) && reg == rm:
-		r.set(reg, held{heldNumber, 0})
+		r.set(reg, held{is: heldNumber})
 	case op == 0x8d:
 		h := held{}
-		if in.Base >= 0 && in.Base < 16 && in.Index == arch.NoReg && t.ref < 0 {
+		switch {
+		case t.ref >= 0 && in.Index == arch.NoReg:
+			h = number
+		case t.ref < 0 && in.Index == arch.NoReg && in.Base >= 0 && in.Base < 16 && in.Base != rsp && in.Base != rbp:
 			h = r[in.Base].plus(int64(t.disp))
 		}
 		r.set(reg, h)
@@ -174,6 +188,8 @@ func (r *holding) execute(t *token, code []byte, pushed *held) {
 func (h held) plus(n int64) held {
 	if h.is == heldNumber {
 		h.n += n
+	} else {
+		h.off += n
 	}
 	return h
 }
@@ -204,4 +220,42 @@ func (r *holding) executeTwoByte(in *arch.Inst, reg, rm int) {
 			r[k] = held{}
 		}
 	}
+}
+
+// Handed says what an instruction is handed: a call its first argument, another one
+// the memory it works on.
+type Handed struct {
+	At      uint32 // of the instruction in the function
+	Inst    *arch.Inst
+	Ref     int        // index into Func.Refs, -1 for none
+	Address image.Addr // of a variable, 0 where it is not known to be one
+	Loaded  int64      // so far from where some register leads is the pointer
+	Off     int64      // from the address, or from what else the pointer is
+}
+
+// Handed lists all instructions of f in their order.
+func (d *Diff) Handed(c *Code, f *Func) []Handed {
+	var out []Handed
+	d.handed(c, f, func(t *token, regs *holding) {
+		h := Handed{At: t.at, Inst: &t.in, Ref: int(t.ref)}
+		is := regs.argument(0)
+		if !t.in.IsCall() && !t.in.IsJump() {
+			is = held{}
+			switch {
+			case t.ref >= 0:
+				is = held{is: heldAddress, n: int64(f.Refs[t.ref].Leads())}
+			case t.in.HasMemory() && t.in.Base >= 0 && t.in.Base < 16 && t.in.Base != rsp:
+				is = regs[t.in.Base].plus(int64(t.disp))
+			}
+		}
+		h.Off = is.off
+		switch is.is {
+		case heldAddress:
+			h.Address = image.Addr(is.n)
+		case heldLoaded:
+			h.Loaded = is.n
+		}
+		out = append(out, h)
+	})
+	return out
 }
