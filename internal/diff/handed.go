@@ -143,7 +143,7 @@ func (r *holding) execute(f *Func, t *token, code []byte, pushed *held) {
 		r.set(reg, r[rm])
 	case op == 0x8b:
 		h := held{}
-		if t.ref < 0 && in.Index == arch.NoReg && in.Base >= 0 && in.Base < 16 && in.Base != rsp && in.Base != rbp {
+		if t.ref < 0 && in.Index == arch.NoReg && in.Base >= 0 && in.Base < 16 && in.Base != rsp && (in.Base != rbp || t.disp >= 0) {
 			h = held{is: heldLoaded, n: int64(t.disp)}
 		}
 		r.set(reg, h)
@@ -155,7 +155,7 @@ func (r *holding) execute(f *Func, t *token, code []byte, pushed *held) {
 		switch {
 		case t.ref >= 0 && in.Index == arch.NoReg:
 			h = number
-		case t.ref < 0 && in.Index == arch.NoReg && in.Base >= 0 && in.Base < 16 && in.Base != rsp && in.Base != rbp:
+		case t.ref < 0 && in.Index == arch.NoReg && in.Base >= 0 && in.Base < 16 && in.Base != rsp && (in.Base != rbp || t.disp >= 0):
 			h = r[in.Base].plus(int64(t.disp))
 		}
 		r.set(reg, h)
@@ -174,6 +174,18 @@ func (r *holding) execute(f *Func, t *token, code []byte, pushed *held) {
 			r[k] = held{}
 		}
 	case reads(in):
+	case op < 0x40 && op&7 < 2: // arithmetic: to the register or memory that rm names
+		r.set(rm, held{})
+	case op < 0x40 && op&7 < 4, op == 0x69, op == 0x6b, op == 0x8a:
+		r.set(reg, held{})
+	case op == 0xf6 || op == 0xf7:
+		if in.Reg() >= 4 { // multiplications and divisions
+			r[rax], r[rdx] = held{}, held{}
+		} else {
+			r.set(rm, held{})
+		}
+	case op == 0x80, op == 0xc0, op == 0xc1, op >= 0xd0 && op <= 0xd3, op == 0xfe, op == 0xff, op == 0x8f: // groups: reg is a part of the opcode
+		r.set(rm, held{})
 	case in.HasModRM:
 		r.set(reg, held{})
 		r.set(rm, held{})
