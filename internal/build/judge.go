@@ -3,6 +3,7 @@ package build
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
@@ -206,16 +207,17 @@ func (j *judge) layout() {
 			j.r.add(code, "", "%s: %s", l.Type, l.Detail)
 		}
 		if j.verified() {
-			j.allocations(found)
+			j.allocations(found, "")
 			return
 		}
 	case err == nil:
 		j.r.add(layoutUnverified, "", "without debug information on both sides nobody has compared the types")
 	}
-	if evidence := j.d.Drift(j.r.has(otherCompiler)); evidence != "" {
+	evidence := j.d.Drift(j.r.has(otherCompiler))
+	if evidence != "" {
 		j.r.add(layoutChanged, "", "%s", evidence)
 	}
-	j.allocations(found)
+	j.allocations(found, evidence)
 	if steps := j.d.Steps(); len(steps) > 0 {
 		j.r.add(mapStep, "", "variables behind %#x moved by %+d bytes, those before it by %+d (%d such steps): a variable came, went, grew or shrank there",
 			uint64(steps[0].Fixed), steps[0].To, steps[0].From, len(steps))
@@ -223,12 +225,15 @@ func (j *judge) layout() {
 }
 
 // allocations: buffers that live have the size that old code asked for. What is the
-// size of a struct that changed is told of the struct.
-func (j *judge) allocations(found []types.Difference) {
+// size of a struct that changed is told of the struct, and nothing twice.
+func (j *judge) allocations(found []types.Difference, told string) {
 	if j.r.has(otherCompiler) || j.r.has(rebuiltCompiler) {
 		return // other code hands other constants to others: recompiled looks at sets of them
 	}
 	for _, a := range j.d.Allocations() {
+		if strings.Contains(told, a.String()) {
+			continue
+		}
 		if !slices.ContainsFunc(found, func(l types.Difference) bool { return a.Of(l.Was, l.Is) }) {
 			j.r.add(allocChanged, label(j.d, a.Func), "%s", a)
 		}

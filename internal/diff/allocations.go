@@ -94,16 +94,28 @@ func (d *Diff) findAllocations() []Allocation {
 			if !slices.Contains(stay[0], from) {
 				continue
 			}
-			for k, to := range r.come {
-				if from.by == to.by && from.elements == to.elements && slices.Contains(stay[1], to) {
-					out = append(out, Allocation{r.fn, d.name(r.fn), from.bytes, to.bytes, from.elements})
-					r.come = slices.Delete(r.come, k, k+1)
-					break
-				}
+			k := nearest(r.come, from, stay[1])
+			if k < 0 {
+				continue
 			}
+			out = append(out, Allocation{r.fn, d.name(r.fn), from.bytes, r.come[k].bytes, from.elements})
+			r.come = slices.Delete(r.come, k, k+1)
 		}
 	}
 	return out
+}
+
+// nearest is the index of the size that is most likely instead of from: the nearest
+// of one allocator, among those that did not come from another function; else -1.
+func nearest(come []sized, from sized, stay []sized) int {
+	best, least := -1, int64(0)
+	for k, to := range come {
+		by := max(to.bytes-from.bytes, from.bytes-to.bytes)
+		if to.by == from.by && to.elements == from.elements && slices.Contains(stay, to) && (best < 0 || by < least) {
+			best, least = k, by
+		}
+	}
+	return best
 }
 
 // resizedIn are the sizes that a function allocates no more, and those that it
