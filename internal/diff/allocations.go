@@ -156,6 +156,9 @@ func (l *allocators) of(c *Code, f *Func) []sized {
 			return
 		}
 		form, by := l.called(c, &f.Refs[t.ref])
+		if form == nil && by != "" {
+			form = likely(regs)
+		}
 		s := sized{bytes: 1, by: by}
 		numbers := 0
 		for _, n := range form {
@@ -177,8 +180,21 @@ func (l *allocators) of(c *Code, f *Func) []sized {
 // calls: a call, or a jump, to where a reference says.
 func calls(t *token) bool { return t.ref >= 0 && (t.in.IsCall() || t.in.IsJump()) }
 
+// likely is the argument of an allocator of unknown form that may be the size:
+// the first but for a pool to take it from.
+func likely(regs *holding) []int {
+	const least = 16 // less may be flags
+	for n := range 2 {
+		if h := regs.argument(n); h.is == heldNumber && h.n >= least {
+			return []int{n}
+		}
+	}
+	return nil
+}
+
 // called are the arguments of what a reference calls that multiplied are the size;
-// none where it is not known to allocate.
+// none where it is not known to allocate. by is what is known by its name alone, or
+// hands the size on.
 func (l *allocators) called(c *Code, r *Ref) (form []int, by string) {
 	name := ""
 	switch r.Class {
@@ -206,6 +222,9 @@ func (l *allocators) called(c *Code, r *Ref) (form []int, by string) {
 	}
 	if form := sizeOf(name); form != nil {
 		return form, ""
+	}
+	if strings.Contains(name, "alloc") && !strings.Contains(name, "dealloc") {
+		return nil, name
 	}
 	return nil, ""
 }
