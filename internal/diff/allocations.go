@@ -223,7 +223,7 @@ func (l *allocators) called(c *Code, r *Ref) (form []int, by string) {
 	if form := sizeOf(name); form != nil {
 		return form, ""
 	}
-	if strings.Contains(name, "alloc") && !strings.Contains(name, "dealloc") {
+	if lower := strings.ToLower(name); strings.Contains(lower, "alloc") && !strings.Contains(lower, "dealloc") && !strings.Contains(lower, "free") {
 		return nil, name
 	}
 	return nil, ""

@@ -45,7 +45,8 @@ N void init(void) { buf = xmalloc(100 * SIZE); }`, false, "400 bytes instead of 
 		{"from a pool of its own", `static char pool[100000]; static size_t used;
 N void *take_alloc(char *from, size_t n) { used += n; return from + used - n; }
 N void init(void) { buf = (char *)take_alloc(pool, 100 * SIZE); }`, false, "400 bytes instead of 100"},
-
+		{"what gives back", `N void pool_Dealloc(char *from, size_t line) { buf = from + line; }
+N void init(void) { buf = malloc(64); pool_Dealloc(buf, 100 * SIZE); }`, false, ""},
 		{"a bound alone", `N void init(void) { buf = malloc(256); }`, false, ""},
 		{"the other allocator", `#if SIZE > 1
 #define malloc(n) calloc(1, n)
