@@ -152,7 +152,7 @@ type allocators struct {
 func (l *allocators) of(c *Code, f *Func) []sized {
 	var out []sized
 	l.d.handed(c, f, func(t *token, regs *holding) {
-		if !calls(t) {
+		if !calls(t) || !regs.handsNumber() {
 			return
 		}
 		form, by := l.called(c, &f.Refs[t.ref])
@@ -179,6 +179,17 @@ func (l *allocators) of(c *Code, f *Func) []sized {
 
 // calls: a call, or a jump, to where a reference says.
 func calls(t *token) bool { return t.ref >= 0 && (t.in.IsCall() || t.in.IsJump()) }
+
+// handsNumber: one of the first arguments is a number.
+func (r *holding) handsNumber() bool {
+	const most = 3 // of what is known of allocators
+	for n := range most {
+		if r.argument(n).is == heldNumber {
+			return true
+		}
+	}
+	return false
+}
 
 // likely is the argument of an allocator of unknown form that may be the size:
 // the first but for a pool to take it from.
