@@ -43,6 +43,22 @@ func TestThreadLocalVariablesThatChangePlacesAreRefused(t *testing.T) {
 	}
 }
 
+// Symbols tell that a thread-local variable is another one, though it is where the
+// other was.
+func TestThreadLocalVariableInThePlaceOfAnotherIsRefused(t *testing.T) {
+	for _, model := range [][]string{
+		nil, {"-fPIC", "-shared"}, {"-fPIC", "-shared", "-mtls-dialect=gnu2"}, {"-fPIC", "-shared", "-ftls-model=initial-exec"},
+	} {
+		for which, refused := range map[string]bool{"-DPLAIN": true, "-DNUMBERED": true, "-DRENAMED": false} {
+			base, fixed := compile(t, "threads_replaced.c", style{flags: append([]string{"-g", which}, model...)})
+			r, b := run(t, base, fixed, build.Options{})
+			if got := slices.Contains(codes(r), "new-tls"); got != refused || (b == nil) != refused {
+				t.Errorf("%s %v: %s: %v", which, model, r.Verdict, r.Reasons)
+			}
+		}
+	}
+}
+
 // word is what a file has at an address.
 func word(t *testing.T, path string, addr uint64) uint64 {
 	t.Helper()

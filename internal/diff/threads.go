@@ -38,16 +38,20 @@ func (c *Code) ThreadSlot(a image.Addr) (off int64, ok bool) {
 }
 
 // ThreadsMoved says that functions use thread-local variables at other places of
-// their block than before, so that these may have changed places. Symbols know it
-// better, see SameTLSNames.
+// their block than before, so that these may have changed places; or, where symbols
+// name them all, that one may have come in the place of another. That those of one
+// name stayed, SameTLSNames knows.
 func (d *Diff) ThreadsMoved() bool { return d.threadsMoved }
 
 // findThreadMoves holds the places of pairs of functions against each other. One
 // that functions with equal code use in both images has not moved, though a fix may
 // use it in place of another.
 func (d *Diff) findThreadMoves() bool {
-	if d.Base.TLSSize+d.Fixed.TLSSize == 0 || d.data.objects.complete {
+	if d.Base.TLSSize+d.Fixed.TLSSize == 0 {
 		return false
+	}
+	if d.data.objects.complete {
+		return d.threadsReplaced()
 	}
 	stayed, came := map[threadPlace]bool{}, map[threadPlace]bool{}
 	for i, a := range d.baseOf {
