@@ -1,6 +1,8 @@
 package build
 
 import (
+	"strings"
+
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
 )
@@ -23,6 +25,9 @@ func (j *judge) newCallbacks() {
 			if s, _ := j.d.State(g); s == diff.New {
 				j.r.add(newCallback, label(j.d, f), "it hands out the address of %s, which is new: what it made before does not hold it", label(j.d, g))
 			}
+		}
+		for _, s := range j.d.Restored(f) {
+			j.r.add(newCallback, label(j.d, f), "it stores the address of %s where it stored that of %s: what it made before holds that", strings.Join(s.Is, ", "), strings.Join(s.Was, ", "))
 		}
 	}
 }

@@ -83,7 +83,7 @@ func meanings() map[string]meaning {
 			"see in the distribution's patch whether objects made before can live on; if it changes who frees what, restart the program instead",
 		},
 		"new-callback": {
-			"the fix stores or passes a pointer to a function of its own; what old code has set up before does not lead to it",
+			"the fix stores or passes a pointer to a function of its own, or stores one to another function or table than before; what old code has set up before does not lead to it",
 			"see whether the pointer goes into something that lives on (a table, a timer, a parsed configuration): if it does, the fix works only for what is made from now on",
 		},
 		"enum-changed": {

@@ -33,6 +33,9 @@ type fact struct {
 	name  string     // the called import
 	words uint64     // a hash of the strings that are handed over with it
 	value image.Addr // the entry of the function; 0: something else, or it is not known
+
+	at   uint32 // of a store by a vector register: the instruction, as offset in the function
+	pair bool   // it is such
 }
 
 // values are what registers hold, as far as it is an address of the image: of
@@ -78,7 +81,7 @@ func (c *Code) factsOf(f *Func) []fact {
 		case !in.FallsThrough():
 			v = values{}
 		default:
-			out = c.follow(out, &v, in, code[at:], r)
+			out = c.follow(out, &v, in, code[at:], r, uint32(at))
 		}
 	})
 	return out
@@ -126,8 +129,8 @@ func (c *Code) handed(out []fact, v *values, r *Ref) []fact {
 	return out
 }
 
-// follow applies one instruction that is no branch.
-func (c *Code) follow(out []fact, v *values, in *arch.Inst, code []byte, r *Ref) []fact {
+// follow applies one instruction that is no branch, at an offset of its function.
+func (c *Code) follow(out []fact, v *values, in *arch.Inst, code []byte, r *Ref, at uint32) []fact {
 	o, ok := operandsOf(in, code)
 	switch {
 	case !ok:
@@ -142,7 +145,7 @@ func (c *Code) follow(out []fact, v *values, in *arch.Inst, code []byte, r *Ref)
 		if c.ClassAt(a) != image.Text {
 			a = 0
 		}
-		g := fact{kind: storedAt, n: int32(in.Disp(code)) + off, value: a}
+		g := fact{kind: storedAt, n: int32(in.Disp(code)) + off, value: a, at: at, pair: in.Map == 1}
 		switch {
 		case r != nil:
 			g.kind, g.n, g.to = storedIn, 0, r.Target+image.Addr(off)

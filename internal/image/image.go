@@ -79,6 +79,7 @@ type Func struct {
 type Reloc struct {
 	At      Addr
 	Type    elf.R_X86_64
+	Func    bool   // Sym is a function, by its symbol, which need not tell
 	Sym     string // "" for none
 	Version string // "GLIBC_2.14", "" for none
 	SymAddr Addr   // where this image defines Sym (of TLS: its offset); 0 when it only imports it

@@ -67,7 +67,7 @@ func (m *Image) addReloc(f *file, at Addr, info uint64, addend int64) error {
 			return fmt.Errorf("symbol %d of %d", sym, len(f.dynsym))
 		}
 		s := &f.dynsym[sym]
-		r.Sym, r.Version = s.Name, s.Version
+		r.Sym, r.Version, r.Func = s.Name, s.Version, s.Type == elf.STT_FUNC || s.Type == elf.STT_GNU_IFUNC
 		if s.defined {
 			r.SymAddr = s.Addr
 		} else if s.absolute {
