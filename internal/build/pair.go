@@ -100,7 +100,11 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 		return res, nil
 	}
 	if r.has(otherCompiler) && len(s) > 0 {
-		guard(d, s)
+		if left := guard(d, s); left > 0 {
+			r.add(rebuiltCompiler, "", "it has lost so many functions that a hotpatch cannot wait for %d of them", left)
+			res.reasons = r.list
+			return res, nil
+		}
 	}
 	o.step("emitting")
 	obj, err := e.layout()

@@ -211,8 +211,8 @@ func foreignHandlers(c *diff.Code, cxx bool) string {
 // guard makes a process wait for the functions that have no counterpart, too.
 // One of them may be on a stack though none of its callers is: they can have
 // jumped to it. What it would call then are new functions, by the conventions of
-// the old ones.
-func guard(d *diff.Diff, sites []patch.Site) {
+// the old ones. left is how many do not fit.
+func guard(d *diff.Diff, sites []patch.Site) (left int) {
 	known := map[uint64]bool{}
 	for _, s := range sites {
 		for _, r := range s.Ranges {
@@ -228,6 +228,10 @@ func guard(d *diff.Diff, sites []patch.Site) {
 			k++
 		}
 		s := &sites[k]
+		if len(s.Ranges) >= patch.MaxRanges {
+			left++
+			continue
+		}
 		s.Ranges = append(s.Ranges, [2]uint64{uint64(g.Lo), uint64(g.Hi)})
 	}
 	for i := range sites[:min(k+1, len(sites))] {
@@ -235,4 +239,5 @@ func guard(d *diff.Diff, sites []patch.Site) {
 		slices.SortFunc(s.Ranges, func(x, y [2]uint64) int { return cmp.Compare(x[0], y[0]) })
 		s.PreImage = preImage(d, s.Ranges)
 	}
+	return left
 }

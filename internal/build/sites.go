@@ -115,6 +115,9 @@ func (s *siter) site(f *diff.Func) (patch.Site, string, string) {
 			ranges = append(ranges, [2]uint64{uint64(p.Lo), uint64(p.Hi)})
 		}
 	}
+	if len(ranges) > patch.MaxRanges {
+		return patch.Site{}, unsupportedImage, fmt.Sprintf("it is in %d pieces, and a hotpatch can wait for %d", len(ranges), patch.MaxRanges)
+	}
 	slices.SortFunc(ranges, func(x, y [2]uint64) int {
 		if x[0] < y[0] {
 			return -1
