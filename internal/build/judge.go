@@ -240,18 +240,6 @@ func (j *judge) allocations(found []types.Difference, told string) {
 	}
 }
 
-// ownership: objects that old code filled are freed by new code.
-func (j *judge) ownership() {
-	for _, h := range j.d.Handovers() {
-		if h.Freed != nil {
-			j.r.add(ownershipMoved, label(j.d, h.Frees), "it frees (%s) what is at offset %#x of an object; before, %s did", h.Callee, h.Offset, label(j.d, h.Freed))
-			continue
-		}
-		j.r.add(ownershipMoved, label(j.d, h.Frees), "it frees (%s) what is at offset %#x of an object; what %s stores at that offset comes from %s now, before from %s",
-			h.Callee, h.Offset, label(j.d, h.Stores), h.Is, h.Was)
-	}
-}
-
 // startup: what has already run cannot be replaced.
 func (j *judge) startup() {
 	for _, f := range j.d.Startup() {

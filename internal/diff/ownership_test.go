@@ -43,11 +43,7 @@ int main(int n, char **v) {
 	return 0;
 }
 `
-	for _, c := range []struct {
-		name  string
-		edits []string // old and new text in turn
-		want  string   // the function that frees, "" for none
-	}{
+	testHandovers(t, source, []handoverCase{
 		{"another bound", []string{"n > 3", "n > 4", "strlen(s) < 5", "strlen(s) < 6"}, ""},
 		{"a leak is closed", []string{"r->flags = 0; /*end*/", "r->flags = 0; free(r->info);"}, ""},
 		{"a copy of its own", []string{
@@ -57,7 +53,66 @@ int main(int n, char **v) {
 			"if (strlen(s) < 5) r->name = lookup(r->info, s); else r->name = strdup(s); /*name*/", "r->name = strdup(s);",
 			"if (!owns(r->info, r->name)) free(r->name); /*dict*/", "free(r->name);"}, "finish"},
 		{"freed by another", []string{"free(r->info); /*info*/", "r->flags = 3;", "r->flags = 0; /*end*/", "r->flags = 0; free(r->info);"}, "finish"},
-	} {
+	})
+}
+
+// The pointer may be the first member, or a variable. What is at the start of an object
+// that has no other members may be the object itself.
+func TestFirstMembersAndVariablesThatChangeHandsAreFound(t *testing.T) {
+	const source = `
+#include <stdlib.h>
+#include <string.h>
+#define API __attribute__((noinline, noipa, externally_visible))
+struct conn { char *name; int fd; };
+static char *path, *host;
+static const char none[] = "none";
+API void start(struct conn *c, char **out) {
+	c->fd = 3;
+	c->name = (char *)none; /*name*/
+	path = (char *)none; /*path*/
+	*out = (char *)none; /*out*/
+}
+API void rename_conn(struct conn *c, const char *s) {
+	if (c->name != none) free(c->name); /*member*/
+	c->name = strdup(s);
+}
+API void set_path(const char *s) {
+	if (path != none) free(path); /*variable*/
+	path = strdup(s);
+}
+API void set_host(const char *s) { free(host); host = strdup(s); }
+API void drop(char **list) {
+	if (list[0] != none) free(*list); /*list*/
+}
+API int more(struct conn *c, int n) { if (n > 3) return 0; c->fd += n; return 1; /*bounds*/ }
+int main(int n, char **v) {
+	struct conn *c = calloc(1, sizeof *c);
+	char *out;
+	start(c, &out); rename_conn(c, v[0]); set_path(v[0]); set_host(v[0]); more(c, n); drop(&out);
+	return 0;
+}
+`
+	testHandovers(t, source, []handoverCase{
+		{"another bound", []string{"n > 3", "n > 4", "c->fd = 3;", "c->fd = 4;"}, ""},
+		{"a first member of its own", []string{
+			"c->name = (char *)none; /*name*/", "c->name = strdup(none);", "if (c->name != none) free(c->name); /*member*/", "free(c->name);"}, "rename_conn"},
+		{"a variable of its own", []string{
+			"path = (char *)none; /*path*/", "path = strdup(none);", "if (path != none) free(path); /*variable*/", "free(path);"}, "set_path"},
+		{"a variable that another frees", []string{
+			"path = (char *)none; /*path*/", "path = strdup(none);", "free(host); host", "if (host != none) free(host); host"}, ""},
+		{"an object, and what points to it", []string{
+			"*out = (char *)none; /*out*/", "*out = strdup(none);", "if (list[0] != none) free(*list); /*list*/", "free(*list);"}, ""},
+	})
+}
+
+type handoverCase struct {
+	name  string
+	edits []string // old and new text in turn
+	want  string   // the function that frees, "" for none
+}
+
+func testHandovers(t *testing.T, source string, cases []handoverCase) {
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			fixed := source
