@@ -55,10 +55,13 @@ type crowded struct {
 	several map[string]bool // families, of either image
 	users   map[*object][]*Func
 	mixed   map[string]bool // families of which a function uses two
+
+	families map[*object]string       // once asked for
+	read     map[*Func]crowdedReading // of fixed functions, once asked for
 }
 
 func crowdedObjects(m *image.Image, files sources) crowded {
-	c := crowded{several: map[string]bool{}, users: map[*object][]*Func{}, mixed: map[string]bool{}}
+	c := crowded{several: map[string]bool{}, users: map[*object][]*Func{}, mixed: map[string]bool{}, families: map[*object]string{}, read: map[*Func]crowdedReading{}}
 	first := map[string]string{}
 	for _, o := range objectsOf(m, files) {
 		if o.read {
@@ -74,7 +77,11 @@ func crowdedObjects(m *image.Image, files sources) crowded {
 }
 
 func (c *crowded) name(o *object) (string, bool) {
-	name := names.Family(o.name)
+	name, ok := c.families[o]
+	if !ok {
+		name = names.Family(o.name)
+		c.families[o] = name
+	}
 	return name, c.several[name]
 }
 
@@ -124,28 +131,54 @@ func (d *Diff) known(base, fixed *crowded, o *object, f *Func) bool {
 	case a.Hash == f.Hash && len(a.Refs) == len(f.Refs):
 		return true
 	}
+	r, ok := fixed.read[f]
+	if !ok {
+		r = d.readCrowded(base, fixed, a, f)
+		fixed.read[f] = r
+	}
+	p := r.was[o]
+	if p == nil || o.base != nil && o.base.addr != p.addr {
+		return false
+	}
+	return r.is[p] == o
+}
+
+// crowdedReading is what a pair of functions says of the variables that it refers to.
+type crowdedReading struct {
+	was map[*object]*object // by fixed variable: what the first reference to it led to
+	is  map[*object]*object // by base variable: what all references to it lead to, nil if that is not one
+}
+
+func (d *Diff) readCrowded(base, fixed *crowded, a, f *Func) crowdedReading {
+	r := crowdedReading{map[*object]*object{}, map[*object]*object{}}
 	x, y := d.tokensOf(d.Base, a), d.tokensOf(d.Fixed, f)
-	was := map[int32]*object{} // references of a, to what f refers to at the same place
-	var p *object
+	held := make([]*object, len(a.Refs)) // by reference of a
+	for k := range a.Refs {
+		if a.Refs[k].Class.Writable() {
+			held[k] = base.holding(a.Refs[k].Target)
+		}
+	}
+	now := make([]*object, len(a.Refs)) // what f refers to at the same place
 	for _, t := range d.align(a, f) {
 		for s, t := range pairedRefs(&x[t[0]], &y[t[1]]) {
 			if !a.Refs[s].Class.Writable() || !f.Refs[t].Class.Writable() {
 				continue
 			}
-			q := fixed.holding(f.Refs[t].Target)
-			was[s] = q
-			if q == o && p == nil {
-				p = base.holding(a.Refs[s].Target)
+			now[s] = fixed.holding(f.Refs[t].Target)
+			if now[s] != nil && r.was[now[s]] == nil {
+				r.was[now[s]] = held[s]
 			}
 		}
 	}
-	if p == nil || o.base != nil && o.base.addr != p.addr {
-		return false
-	}
-	for k := range a.Refs {
-		if a.Refs[k].Class.Writable() && base.holding(a.Refs[k].Target) == p && was[int32(k)] != o {
-			return false
+	for k, p := range held {
+		if p == nil {
+			continue
+		}
+		if to, seen := r.is[p]; !seen {
+			r.is[p] = now[k]
+		} else if to != now[k] {
+			r.is[p] = nil
 		}
 	}
-	return true
+	return r
 }
