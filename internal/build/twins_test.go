@@ -22,20 +22,40 @@ func TestBuildDoesNotBelieveShiftedTwins(t *testing.T) {
 	}
 }
 
-// Of so many functions with the same code nobody can tell which are which. A site has
-// room for some of those that have no counterpart, and what has no room is refused.
-func TestBuildRefusesWhatASiteHasNoRoomFor(t *testing.T) {
-	const many = 1500
-	var common strings.Builder
-	common.WriteString("#include <stdio.h>\n#define KEEP __attribute__((noinline, noclone, used))\n")
-	for i := range many {
-		fmt.Fprintf(&common, "KEEP int twin%d(int n) { return n * 3 + 1; }\n", i)
+// Of functions with the same code and nothing that they refer to it does not matter
+// which are which, however many they are.
+func TestBuildPairsAnyNumberOfTwins(t *testing.T) {
+	r, _ := run(t, twins(t, "n * 3 + 1", false), twins(t, "n * 3 + 1", true), build.Options{})
+	if r.Verdict != patch.Review || r.Images[0].Counts.Gone != 0 || r.Images[0].Counts.Changed != 1 {
+		t.Errorf("%s: %v, %+v", r.Verdict, r.Reasons, r.Images[0].Counts)
 	}
-	const rest = "\treturn twin1(n) + twin2(n);\n}\nint main(void) {\n\tint n;\n\twhile (scanf(\"%d\", &n) == 1)\n\t\tprintf(\"%d\\n\", get(n));\n}\n"
-	base := testkit.Program(t, common.String()+"KEEP int get(int n) {\n"+rest, "-O1")
-	fixed := testkit.Program(t, common.String()+"KEEP int more(int n) { return n * 3 + 1; }\nKEEP int get(int n) {\n\tif (n < 0)\n\t\treturn 0;\n"+rest, "-O1")
-	r, _ := run(t, strip(t, base), strip(t, fixed), build.Options{})
+}
+
+// A site has room for some of the functions that have no counterpart, and when that is
+// not enough, it is refused.
+func TestBuildRefusesWhatASiteHasNoRoomFor(t *testing.T) {
+	r, _ := run(t, twins(t, "n * 3 + 1", false), twins(t, "n ^ n >> 3 ^ 5", true), build.Options{})
 	if r.Verdict != patch.Refused || !slices.Contains(codes(r), "rebuilt-compiler") {
 		t.Errorf("%s: %v", r.Verdict, r.Reasons)
 	}
+}
+
+// twins is a stripped program with many functions that return the same, and one more
+// that changes.
+func twins(t *testing.T, what string, fixed bool) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("#include <stdio.h>\n#define KEEP __attribute__((noinline, noclone, used))\n")
+	const many = 1500
+	for i := range many {
+		fmt.Fprintf(&b, "KEEP int twin%d(int n) { return %s; }\n", i, what)
+	}
+	check := ""
+	if fixed {
+		fmt.Fprintf(&b, "KEEP int more(int n) { return %s; }\n", what)
+		check = "\tif (n < 0)\n\t\treturn 0;\n"
+	}
+	b.WriteString("KEEP int get(int n) {\n" + check + "\treturn twin1(n) + twin2(n);\n}\n")
+	b.WriteString("int main(void) {\n\tint n;\n\twhile (scanf(\"%d\", &n) == 1)\n\t\tprintf(\"%d\\n\", get(n));\n}\n")
+	return strip(t, testkit.Program(t, b.String(), "-O1"))
 }

@@ -27,12 +27,32 @@ func (d *Diff) pairOrder(similar, last bool) int {
 		x := d.freeBase(d.Base.Funcs[prev.base+1 : next.base])
 		y := d.freeFixed(d.Fixed.Funcs[prev.fixed+1 : next.fixed])
 		prev = next
+		if len(x)*len(y) > maxOrderCells {
+			n += d.pairEnds(&x, &y, free)
+		}
 		if len(x) == 0 || len(y) == 0 || len(x)*len(y) > maxOrderCells {
 			continue
 		}
 		n += d.orderStretch(x, y, func(a, b *Func) float64 {
 			return d.score(a, b, free, similar, last && len(x) == len(y), len(x)*len(y) <= maxTokenCells)
 		})
+	}
+	return n
+}
+
+// pairEnds pairs equal code at both ends of a stretch, as long as there is any; what
+// is left is between. No order pairs more of it.
+func (d *Diff) pairEnds(x, y *[]*Func, free map[uint64]int) (n int) {
+	equal := func(a, b *Func) bool {
+		return a.Hash == b.Hash && d.score(a, b, free, false, false, false) > 0 && d.join(a, b, byOrder)
+	}
+	for len(*x) > 0 && len(*y) > 0 && equal((*x)[0], (*y)[0]) {
+		*x, *y = (*x)[1:], (*y)[1:]
+		n++
+	}
+	for len(*x) > 0 && len(*y) > 0 && equal((*x)[len(*x)-1], (*y)[len(*y)-1]) {
+		*x, *y = (*x)[:len(*x)-1], (*y)[:len(*y)-1]
+		n++
 	}
 	return n
 }
