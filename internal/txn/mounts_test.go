@@ -23,8 +23,7 @@ func TestToolsWithMountsOfTheirOwnTakeTurns(t *testing.T) {
 	var other txn.Result
 	elsewhere := func() {
 		done := make(chan error)
-		go func() {
-			runtime.LockOSThread() // never unlocked: the thread ends with its mounts
+		onOtherThread(func() {
 			err := unix.Unshare(unix.CLONE_NEWNS)
 			if err == nil {
 				err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
@@ -36,7 +35,7 @@ func TestToolsWithMountsOfTheirOwnTakeTurns(t *testing.T) {
 				other = txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 50 * time.Millisecond})
 			}
 			done <- err
-		}()
+		})
 		if err := <-done; err != nil {
 			t.Fatalf("mount /proc: %v", err)
 		}
@@ -56,4 +55,20 @@ func TestToolsWithMountsOfTheirOwnTakeTurns(t *testing.T) {
 	}
 	v.want("q", "1001")
 	v.running()
+}
+
+// onOtherThread runs f on a thread that ends with it, with all that f does to its
+// mounts. It is not the process's first one: what that sees counts as the process's.
+func onOtherThread(f func()) {
+	go func() {
+		runtime.LockOSThread() // never unlocked
+		if unix.Gettid() != os.Getpid() {
+			f()
+			return
+		}
+		defer runtime.UnlockOSThread()
+		done := make(chan struct{})
+		onOtherThread(func() { f(); close(done) })
+		<-done
+	}()
 }
