@@ -29,6 +29,8 @@ func awaits(pid, tid int, s proc.Syscall) delicacy {
 		return none
 	case is("seccomp_do_user_notification"):
 		return handedOver
+	case is("fuse_dev_"): // the daemon itself, which waits for requests
+		return none
 	case is("request_wait_answer"), is("__fuse_"), is("fuse_"): // the first, or into which it was inlined
 		return served
 	}

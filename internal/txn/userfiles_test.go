@@ -26,3 +26,16 @@ func TestCallThatADaemonOfFilesIsAtIsNotGivenUp(t *testing.T) {
 	v.want("q", "1001")
 	v.running()
 }
+
+// TestDaemonOfFilesIsPatchedWhileItWaitsForRequests: that is no call that somebody
+// else is at, however long it lasts.
+func TestDaemonOfFilesIsPatchedWhileItWaitsForRequests(t *testing.T) {
+	base, fixed := compile(t, "filesdaemon")
+	b := byHand(t, base, fixed, "fixed_function")
+	v := start(t, base, t.TempDir())
+	if r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: time.Second}); r.Outcome != txn.Applied {
+		t.Errorf("%+v", r)
+	}
+	v.want("q", "1001")
+	v.running()
+}
