@@ -74,6 +74,7 @@ func (a *app) agentRun(ctx context.Context, f agentFlags, once bool) (err error)
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
+	goOn()
 	unlock, err := lockState(f.State)
 	if err != nil {
 		return err

@@ -261,3 +261,12 @@ func neverStop() (undo func()) {
 func endsWithReader(ctx context.Context) (context.Context, func()) {
 	return signal.NotifyContext(ctx, syscall.SIGPIPE)
 }
+
+// goOn has an agent go on when nobody reads any more what it writes, as where
+// journald ended: that would end it in the middle of its work, and systemd takes
+// SIGPIPE for a clean end, after which it starts nobody anew. Nor does Ctrl-Z stop
+// it. The signals are caught and not ignored, as whatever it starts would be born
+// ignoring them, too.
+func goOn() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGTSTP)
+}
