@@ -107,7 +107,11 @@ func effectsOf(d *diff.Diff, c *diff.Code, f *diff.Func, parts []*diff.Func, bas
 				e[key]++
 			}
 		}
-		order = append(order, w.order(g)...)
+		sequence, ok := w.order(g)
+		if !ok {
+			return nil, nil, false
+		}
+		order = append(order, sequence...)
 	}
 	return e, order, true
 }
@@ -118,6 +122,7 @@ type witness struct {
 	c    *diff.Code
 	own  []*diff.Func // the function with its parts
 	base bool
+	lock map[*diff.Func]bool // see leadsToLock
 }
 
 // effect names what reference k of g is used for; "" for what only the function
@@ -209,10 +214,11 @@ func atomic(in *arch.Inst, code []byte) bool {
 	return locked(code[:in.Len]) || in.Map == 0 && !in.Vector && in.Op&0xfe == 0x86 && in.HasMemory()
 }
 
-// atomic: there is such an operation, or a system call.
-func (e effects) atomic() bool {
+// opaque: there is an atomic operation, a system call, or a call (or a jump, which may
+// be one) through a register or memory.
+func (e effects) opaque() bool {
 	for what := range e {
-		if strings.HasPrefix(what, "atomic") || what == "system call" {
+		if strings.HasPrefix(what, "atomic") || strings.HasPrefix(what, "indirect") || what == "system call" {
 			return true
 		}
 	}

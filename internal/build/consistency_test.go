@@ -24,6 +24,13 @@ func TestOnlyAFunctionThatActsAsBeforeIsIndependent(t *testing.T) {
 		9:  {"it takes the same locks in another order", patch.Strict},
 		10: {"those of an object, by way of a function", patch.Strict},
 		11: {"what takes no lock has another place", patch.Independent},
+		12: {"two locks, by way of a function that has a pointer to what takes them", patch.Strict},
+		13: {"two locks that it is handed", patch.Strict},
+		14: {"two locks that variables point to", patch.Strict},
+		15: {"two locks that objects point to", patch.Strict},
+		16: {"two locks with numbers", patch.Strict},
+		17: {"two locks of one object with numbers", patch.Strict},
+		18: {"two locks that it keeps in its frame", patch.Strict},
 	} {
 		if how == 0 {
 			continue

@@ -18,12 +18,17 @@ var lockNames = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)(^|[^bc])lock|mutex|sem_|sema|acquire|critical|cond_|futex`)
 })
 
+// gives are names of those that give a lock, or make one.
+var gives = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)unlock|release|leave|signal|broadcast|post|init|destroy|free`)
+})
+
 // order are the operations of g that may take or give a lock, in the order of its
 // code: the compiler seldom changes that, so that another one is a sign. Each is
 // named with what it is handed: a variable or, of other objects, the distance of
-// a member.
-func (w *witness) order(g *diff.Func) []string {
-	var out []string
+// a member. ok is false where it takes several locks of which nothing is known.
+func (w *witness) order(g *diff.Func) (out []string, ok bool) {
+	unknown := 0
 	code := w.c.Text(g)
 	for _, h := range w.d.Handed(w.c, g) {
 		what := ""
@@ -34,67 +39,132 @@ func (w *witness) order(g *diff.Func) []string {
 				what = "indirect"
 			case w.locks(&g.Refs[h.Ref]):
 				what, _, _ = w.effect(g, h.Ref)
+				if !h.First.Known && !h.Second.Number && g.Refs[h.Ref].Class != image.Text && !gives().MatchString(what) {
+					unknown++
+				}
 			}
 		case atomic(in, code[h.At:]):
 			what = "atomic"
 		}
 		if what != "" {
-			out = append(out, what+" of "+w.handed(g, &h))
+			what += " of " + w.given(g, &h.First)
+			if h.Second.Number {
+				what += fmt.Sprintf(", number %d", h.Second.Off)
+			}
+			out = append(out, what)
 		}
 	}
-	return out
+	return out, unknown < 2
 }
 
-// handed names what an instruction is handed.
-func (w *witness) handed(g *diff.Func, h *diff.Handed) string {
-	if h.Address == 0 {
-		return fmt.Sprintf("member %d of %d", h.Off, h.Loaded)
+// given names what an instruction is handed.
+func (w *witness) given(g *diff.Func, h *diff.Given) string {
+	what := fmt.Sprintf("member %d of %d", h.Off, h.Loaded)
+	if h.Content {
+		what += " loaded"
+	}
+	switch {
+	case !h.Known:
+		return what
+	case h.Number:
+		return fmt.Sprintf("number %d", h.Off)
+	case h.Argument > 0:
+		return fmt.Sprintf("%s of argument %d", what, h.Argument)
+	case h.Address == 0:
+		return what
 	}
 	for k := range g.Refs {
-		if r := &g.Refs[k]; r.Leads() == h.Address && r.Class.Writable() {
-			if at, ok := w.variable(g, k); ok {
-				return fmt.Sprintf("variable %x", int64(at)+int64(r.Off)+h.Off)
+		r := &g.Refs[k]
+		if r.Leads() != h.Address {
+			continue
+		}
+		at, ok := image.Addr(0), false
+		switch {
+		case r.Class == image.GOT:
+			if key, _, ok := w.effect(g, k); ok {
+				return what + " of " + key
 			}
+		case r.Class.Writable():
+			at, ok = w.variable(g, k)
+		}
+		switch to := int64(at) + int64(r.Off); {
+		case ok && h.Content:
+			return fmt.Sprintf("%s of variable %x", what, to)
+		case ok:
+			return fmt.Sprintf("variable %x", to+h.Off)
 		}
 	}
-	return "an address"
+	return what + " of an address"
 }
 
 // locks: what r calls may take or give a lock, or what that calls.
 func (w *witness) locks(r *diff.Ref) bool {
-	seen := map[*diff.Func]bool{}
-	var work []*diff.Func
-	reaches := func(r *diff.Ref) bool {
-		switch r.Class {
-		case image.PLT:
-			i, _ := w.c.PLTName(r.Target)
-			return lockNames().MatchString(i.Name)
-		case image.GOT:
-			s := w.c.RelocAt(r.Target)
-			return s != nil && lockNames().MatchString(s.Sym)
-		case image.Text:
+	switch r.Class {
+	case image.PLT:
+		i, _ := w.c.PLTName(r.Target)
+		return lockNames().MatchString(i.Name)
+	case image.GOT:
+		s := w.c.RelocAt(r.Target)
+		return s != nil && lockNames().MatchString(s.Sym)
+	case image.Text:
+		if t := w.c.At(r.Target); t != nil {
+			return w.leadsToLock(t)
+		}
+	}
+	return false
+}
+
+// leadsToLock: f may take or give a lock, or what it calls. It is asked for each call
+// of a function, which may lead to most of an image: what one answer found out goes
+// for the others.
+func (w *witness) leadsToLock(f *diff.Func) bool {
+	if known, ok := w.lock[f]; ok {
+		return known
+	}
+	if w.lock == nil {
+		w.lock = map[*diff.Func]bool{}
+	}
+	seen := map[*diff.Func]bool{f: true}
+	work := []*diff.Func{f}
+	for len(work) > 0 {
+		g := work[len(work)-1]
+		work = work[:len(work)-1]
+		locks, known := w.lock[g]
+		if !known {
+			locks = w.locksItself(g)
+		}
+		if locks {
+			w.lock[g], w.lock[f] = true, true
+			return true
+		}
+		if known {
+			continue
+		}
+		for k := range g.Refs {
+			r := &g.Refs[k]
+			if r.Kind == diff.Lea || r.Class != image.Text {
+				continue
+			}
 			if t := w.c.At(r.Target); t != nil && !seen[t] {
 				seen[t] = true
 				work = append(work, t)
 			}
 		}
-		return false
 	}
-	if reaches(r) {
-		return true
+	for g := range seen { // none of them leads to one
+		w.lock[g] = false
 	}
-	for len(work) > 0 {
-		f := work[len(work)-1]
-		work = work[:len(work)-1]
-		for k := range f.Refs {
-			if q := &f.Refs[k]; q.Kind != diff.Lea && reaches(q) {
-				return true
-			}
-		}
-		e := effects{}
-		if !e.instructions(w.c, f) || e.atomic() {
+	return false
+}
+
+// locksItself: f has an instruction, or calls an import or through a pointer, that
+// may take or give a lock.
+func (w *witness) locksItself(f *diff.Func) bool {
+	for k := range f.Refs {
+		if r := &f.Refs[k]; r.Kind != diff.Lea && r.Class != image.Text && w.locks(r) {
 			return true
 		}
 	}
-	return false
+	e := effects{}
+	return !e.instructions(w.c, f) || e.opaque()
 }

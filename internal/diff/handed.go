@@ -10,6 +10,9 @@ type held struct {
 	is  heldKind
 	n   int64
 	off int64 // what was added to an address, an argument or what is not known
+	// from is where heldLoaded was loaded by way of: an argument, negative and counted
+	// from -1, or the address of a variable; 0: it is not known.
+	from int64
 }
 
 type heldKind uint8
@@ -20,6 +23,7 @@ const (
 	heldArgument          // of the function: the number n of its arguments
 	heldAddress           // of what is at n
 	heldLoaded            // what was n bytes behind where some register led
+	heldContent           // what was at n
 )
 
 type holding [16]held
@@ -143,8 +147,11 @@ func (r *holding) execute(f *Func, t *token, code []byte, pushed *held) {
 		r.set(reg, r[rm])
 	case op == 0x8b:
 		h := held{}
-		if t.ref < 0 && in.Index == arch.NoReg && in.Base >= 0 && in.Base < 16 && in.Base != rsp && (in.Base != rbp || t.disp >= 0) {
-			h = held{is: heldLoaded, n: int64(t.disp)}
+		switch {
+		case t.ref >= 0 && in.Index == arch.NoReg && (in.Base == arch.RIP || in.Base == arch.NoReg):
+			h = held{is: heldContent, n: number.n}
+		case t.ref < 0 && in.Index == arch.NoReg && in.Base >= 0 && in.Base < 16 && in.Base != rsp && (in.Base != rbp || t.disp >= 0):
+			h = held{is: heldLoaded, n: int64(t.disp), from: r[in.Base].origin()}
 		}
 		r.set(reg, h)
 	case op == 0x89, op == 0x88, op == 0x84, op == 0x85, op == 0x90:
@@ -206,6 +213,19 @@ func (h held) plus(n int64) held {
 	return h
 }
 
+// origin is where h comes from, as held.from says it.
+func (h held) origin() int64 {
+	switch h.is {
+	case heldArgument:
+		return -1 - h.n
+	case heldAddress, heldContent:
+		return h.n
+	case heldLoaded:
+		return h.from
+	}
+	return 0
+}
+
 // executeTwoByte is for opcodes behind 0F: most of them are about other registers.
 func (r *holding) executeTwoByte(in *arch.Inst, reg, rm int) {
 	switch op := in.Op; {
@@ -234,15 +254,44 @@ func (r *holding) executeTwoByte(in *arch.Inst, reg, rm int) {
 	}
 }
 
-// Handed says what an instruction is handed: a call its first argument, another one
-// the memory it works on.
+// Handed says what an instruction is handed: a call its first two arguments, another
+// one the memory it works on.
 type Handed struct {
-	At      uint32 // of the instruction in the function
-	Inst    *arch.Inst
-	Ref     int        // index into Func.Refs, -1 for none
-	Address image.Addr // of a variable, 0 where it is not known to be one
-	Loaded  int64      // so far from where some register leads is the pointer
-	Off     int64      // from the address, or from what else the pointer is
+	At    uint32 // of the instruction in the function
+	Inst  *arch.Inst
+	Ref   int // index into Func.Refs, -1 for none
+	First Given
+	// Second is only told where it is a number.
+	Second Given
+}
+
+// Given is a number or a pointer, as far as it is known where that comes from.
+type Given struct {
+	Known    bool
+	Number   bool       // Off is all
+	Content  bool       // it was loaded, by way of what is said next
+	Argument int        // of the function; from 1; 0: none
+	Address  image.Addr // of a variable; 0: none
+	Loaded   int64      // so far from where some register leads is the pointer
+	Off      int64      // from the address, or from what else the pointer is
+}
+
+func (h held) told() Given {
+	out := Given{Known: h.is != unheld, Off: h.off}
+	switch h.is {
+	case heldNumber:
+		out.Number, out.Off = true, h.n
+	case heldLoaded:
+		out.Content, out.Loaded = true, h.n
+	case heldContent:
+		out.Content = true
+	}
+	if from := h.origin(); from < 0 {
+		out.Argument = int(-from)
+	} else {
+		out.Address = image.Addr(from)
+	}
+	return out
 }
 
 // Handed lists all instructions of f in their order.
@@ -251,7 +300,11 @@ func (d *Diff) Handed(c *Code, f *Func) []Handed {
 	d.handed(c, f, func(t *token, regs *holding) {
 		h := Handed{At: t.at, Inst: &t.in, Ref: int(t.ref)}
 		is := regs.argument(0)
-		if !t.in.IsCall() && !t.in.IsJump() {
+		if t.in.IsCall() || t.in.IsJump() {
+			if s := regs.argument(1); s.is == heldNumber {
+				h.Second = s.told()
+			}
+		} else {
 			is = held{}
 			switch {
 			case t.ref >= 0:
@@ -260,13 +313,7 @@ func (d *Diff) Handed(c *Code, f *Func) []Handed {
 				is = regs[t.in.Base].plus(int64(t.disp))
 			}
 		}
-		h.Off = is.off
-		switch is.is {
-		case heldAddress:
-			h.Address = image.Addr(is.n)
-		case heldLoaded:
-			h.Loaded = is.n
-		}
+		h.First = is.told()
 		out = append(out, h)
 	})
 	return out

@@ -63,7 +63,7 @@ __attribute__((noipa)) int f(int n, const char *s) {
 	pthread_mutex_unlock(&a);
 	counter++;
 	return (int)strlen(s) + n;
-#elif HOW == 9 || HOW == 10 || HOW == 11 // as f2, f3 and f4
+#elif HOW >= 9 // as one of those below
 	pthread_mutex_lock(&a);
 	table[n & 127 & 63] += helper(n);
 	pthread_mutex_unlock(&a);
@@ -106,6 +106,29 @@ __attribute__((noipa)) void f4(int n, int m) {
 	table[n & 63] += m;
 	pthread_mutex_unlock(&a);
 }
+/* In which order two locks are taken, f5 to f11, each where HOW says. */
+#ifdef FIXED
+#define ORDER(how, x, y) if (HOW == how) { y; x; } else { x; y; }
+#else
+#define ORDER(how, x, y) x; y;
+#endif
+struct by { int kind; int (*lock)(pthread_mutex_t *); };
+static struct by by = { 1, pthread_mutex_lock };
+struct by *volatile ways = &by;
+static pthread_mutex_t *one = &a, *two = &b;
+static pthread_mutex_t many[8];
+struct holder { int kind; pthread_mutex_t *m; };
+__attribute__((noipa)) static void enter(pthread_mutex_t *m) { ways->lock(m); }
+__attribute__((noipa)) static void enter_number(int n) { if (pthread_mutex_lock(&many[n & 7])) abort(); }
+__attribute__((noipa)) static void enter_of(struct pair *p, int n) { if (pthread_mutex_lock(n ? &p->one : &p->two)) abort(); }
+__attribute__((noipa)) void f5(void) { ORDER(12, enter(&a), enter(&b)) table[1]++; }
+__attribute__((noipa)) void f6(pthread_mutex_t *x, pthread_mutex_t *y) { ORDER(13, pthread_mutex_lock(x), pthread_mutex_lock(y)) table[2]++; }
+__attribute__((noipa)) void f7(void) { ORDER(14, pthread_mutex_lock(one), pthread_mutex_lock(two)) table[3]++; }
+__attribute__((noipa)) void f8(struct holder *x, struct holder *y) { ORDER(15, pthread_mutex_lock(x->m), pthread_mutex_lock(y->m)) table[4]++; }
+__attribute__((noipa)) void f9(void) { ORDER(16, enter_number(1), enter_number(2)) table[5]++; }
+__attribute__((noipa)) void f10(struct pair *p) { ORDER(17, enter_of(p, 1), enter_of(p, 0)) table[6]++; }
+__attribute__((noipa)) void f11(pthread_mutex_t *volatile x, pthread_mutex_t *volatile y) { ORDER(18, pthread_mutex_lock(x), pthread_mutex_lock(y)) table[7]++; }
+
 #if defined FIXED && HOW == 8 // two functions; f is as with 1
 __attribute__((noipa)) int g(int n) { return n * 3 + limit; }
 #else
@@ -115,5 +138,7 @@ __attribute__((noipa)) int g(int n) { return n * 2 + limit; }
 struct pair both = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER };
 int main(int argc, char **argv) {
 	f2(argc), f3(&both), f4(argc, argc + 1);
+	struct holder x = { 1, &a }, y = { 2, &b };
+	if (argc > 9) f5(), f6(&a, &b), f7(), f8(&x, &y), f9(), f10(&both), f11(&a, &b), one = two, two = &a;
 	printf("%d %d %d %d\n", f(argc, argv[0]), g(argc), helper2(argc), (int)(pthread_mutex_trylock(&b) + other++ + limit++));
 }
