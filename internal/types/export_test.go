@@ -146,3 +146,15 @@ func FoundByIndex(seed uint64) error {
 	}
 	return nil
 }
+
+// MovedOfMany looks for what moved in unions of n members.
+func MovedOfMany(n int) bool {
+	var x, y definition
+	for i := range n {
+		m := member{name: fmt.Sprint("m", i), size: 1 << 20}
+		x.members = append(x.members, m)
+		m.at = 8
+		y.members = append(y.members, m)
+	}
+	return x.movedTo(&y, 4, 8)
+}

@@ -22,6 +22,13 @@ func TestTypesOfManyMembersAreComparedInTime(t *testing.T) {
 	if want := "m59998 is 119998 instead of 59998"; enumerators != want {
 		t.Errorf("enumerators: %q, want %q", enumerators, want)
 	}
+	start = time.Now()
+	if moved := types.MovedOfMany(60_000); moved {
+		t.Error("members that moved by 8 bytes moved by 4")
+	}
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("looking for what moved in unions of 60000 members took %v", took)
+	}
 }
 
 func TestEnumerationsOfTooManyEnumeratorsAreNotVerified(t *testing.T) {
