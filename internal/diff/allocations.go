@@ -59,7 +59,7 @@ func compareSized(a, b sized) int {
 
 func (d *Diff) findAllocations() []Allocation {
 	var all []resizedIn
-	l := &allocators{d: d, forms: map[*Func][]int{}}
+	l := &allocators{d: d, forms: map[*Func]sizing{}}
 	var come, gone []sized // of functions without counterpart
 	for i, b := range d.Fixed.Funcs {
 		a := d.baseOf[i]
@@ -145,7 +145,14 @@ func lackingOf(x, y []sized) []sized {
 // allocators knows which functions allocate, and what they are told.
 type allocators struct {
 	d     *Diff
-	forms map[*Func][]int // of both images
+	forms map[*Func]sizing // of both images
+}
+
+// sizing are the arguments of an allocator that multiplied with times are the size;
+// none: it is not known to be one.
+type sizing struct {
+	args  []int
+	times int64
 }
 
 // of are the constant sizes that f allocates, sorted.
@@ -156,18 +163,18 @@ func (l *allocators) of(c *Code, f *Func) []sized {
 			return
 		}
 		form, by := l.called(c, &f.Refs[t.ref])
-		if form == nil && by != "" {
-			form = likely(regs)
+		if form.args == nil && by != "" {
+			form = sizing{likely(regs), 1}
 		}
-		s := sized{bytes: 1, by: by}
+		s := sized{bytes: form.times, by: by}
 		numbers := 0
-		for _, n := range form {
+		for _, n := range form.args {
 			if h := regs.argument(n); h.is == heldNumber {
 				s.bytes *= h.n
 				numbers++
 			}
 		}
-		s.elements = numbers < len(form)
+		s.elements = numbers < len(form.args)
 		// A count of one byte each is none; nor has anything no bytes.
 		if numbers > 0 && s.bytes > 0 && !(s.elements && s.bytes == 1) {
 			out = append(out, s)
@@ -203,10 +210,9 @@ func likely(regs *holding) []int {
 	return nil
 }
 
-// called are the arguments of what a reference calls that multiplied are the size;
-// none where it is not known to allocate. by is what is known by its name alone, or
+// called says how what a reference calls allocates. by is what is known by its name alone, or
 // hands the size on.
-func (l *allocators) called(c *Code, r *Ref) (form []int, by string) {
+func (l *allocators) called(c *Code, r *Ref) (form sizing, by string) {
 	name := ""
 	switch r.Class {
 	case image.PLT:
@@ -217,13 +223,13 @@ func (l *allocators) called(c *Code, r *Ref) (form []int, by string) {
 	case image.Text:
 		g := c.Entry(r.Target)
 		if g == nil || r.Kind != Call && r.Kind != Jump {
-			return nil, ""
+			return sizing{}, ""
 		}
 		if len(g.Names) > 0 {
 			name = names.Stem(g.Names[0])
 		}
 		if sizeOf(name) == nil {
-			if form = l.passes(c, g, 0); form != nil {
+			if form = l.passes(c, g, 0); form.args != nil {
 				if name == "" {
 					name = l.d.label(c, g)
 				}
@@ -232,12 +238,12 @@ func (l *allocators) called(c *Code, r *Ref) (form []int, by string) {
 		}
 	}
 	if form := sizeOf(name); form != nil {
-		return form, ""
+		return sizing{form, 1}, ""
 	}
 	if lower := strings.ToLower(name); strings.Contains(lower, "alloc") && !strings.Contains(lower, "dealloc") && !strings.Contains(lower, "free") {
-		return nil, name
+		return sizing{}, name
 	}
-	return nil, ""
+	return sizing{}, ""
 }
 
 // label is what a function without a symbol is called in both images.
@@ -248,39 +254,41 @@ func (d *Diff) label(c *Code, f *Func) string {
 	return fmt.Sprintf("fn_%x", uint64(f.Lo))
 }
 
-// passes are the arguments that g hands on to an allocator as the size.
-func (l *allocators) passes(c *Code, g *Func, depth int) []int {
+// passes says which arguments g hands on to an allocator as the size.
+func (l *allocators) passes(c *Code, g *Func, depth int) sizing {
 	const short, deep = 100, 3
 	if form, known := l.forms[g]; known {
 		return form
 	}
 	if g.Insts > short || depth >= deep {
-		return nil
+		return sizing{}
 	}
-	l.forms[g] = nil // while it is looked at: it may call itself
-	var out []int
+	l.forms[g] = sizing{} // while it is looked at: it may call itself
+	var out sizing
 	l.d.handed(c, g, func(t *token, regs *holding) {
-		if out != nil || !calls(t) {
+		if out.args != nil || !calls(t) {
 			return
 		}
 		r := &g.Refs[t.ref]
-		var form []int
+		var form sizing
 		if h := c.Entry(r.Target); r.Class == image.Text && h != nil && h != g {
 			if len(h.Names) > 0 {
-				form = sizeOf(names.Stem(h.Names[0]))
+				form = sizing{sizeOf(names.Stem(h.Names[0])), 1}
 			}
-			if form == nil {
+			if form.args == nil {
 				form = l.passes(c, h, depth+1)
 			}
 		} else {
 			form, _ = l.called(c, r)
 		}
-		var is []int
-		for _, n := range form {
+		is := sizing{times: form.times}
+		for _, n := range form.args {
 			switch h := regs.argument(n); h.is {
 			case heldArgument:
-				is = append(is, int(h.n))
-			case unheld:
+				is.args = append(is.args, int(h.n))
+			case heldNumber:
+				is.times *= h.n
+			default:
 				return
 			}
 		}
