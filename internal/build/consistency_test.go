@@ -31,6 +31,7 @@ func TestOnlyAFunctionThatActsAsBeforeIsIndependent(t *testing.T) {
 		16: {"two locks with numbers", patch.Strict},
 		17: {"two locks of one object with numbers", patch.Strict},
 		18: {"two locks that it keeps in its frame", patch.Strict},
+		19: {"two files that it locks", patch.Strict},
 	} {
 		if how == 0 {
 			continue

@@ -15,7 +15,7 @@ import (
 
 // lockNames are those of imports that may hold something when they return.
 var lockNames = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)(^|[^bc])lock|mutex|sem_|sema|acquire|critical|cond_|futex`)
+	return regexp.MustCompile(`(?i)(^|[^bc])lock|mutex|sem_|sema|acquire|critical|cond_|futex|monitor|gilstate|restorethread|barrier|fcntl`)
 })
 
 // gives are names of those that give a lock, or make one.

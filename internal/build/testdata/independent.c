@@ -1,4 +1,5 @@
 // One function, changed in the way that -DHOW says.
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -106,7 +107,7 @@ __attribute__((noipa)) void f4(int n, int m) {
 	table[n & 63] += m;
 	pthread_mutex_unlock(&a);
 }
-/* In which order two locks are taken, f5 to f11, each where HOW says. */
+/* In which order two locks are taken, f5 to f12, each where HOW says. */
 #ifdef FIXED
 #define ORDER(how, x, y) if (HOW == how) { y; x; } else { x; y; }
 #else
@@ -128,6 +129,8 @@ __attribute__((noipa)) void f8(struct holder *x, struct holder *y) { ORDER(15, p
 __attribute__((noipa)) void f9(void) { ORDER(16, enter_number(1), enter_number(2)) table[5]++; }
 __attribute__((noipa)) void f10(struct pair *p) { ORDER(17, enter_of(p, 1), enter_of(p, 0)) table[6]++; }
 __attribute__((noipa)) void f11(pthread_mutex_t *volatile x, pthread_mutex_t *volatile y) { ORDER(18, pthread_mutex_lock(x), pthread_mutex_lock(y)) table[7]++; }
+static struct flock whole = { .l_type = F_WRLCK };
+__attribute__((noipa)) void f12(void) { ORDER(19, fcntl(3, F_SETLKW, &whole), fcntl(4, F_SETLKW, &whole)) table[8]++; }
 
 #if defined FIXED && HOW == 8 // two functions; f is as with 1
 __attribute__((noipa)) int g(int n) { return n * 3 + limit; }
@@ -139,6 +142,6 @@ struct pair both = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER };
 int main(int argc, char **argv) {
 	f2(argc), f3(&both), f4(argc, argc + 1);
 	struct holder x = { 1, &a }, y = { 2, &b };
-	if (argc > 9) f5(), f6(&a, &b), f7(), f8(&x, &y), f9(), f10(&both), f11(&a, &b), one = two, two = &a;
+	if (argc > 9) f5(), f6(&a, &b), f7(), f8(&x, &y), f9(), f10(&both), f11(&a, &b), f12(), one = two, two = &a;
 	printf("%d %d %d %d\n", f(argc, argv[0]), g(argc), helper2(argc), (int)(pthread_mutex_trylock(&b) + other++ + limit++));
 }
