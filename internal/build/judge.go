@@ -235,7 +235,7 @@ func (j *judge) allocations(found []types.Difference, told string) {
 			continue
 		}
 		if !slices.ContainsFunc(found, func(l types.Difference) bool { return a.Of(l.Was, l.Is) }) {
-			j.r.add(allocChanged, label(j.d, a.Func), "%s", a)
+			j.r.add(allocChanged, label(j.d, a.Func), "it %s", a.Change())
 		}
 	}
 }

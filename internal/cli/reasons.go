@@ -87,7 +87,7 @@ func meanings() map[string]meaning {
 			"see whether the pointer goes into something that lives on (a table, a timer, a parsed configuration): if it does, the fix works only for what is made from now on",
 		},
 		"enum-changed": {
-			"a named value has another number in the fixed program, and only parameters and local variables have its type, nothing that lives in memory; or its number has another name",
+			"a named value, of an enumeration or a constant, has another number in the fixed program, or its number has another name now: what old code keeps by that number, new code may take for something else",
 			"see that no variable or member keeps such a number from call to call, or that it still means the same, then accept",
 		},
 		"function-split": {

@@ -23,12 +23,15 @@ type Allocation struct {
 	Elements bool  // bytes of each element
 }
 
-func (a Allocation) String() string {
+func (a Allocation) String() string { return a.Name + " " + a.Change() }
+
+// Change is what the function does otherwise.
+func (a Allocation) Change() string {
 	each := ""
 	if a.Elements {
 		each = " for each element"
 	}
-	return fmt.Sprintf("%s allocates %d bytes%s instead of %d", a.Name, a.To, each, a.From)
+	return fmt.Sprintf("allocates %d bytes%s instead of %d", a.To, each, a.From)
 }
 
 // Of says that the sizes are those of structs, of which each had was bytes and has is.
