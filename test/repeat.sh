@@ -10,6 +10,8 @@ times=${TIMES:-50} jobs=${JOBS:-4}
 [ $# -gt 0 ] || set -- ptrace proc unwind watch txn
 logs=$(mktemp -d "${TMPDIR:-/tmp}/hotpatch-repeat.XXXXXX")
 chmod 755 "$logs" # some tests go on as another user
+mkdir -m 755 "$logs/victims" # compiled once for all rounds
+export HOTPATCH_TEST_VICTIMS="$logs/victims"
 for p; do go test -c -o "$logs/$p.test" "./internal/$p"; done
 
 once() { # N, a round of its own: every package, one after the other
@@ -41,7 +43,7 @@ while [ "$j" -le "$jobs" ]; do
 	j=$((j + 1))
 done
 wait
-rm -f "$logs"/*.test
+rm -rf "$logs"/*.test "$logs/victims"
 failed=$(find "$logs" -name '*.log' | wc -l)
 echo "$times rounds of $*: $failed failed; load $(cut -d' ' -f1-3 /proc/loadavg)"
 [ "$failed" = 0 ] && rmdir "$logs"

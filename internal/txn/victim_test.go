@@ -44,7 +44,7 @@ func compileWith(t testing.TB, cc, name, out string, flags ...string) string {
 	kept := filepath.Join(victims.dir(t), strings.Join(append([]string{filepath.Base(cc), name, out}, flags...), " "))
 	victims.Lock()
 	defer victims.Unlock()
-	if _, err := os.Stat(kept); err != nil {
+	if _, err := os.Stat(kept); err != nil && !victims.bring(kept) {
 		source := filepath.Join("testdata", "victims", name)
 		if filepath.Ext(name) == "" {
 			source += ".c"
@@ -53,6 +53,7 @@ func compileWith(t testing.TB, cc, name, out string, flags ...string) string {
 		if b, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
 			t.Fatalf("compile %s: %v\n%s", name, err, b)
 		}
+		victims.leave(kept)
 	}
 	path := filepath.Join(t.TempDir(), out)
 	if err := os.Link(kept, path); err != nil {
@@ -78,6 +79,32 @@ func (c *compiled) dir(t testing.TB) string {
 		t.Fatal(c.err)
 	}
 	return c.path
+}
+
+// Where the tests run again and again, one run leaves its victims to the next, in the
+// directory that this names. What differs in them by the clock does not matter.
+const victimsVariable = "HOTPATCH_TEST_VICTIMS"
+
+func (c *compiled) bring(path string) bool {
+	dir := os.Getenv(victimsVariable)
+	return dir != "" && copyFile(filepath.Join(dir, filepath.Base(path)), path) == nil
+}
+
+func (c *compiled) leave(path string) {
+	if dir := os.Getenv(victimsVariable); dir != "" {
+		_ = copyFile(path, filepath.Join(dir, filepath.Base(path))) // the next run compiles it, too, then
+	}
+}
+
+// copyFile makes to a file of its own, or leaves it alone. This process never has it
+// open to write: one that it starts in that moment would, too, and nobody could
+// execute the file.
+func copyFile(from, to string) error {
+	part := fmt.Sprintf("%s.%d", to, os.Getpid())
+	if err := exec.Command("cp", from, part).Run(); err != nil {
+		return err
+	}
+	return os.Rename(part, to)
 }
 
 // accepted takes a bundle that was changed after it was built.
