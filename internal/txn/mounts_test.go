@@ -10,12 +10,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hotpatch/internal/testkit"
 	"hotpatch/internal/txn"
 )
 
 // TestToolsWithMountsOfTheirOwnTakeTurns: the files in /proc that they lock are not
 // the same.
 func TestToolsWithMountsOfTheirOwnTakeTurns(t *testing.T) {
+	testkit.Need(t, os.Geteuid() == 0, "root")
 	base, fixed := compile(t, "confined")
 	b := byHand(t, base, fixed, "fixed_function")
 	defer txn.AgreeOn(os.Getpid())()
