@@ -67,7 +67,8 @@ make_root() {
 	tar=$cache/bookworm.tar
 	if [ ! -f "$tar" ]; then
 		say "making a minimal Debian with $daemons (once)"
-		mmdebstrap --quiet --variant=minbase --include="systemd,systemd-sysv,dbus,libpng16-16,$(echo $daemons | tr ' ' ,)" \
+		rm -rf "$tar"
+		mmdebstrap --quiet --format=tar --variant=minbase --include="systemd,systemd-sysv,dbus,libpng16-16,$(echo $daemons | tr ' ' ,)" \
 			bookworm "$tar.new" "deb $mirror bookworm main" || fail "mmdebstrap"
 		mv "$tar.new" "$tar"
 	fi
