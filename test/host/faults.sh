@@ -48,6 +48,7 @@ install_agent() {
 current_with() { [ "$(status .track.state)" = current ] && [ "$(status .track.hotpatch)" = "$1" ]; }
 
 make_root
+make_hotpatches
 make_archive
 for p in $updated; do version_in_root "$p" >"$work/version.$p"; done
 make_hotpatches

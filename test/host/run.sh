@@ -13,6 +13,7 @@
 . "$here/story.sh"
 
 make_root
+make_hotpatches
 make_archive
 make_repository
 put_png_user

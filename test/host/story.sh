@@ -7,35 +7,36 @@ fixed_version() { newest "$1"; }
 # all that its apt knows.
 make_archive() {
 	mkdir -p "$root/srv/archive"
-	same=
+	kept=
 	for p in $updated; do
 		old=$(version_in_root "$p")
 		new=$(fixed_version "$p")
-		[ "$old" != "$new" ] || same="$same $p"
+		[ "$old" != "$new" ] || kept="$kept $p"
 		f=$(get_deb "$p" "$new") || fail "fetch $p $new"
 		cp "$f" "$root/srv/archive/"
 	done
-	[ -z "$same" ] || say "note: no update is pending for$same"
+	[ -z "$kept" ] || say "note: no update is pending for$kept"
 	(cd "$root/srv/archive" && dpkg-scanpackages . /dev/null 2>/dev/null >Packages)
 	rm -f "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/*
 	echo "deb [trusted=yes] file:/srv/archive ./" >"$root/etc/apt/sources.list"
 }
 
-# make_repository builds the hotpatches and publishes them.
+# make_repository publishes the hotpatches.
 make_repository() {
-	make_hotpatches
 	make_baseline
 	add_update host-update
 	publish
 }
 
-# make_hotpatches builds them, once for each build of the tool.
+# make_hotpatches builds them, once for each build of the tool. What the archive has
+# today may be an update that cannot be hotpatched: it is no part of the story then.
 make_hotpatches() {
-	same=
+	same= refused=
 	built=$cache/bundles-$(sha256sum "$HOTPATCH" | cut -c1-16)
 	if [ -d "$built" ]; then
 		cp -r "$built" "$work/bundles"
-		same=$(cat "$built/same")
+		same=$(cat "$built/same") refused=$(cat "$built/refused")
+		leave_out
 		return
 	fi
 	mkdir "$work/bundles"
@@ -46,14 +47,30 @@ make_hotpatches() {
 		"$HOTPATCH" build "$old" "$new" -o "$work/bundles/$p.hotpatch" >"$work/build-$p.txt" 2>&1 || code=$?
 		case $code in
 		0 | 4) ;;
+		3) refused="$refused $p"; continue ;;
 		*) cat "$work/build-$p.txt" >&2; fail "build $p" ;;
 		esac
 		[ -f "$work/bundles/$p.hotpatch" ] || { say "$p: nothing to patch in memory"; same="$same --same $p"; continue; }
 		[ $code = 0 ] || "$HOTPATCH" review "$work/bundles/$p.hotpatch" --accept "the test's own update" --by tester >/dev/null || fail "accept $p"
 	done
 	echo "$same" >"$work/bundles/same"
+	echo "$refused" >"$work/bundles/refused"
+	leave_out
 	rm -rf "$cache"/bundles-*
 	cp -r "$work/bundles" "$built.new" && mv "$built.new" "$built"
+}
+
+# leave_out takes what was refused, and what is of one source with it, from updated.
+leave_out() {
+	for r in $refused; do
+		say "note: today's update of $r cannot be hotpatched; it stays as it is"
+		case $r in
+		nginx) r="nginx nginx-common" ;;
+		redis-tools) r="redis-server redis-tools" ;;
+		esac
+		for x in $r; do updated=$(echo " $updated " | sed "s/ $x / /"); done
+	done
+	ls "$work"/bundles/*.hotpatch >/dev/null 2>&1 || fail "none of today's updates can be hotpatched"
 }
 
 # repository runs commands and shows what they said only when one fails.
