@@ -90,18 +90,19 @@ func TestCallThatIsOverSoonDoesNotLinger(t *testing.T) {
 			let := make(chan string)
 			go func() { time.Sleep(50 * time.Millisecond); let <- v.ask("g") }()
 			r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 10 * time.Second})
-			if got := <-let; r.Outcome != txn.Applied || r.How != way || got != "43" {
+			if got := <-let; r.Outcome != txn.Applied || got != "43" {
 				t.Errorf("%+v, %s", r, got)
 			}
 			v.want("q", "1001")
-			if r.Lingers == "" {
+			if r.Lingers == "" && r.How == way {
 				return
 			}
-			// A thread that waits for a processor may be anywhere.
-			t.Logf("the host is busy: %s", r.Lingers)
+			// A thread that waits for a processor may be anywhere, and none may be
+			// free to be borrowed for an exchange.
+			t.Logf("the host is busy: %s, %q", r.How, r.Lingers)
 			revert(t, v, b, txn.Reverted)
 		}
-		t.Error("it lingers every time")
+		t.Errorf("it lingers, or is not %s, every time", way)
 	})
 }
 
