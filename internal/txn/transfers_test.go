@@ -2,9 +2,13 @@ package txn_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"hotpatch/internal/proc"
 	"hotpatch/internal/txn"
 )
 
@@ -48,6 +52,11 @@ func TestRingThatIsWaitedForIsNotDisturbed(t *testing.T) {
 	base, fixed := compile(t, "ring")
 	b := byHand(t, base, fixed, "fixed_function")
 	v := start(t, base)
+	for end := time.Now().Add(time.Minute); !inCall(v.pid, unix.SYS_IO_URING_ENTER); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not wait for its ring")
+		}
+	}
 	waited := false
 	o := txn.WithStep(txn.Options{Wait: time.Minute}, func(point string) {
 		if point == "transfer-seen" && !waited {
@@ -63,4 +72,13 @@ func TestRingThatIsWaitedForIsNotDisturbed(t *testing.T) {
 	v.want("c", "returned 1 ended 1")
 	v.want("q", "1001")
 	v.running()
+}
+
+// inCall says whether a thread sleeps in that call.
+func inCall(pid int, call int64) bool {
+	tids, _ := proc.Threads(pid)
+	return slices.ContainsFunc(tids, func(tid int) bool {
+		s, err := proc.ReadSyscall(pid, tid)
+		return err == nil && !s.Running && s.Number == call
+	})
 }
