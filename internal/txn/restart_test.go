@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hotpatch/internal/proc"
-	"hotpatch/internal/ptrace"
 	"hotpatch/internal/txn"
 )
 
@@ -37,21 +36,7 @@ func TestFilterIsSeenWithoutPrivilege(t *testing.T) {
 	base, _ := compile(t, "no_restart")
 	v := start(t, base)
 	for _, privileged := range []bool{true, false, true, false} {
-		err := ptrace.Run(func(tr *ptrace.Tracer) error {
-			if !privileged {
-				without(t, unix.CAP_SYS_ADMIN) // from a thread that ends
-			}
-			g, err := tr.Seize(func() ([]int, error) { return proc.Threads(v.pid) })
-			defer g.Release()
-			if err != nil {
-				return err
-			}
-			_, err = g.StopAll(time.Now().Add(time.Second))
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		stopOnce(t, v, privileged, nil)
 	}
 	v.want("c", "back=0 early=0 last=nobody")
 }
