@@ -332,18 +332,3 @@ func (l *aligner) weight(i, j int) uint32 {
 	}
 	return likely
 }
-
-// slotKey is what a GOT slot means, without addresses.
-type slotKey struct {
-	kind    uint32
-	sym     string
-	version string
-}
-
-func gotKey(c *Code, a image.Addr) slotKey {
-	r := c.RelocAt(a)
-	if r == nil {
-		return slotKey{}
-	}
-	return slotKey{uint32(r.Type), r.Sym, r.Version}
-}

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"hotpatch/internal/image"
-	"hotpatch/internal/names"
 )
 
 // Which buffers are of another size than before? Types say nothing of those:
@@ -216,28 +213,13 @@ func likely(regs *holding) []int {
 // called says how what a reference calls allocates. by is what is known by its name alone, or
 // hands the size on.
 func (l *allocators) called(c *Code, r *Ref) (form sizing, by string) {
-	name := ""
-	switch r.Class {
-	case image.PLT:
-		i, _ := c.PLTName(r.Target)
-		name = i.Name
-	case image.GOT:
-		name = gotKey(c, r.Target).sym
-	case image.Text:
-		g := c.Entry(r.Target)
-		if g == nil || r.Kind != Call && r.Kind != Jump {
-			return sizing{}, ""
-		}
-		if len(g.Names) > 0 {
-			name = names.Stem(g.Names[0])
-		}
-		if sizeOf(name) == nil {
-			if form = l.passes(c, g, 0); form.args != nil {
-				if name == "" {
-					name = l.d.label(c, g)
-				}
-				return form, name
+	name, g := c.called(r)
+	if g != nil && sizeOf(name) == nil {
+		if form = l.passes(c, g, 0); form.args != nil {
+			if name == "" {
+				name = l.d.label(c, g)
 			}
+			return form, name
 		}
 	}
 	if form := sizeOf(name); form != nil {
@@ -274,15 +256,10 @@ func (l *allocators) passes(c *Code, g *Func, depth int) sizing {
 		}
 		r := &g.Refs[t.ref]
 		var form sizing
-		if h := c.Entry(r.Target); r.Class == image.Text && h != nil && h != g {
-			if len(h.Names) > 0 {
-				form = sizing{sizeOf(names.Stem(h.Names[0])), 1}
-			}
-			if form.args == nil {
-				form = l.passes(c, h, depth+1)
-			}
-		} else {
+		if name, h := c.called(r); h == nil {
 			form, _ = l.called(c, r)
+		} else if form = (sizing{sizeOf(name), 1}); form.args == nil && h != g {
+			form = l.passes(c, h, depth+1)
 		}
 		is := sizing{times: form.times}
 		for _, n := range form.args {

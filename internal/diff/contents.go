@@ -79,11 +79,8 @@ func (c *Code) contentKey(f *Func) (key uint64, ok bool) {
 				add(k, c.Bytes(r.Target, n))
 				ok = true
 			}
-		case image.PLT:
-			i, _ := c.PLTName(r.Target)
-			add(k, []byte(i.Name))
-		case image.GOT:
-			add(k, []byte(gotKey(c, r.Target).sym))
+		case image.PLT, image.GOT:
+			add(k, []byte(c.importName(r.Class, r.Target)))
 		}
 	}
 	return key, ok

@@ -22,16 +22,17 @@
 //     order only if both sides have the same number of them, and such a pair
 //     is soft: it may be a swap, so what it says of data needs a witness.
 //
-//  3. Map data (votes.go, datamap.go). Every reference of a pair with equal
-//     code is a vote: this place of the fixed image is that place of the base
-//     image. Pairs whose code differs are aligned instruction by instruction,
-//     blind to the map, and so are independent witnesses. Code without unwind
-//     data does not vote: crtstuff refers to the ends of sections, which are
-//     the addresses of other things. What nobody voted for is interpolated
-//     between neighbours that agree, and only when the base image refers to
-//     exactly that address; or it is a new variable, when there is provably no
-//     room for it in the base image. Everything else stays unmapped, with the
-//     reason: a wrong binding would corrupt a running program.
+//  3. Map data (votes.go, datamap.go, binding.go, between.go). Every reference
+//     of a pair with equal code is a vote: this place of the fixed image is that
+//     place of the base image. Pairs whose code differs are aligned instruction
+//     by instruction, blind to the map, and so are independent witnesses. Code
+//     without unwind data does not vote: crtstuff refers to the ends of
+//     sections, which are the addresses of other things. What nobody voted for
+//     is interpolated between neighbours that agree, and only when the base
+//     image refers to exactly that address; or it is a new variable, when there
+//     is provably no room for it in the base image. Everything else stays
+//     unmapped, with the reason: a wrong binding would corrupt a running
+//     program.
 //
 //  4. Compare (compare.go, objects.go). Functions with equal code are the same
 //     only if every reference leads to its counterpart: the constants, strings,

@@ -201,19 +201,8 @@ func allocates(c *Code, f *Func, y []token, at int) bool {
 
 // allocator: what is called allocates or clears memory.
 func allocator(c *Code, r *Ref) bool {
-	name := ""
-	switch r.Class {
-	case image.PLT:
-		i, _ := c.PLTName(r.Target)
-		name = i.Name
-	case image.GOT:
-		name = gotKey(c, r.Target).sym
-	case image.Text:
-		if g := c.Entry(r.Target); g != nil && len(g.Names) > 0 {
-			name = g.Names[0]
-		}
-	}
-	return strings.Contains(name, "alloc") || strings.HasSuffix(name, "memalign") || name == "memset" || isNew(name) || name == "_ZdlPvm"
+	name, _ := c.called(r)
+	return sizeOf(name) != nil || strings.Contains(name, "alloc") || name == "memset" || name == "_ZdlPvm"
 }
 
 // Drift describes the evidence that the layout of a structure changed, ""

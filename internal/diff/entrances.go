@@ -319,11 +319,8 @@ func (c *Code) names(f *Func, parts []*Func, index func(*Func) int) []string {
 					}
 					out = append(out, name)
 				}
-			case image.PLT:
-				i, _ := c.PLTName(r.Target)
-				out = append(out, "import "+i.Name)
-			case image.GOT:
-				if n := gotKey(c, r.Target).sym; n != "" {
+			case image.PLT, image.GOT:
+				if n := c.importName(r.Class, r.Target); n != "" {
 					out = append(out, "import "+n)
 				}
 			case image.Text:

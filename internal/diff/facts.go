@@ -101,14 +101,8 @@ func (c *Code) handed(out []fact, v *values, r *Ref) []fact {
 		return out
 	}
 	g := fact{kind: handedTo}
-	switch r.Class {
-	case image.Text:
+	if g.name = c.importName(r.Class, r.Target); r.Class == image.Text {
 		g.to = r.Target
-	case image.PLT:
-		i, _ := c.PLTName(r.Target)
-		g.name = i.Name
-	case image.GOT:
-		g.name = gotKey(c, r.Target).sym
 	}
 	if g.to == 0 && g.name == "" {
 		return out

@@ -126,17 +126,9 @@ func (w *trace) imported(s *step) bool {
 	if !ok {
 		return false
 	}
-	switch w.c.ClassAt(image.Addr(t)) {
-	case image.PLT:
-		i, ok := w.c.PLTName(image.Addr(t))
-		_, own := w.c.Dynamic(i.Name)
-		return ok && !own
-	case image.GOT:
-		k := gotKey(w.c, image.Addr(t)).sym
-		_, own := w.c.Dynamic(k)
-		return k != "" && !own
-	}
-	return false
+	name := w.c.importName(w.c.ClassAt(image.Addr(t)), image.Addr(t))
+	_, own := w.c.Dynamic(name)
+	return name != "" && !own
 }
 
 // compares: cmp or test, which change nothing but flags.

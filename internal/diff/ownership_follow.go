@@ -293,11 +293,8 @@ func (d *Diff) calleeName(c *Code, in *arch.Inst, ref *Ref, regs *[16]source) st
 		return "a function pointer"
 	}
 	switch ref.Class {
-	case image.PLT:
-		i, _ := c.PLTName(ref.Target)
-		return i.Name
-	case image.GOT:
-		return gotKey(c, ref.Target).sym
+	case image.PLT, image.GOT:
+		return c.importName(ref.Class, ref.Target)
 	case image.Text:
 		if f := c.Entry(ref.Target); f != nil {
 			return d.roleOf(c, f, 0)
@@ -322,15 +319,12 @@ func (d *Diff) roleOf(c *Code, f *Func, depth int) string {
 			name := ""
 			switch {
 			case r.Kind == Lea:
-			case r.Class == image.PLT:
-				i, _ := c.PLTName(r.Target)
-				name = i.Name
-			case r.Class == image.GOT:
-				name = gotKey(c, r.Target).sym
 			case r.Class == image.Text:
 				if g := c.Entry(r.Target); g != nil && g != f {
 					name = d.roleOf(c, g, depth+1)
 				}
+			default:
+				name = c.importName(r.Class, r.Target)
 			}
 			switch {
 			case freeNames().MatchString(name):

@@ -279,14 +279,7 @@ func (w *trace) callee(s *step) string {
 	if !s.in.IsCall() || !ok {
 		return ""
 	}
-	switch w.c.ClassAt(image.Addr(t)) {
-	case image.PLT:
-		i, _ := w.c.PLTName(image.Addr(t))
-		return i.Name
-	case image.GOT:
-		return gotKey(w.c, image.Addr(t)).sym
-	}
-	return ""
+	return w.c.importName(w.c.ClassAt(image.Addr(t)), image.Addr(t))
 }
 
 // land adds the ways from calls to landing pads, which find the registers that
