@@ -111,6 +111,13 @@ func (c *Code) readDistances(f *Func) []image.Addr {
 			table[r], entry[r] = 0, 0
 		}
 	}
+	lose := func(which arch.Registers) {
+		for r := range table {
+			if which.Has(r) {
+				forget(r)
+			}
+		}
+	}
 	sum := func(x, y int) {
 		switch {
 		case table[x] != 0 && table[x] == entry[y]:
@@ -125,13 +132,11 @@ func (c *Code) readDistances(f *Func) []image.Addr {
 		if in.Len == 0 || in.Vector {
 			return
 		}
-		reg, rm := gpr(in, code)
+		reg, rm := in.Named(code)
 		plain := in.Map == 0
 		switch op := in.Op; {
 		case in.IsCall():
-			for _, r := range []int{0, 1, 2, 6, 7, 8, 9, 10, 11} { // the psABI lets it change these
-				forget(r)
-			}
+			lose(arch.CallClobbered)
 		case plain && op == 0x8d && len(refs) == 1 && refs[0].Kind == Lea:
 			forget(reg)
 			if r := &refs[0]; r.Form == Relative && r.Class == image.ROData && r.Target%4 == 0 {
@@ -160,17 +165,8 @@ func (c *Code) readDistances(f *Func) []image.Addr {
 			table[rm], entry[rm] = table[reg], entry[reg]
 		case plain && op == 0x8b && rm >= 0:
 			table[reg], entry[reg] = table[rm], entry[rm]
-		case plain && (op == 0x39 || op == 0x3b || op == 0x85 || op >= 0x50 && op <= 0x57): // read only
-		case plain && (op == 0x89 || op == 0x88) && rm < 0: // stored
-		case plain && (op == 0x81 || op == 0x83 || op == 0x80) && in.Reg() == 7: // compared
-		case plain && (op == 0x98 || op == 0x99 || op == 0xf6 || op == 0xf7 || op >= 0xa4 && op <= 0xaf):
-			for _, r := range []int{0, 1, 2, 6, 7} {
-				forget(r)
-			}
-			forget(rm)
 		default:
-			forget(reg)
-			forget(rm)
+			lose(in.Writes(code))
 		}
 	})
 	return out

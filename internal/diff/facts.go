@@ -89,9 +89,7 @@ func (c *Code) factsOf(f *Func) []fact {
 
 // call forgets what the psABI lets a call change.
 func (v *values) call() {
-	for _, r := range []int{rax, rcx, rdx, rsi, rdi, 8, 9, 10, 11} {
-		v.gp[r] = 0
-	}
+	v.forget(arch.CallClobbered)
 	v.xmm = [16][2]image.Addr{}
 }
 
@@ -125,15 +123,15 @@ func (c *Code) handed(out []fact, v *values, r *Ref) []fact {
 
 // follow applies one instruction that is no branch, at an offset of its function.
 func (c *Code) follow(out []fact, v *values, in *arch.Inst, code []byte, r *Ref, at uint32) []fact {
-	o, ok := operandsOf(in, code)
 	switch {
-	case !ok:
-		v.forget(in, code)
-		return out
 	case in.Vector:
 		*v = values{}
 		return out
+	case !in.HasModRM:
+		v.forget(in.Writes(code))
+		return out
 	}
+	o := operandsOf(in, code)
 	memory := o.rm < 0
 	store := func(off int32, a image.Addr) {
 		if c.ClassAt(a) != image.Text {
@@ -181,12 +179,8 @@ func (c *Code) follow(out []fact, v *values, in *arch.Inst, code []byte, r *Ref,
 		}
 	case in.Map == 0 && in.Op == 0x89 && in.Wide:
 		v.gp[o.rm], v.used[o.rm] = v.gp[o.reg], v.used[o.reg]
-	case in.Map == 0 && memory && (in.Op == 0xc7 || in.Op == 0xc6 || in.Op == 0x88 || in.Op&0xfe == 0x38 || in.Op == 0x85 || in.Op == 0x84 || in.Op == 0x83 || in.Op == 0x80 || in.Op == 0x81 || in.Op == 0xff):
-		// memory changes, or flags
-	case in.Map == 0 && (in.Op == 0x85 || in.Op == 0x84 || in.Op&0xfc == 0x38):
-		// flags
 	case in.Map != 1:
-		v.clear(o)
+		v.clear(in, code, o)
 	default:
 		switch (op{o.prefix, in.Op}) {
 		case op{0x66, 0x6e}: // movq, movd to xmm
@@ -222,14 +216,14 @@ func (c *Code) follow(out []fact, v *values, in *arch.Inst, code []byte, r *Ref,
 			if memory {
 				store(0, v.xmm[o.reg][0])
 			} else {
-				v.clear(o)
+				v.clear(in, code, o)
 			}
 		case op{0, 0x17}, op{0x66, 0x17}: // movhps to memory
 			if memory {
 				store(0, v.xmm[o.reg][1])
 			}
 		default:
-			v.clear(o)
+			v.clear(in, code, o)
 		}
 	}
 	return out
@@ -254,69 +248,51 @@ func (c *Code) constantPointer(a image.Addr) image.Addr {
 	return 0
 }
 
-// operands are those of an instruction with ModRM; rm is -1 in memory.
+// operands are those of an instruction with ModRM, general or vector registers;
+// rm is -1 in memory.
 type operands struct {
 	reg, rm int
 	prefix  byte // 66, f3, f2 or 0
 }
 
-func operandsOf(in *arch.Inst, code []byte) (operands, bool) {
-	if !in.HasModRM {
-		return operands{}, false
-	}
-	o := operands{reg: int(in.ModRM >> 3 & 7), rm: int(in.ModRM & 7)}
-	if in.ModRM < 0xc0 {
-		o.rm = -1
-	}
-	for i := 0; i < int(in.Len) && i < len(code); i++ {
-		switch b := code[i]; b {
+func operandsOf(in *arch.Inst, code []byte) operands {
+	var o operands
+	o.reg, o.rm = in.Named(code)
+	for _, b := range code[:in.Len] {
+		switch b {
 		case 0xf2, 0xf3:
 			o.prefix = b
-			continue
 		case 0x66:
 			if o.prefix == 0 {
 				o.prefix = b
 			}
-			continue
 		case 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0x67, 0xf0:
-			continue
 		default:
-			if b&0xf0 == 0x40 {
-				o.reg |= int(b << 1 & 8)
-				if o.rm >= 0 {
-					o.rm |= int(b << 3 & 8)
-				}
-			}
+			return o
 		}
-		break
 	}
-	return o, true
+	return o
 }
 
-// clear forgets both registers that an instruction could change.
-func (v *values) clear(o operands) {
-	v.gp[o.reg], v.xmm[o.reg] = 0, [2]image.Addr{}
-	if o.rm >= 0 {
-		v.gp[o.rm], v.xmm[o.rm] = 0, [2]image.Addr{}
-	}
-	v.gp[rax], v.gp[rdx] = 0, 0 // products, quotients
-}
-
-// forget is for instructions without ModRM.
-func (v *values) forget(in *arch.Inst, code []byte) {
-	last := in.Op
-	switch {
-	case in.IsCond(), in.Map == 0 && last&0xf8 == 0x50, in.Map == 0 && (last == 0x68 || last == 0x6a || last == 0x90 || last == 0xa8 || last == 0xa9 || last == 0x3c || last == 0x3d):
-		return // branches, push, nop, test, cmp
-	case in.Map == 0 && (last&0xf8 == 0xb8 || last&0xf8 == 0x58): // mov, pop
-		r := int(last & 7)
-		if i := slices.Index(code[:in.Len], last); i > 0 && code[i-1]&0xf1 == 0x41 {
-			r |= 8
-		}
-		v.gp[r] = 0
+// clear forgets what an instruction may change. Its operands may be vector registers.
+func (v *values) clear(in *arch.Inst, code []byte, o operands) {
+	v.forget(in.Writes(code))
+	if in.Map == 0 {
 		return
 	}
-	*v = values{}
+	v.xmm[o.reg] = [2]image.Addr{}
+	if o.rm >= 0 {
+		v.xmm[o.rm] = [2]image.Addr{}
+	}
+}
+
+// forget is for general registers that hold something else now.
+func (v *values) forget(which arch.Registers) {
+	for r := range v.gp {
+		if which.Has(r) {
+			v.gp[r] = 0
+		}
+	}
 }
 
 // factKey is what becomes of an address, in terms of the base image.

@@ -73,9 +73,7 @@ func (d *Diff) handed(c *Code, f *Func, visit func(t *token, regs *holding)) {
 		visit(t, &regs)
 		switch {
 		case in.IsCall():
-			for _, r := range []int{rax, rcx, rdx, rsi, rdi, 8, 9, 10, 11} {
-				regs[r] = held{}
-			}
+			regs.forget(arch.CallClobbered)
 		case in.Rel:
 			if to := int64(t.at) + int64(in.Len) + in.Imm(b); to > int64(t.at) && to < int64(len(code)) {
 				r := regs
@@ -108,15 +106,13 @@ func (r *holding) set(n int, h held) {
 // execute changes r to what holds after t, which is no branch.
 func (r *holding) execute(f *Func, t *token, code []byte, pushed *held) {
 	in := &t.in
-	reg, rm := gpr(in, code)
-	switch {
-	case in.Vector || in.Map >= 2:
-		if in.Map >= 2 {
-			r.set(reg, held{})
-		}
+	if in.Vector || in.Map >= 2 {
+		r.forget(in.Writes(code))
 		return
-	case in.Map == 1:
-		r.executeTwoByte(in, reg, rm)
+	}
+	reg, rm := in.Named(code)
+	if in.Map == 1 {
+		r.executeTwoByte(in, code, reg, rm)
 		return
 	}
 	number := held{}
@@ -154,7 +150,6 @@ func (r *holding) execute(f *Func, t *token, code []byte, pushed *held) {
 			h = held{is: heldLoaded, n: int64(t.disp), from: r[in.Base].origin()}
 		}
 		r.set(reg, h)
-	case op == 0x89, op == 0x88, op == 0x84, op == 0x85, op == 0x90:
 	case (op == 0x31 || op == 0x33) && reg == rm:
 		r.set(reg, held{is: heldNumber})
 	case op == 0x8d:
@@ -176,29 +171,17 @@ func (r *holding) execute(f *Func, t *token, code []byte, pushed *held) {
 		default:
 			r.set(rm, held{})
 		}
-	case op >= 0xa4 && op <= 0xa7 || op >= 0xaa && op <= 0xaf: // string instructions
-		for _, k := range []int{rax, rcx, rsi, rdi} {
-			r[k] = held{}
-		}
-	case reads(in):
-	case op < 0x40 && op&7 < 2: // arithmetic: to the register or memory that rm names
-		r.set(rm, held{})
-	case op < 0x40 && op&7 < 4, op == 0x69, op == 0x6b, op == 0x8a:
-		r.set(reg, held{})
-	case op == 0xf6 || op == 0xf7:
-		if in.Reg() >= 4 { // multiplications and divisions
-			r[rax], r[rdx] = held{}, held{}
-		} else {
-			r.set(rm, held{})
-		}
-	case op == 0x80, op == 0xc0, op == 0xc1, op >= 0xd0 && op <= 0xd3, op == 0xfe, op == 0xff, op == 0x8f: // groups: reg is a part of the opcode
-		r.set(rm, held{})
-	case in.HasModRM:
-		r.set(reg, held{})
-		r.set(rm, held{})
 	default:
-		r[rax], r[rdx] = held{}, held{}
-		r.set(reg, held{})
+		r.forget(in.Writes(code))
+	}
+}
+
+// forget is for registers that hold something else now.
+func (r *holding) forget(which arch.Registers) {
+	for n := range r {
+		if which.Has(n) {
+			r[n] = held{}
+		}
 	}
 }
 
@@ -226,31 +209,19 @@ func (h held) origin() int64 {
 	return 0
 }
 
-// executeTwoByte is for opcodes behind 0F: most of them are about other registers.
-func (r *holding) executeTwoByte(in *arch.Inst, reg, rm int) {
-	switch op := in.Op; {
-	case op >= 0x40 && op <= 0x4f: // cmov: a least size is still an argument
-		if reg >= 0 && r[reg].is != heldArgument && (rm < 0 || r[rm] != r[reg]) {
-			h := held{}
-			if rm >= 0 && r[rm].is == heldArgument {
-				h = r[rm]
-			}
-			r.set(reg, h)
+// executeTwoByte is for opcodes behind 0F.
+func (r *holding) executeTwoByte(in *arch.Inst, code []byte, reg, rm int) {
+	if in.Op < 0x40 || in.Op > 0x4f {
+		r.forget(in.Writes(code))
+		return
+	}
+	// cmov: a least size is still an argument
+	if reg >= 0 && r[reg].is != heldArgument && (rm < 0 || r[rm] != r[reg]) {
+		h := held{}
+		if rm >= 0 && r[rm].is == heldArgument {
+			h = r[rm]
 		}
-	case op == 0x2c, op == 0x2d, op == 0x50, op == 0xd7, op == 0xaf, op >= 0xb6 && op <= 0xb8, op >= 0xbc && op <= 0xbf:
-		r.set(reg, held{})
-	case op == 0x7e, op >= 0x90 && op <= 0x9f, op == 0xa4, op == 0xa5, op == 0xac, op == 0xad, op == 0xab, op == 0xb3, op == 0xba, op == 0xbb:
-		r.set(rm, held{})
-	case op == 0xb0, op == 0xb1, op == 0xc0, op == 0xc1, op == 0xc7:
-		r.set(reg, held{})
-		r.set(rm, held{})
-		r[rax], r[rdx] = held{}, held{}
-	case op >= 0xc8 && op <= 0xcf:
-		r.set(reg, held{})
-	case op == 0x05, op == 0x31, op == 0xa2: // system call, rdtsc, cpuid
-		for _, k := range []int{rax, rcx, rdx, rbx, 11} {
-			r[k] = held{}
-		}
+		r.set(reg, h)
 	}
 }
 

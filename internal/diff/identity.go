@@ -319,7 +319,7 @@ func (d *Diff) Compared(f *Func, k int) bool {
 	reg, _, ok := registers(&in, code[o:])
 	if r := &f.Refs[k]; r.Form != Relative {
 		var rm int
-		switch reg, rm = gpr(&in, code[o:]); {
+		switch reg, rm = in.Named(code[o:]); {
 		case r.Field-r.At == uint32(in.DispOff) && in.DispLen > 0 && !(in.Map == 0 && in.Op == 0x8d):
 			return false // an operand in memory
 		case in.Map != 0, in.Op == 0x3d, in.Op == 0x81 && in.Reg() == 7:
@@ -380,23 +380,6 @@ func registers(in *arch.Inst, code []byte) (reg, rm int, ok bool) {
 	if !in.HasModRM || in.Map != 0 {
 		return 0, 0, false
 	}
-	head := int(in.Len)
-	if in.ImmLen > 0 {
-		head = min(head, int(in.ImmOff))
-	}
-	if in.DispLen > 0 {
-		head = min(head, int(in.DispOff))
-	}
-	var rex byte
-	for i := range head { // the last REX before the opcode counts
-		if code[i]&0xf0 == 0x40 && i+1 < head && code[i+1] == in.Op {
-			rex = code[i]
-			break
-		}
-	}
-	reg = int(in.ModRM>>3&7 | rex<<1&8)
-	if in.ModRM>>6 != 3 {
-		return reg, -1, true
-	}
-	return reg, int(in.ModRM&7 | rex<<3&8), true
+	reg, rm = in.Named(code)
+	return reg, rm, true
 }

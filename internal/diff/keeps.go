@@ -61,7 +61,7 @@ func (c *Code) keeps(f *Func, parts []*Func) bool {
 	var compared provenance
 	for i := range w.steps {
 		if s := &w.steps[i]; compares(&s.in) {
-			reg, rm := gpr(&s.in, s.code)
+			reg, rm := s.in.Named(s.code)
 			compared |= w.address(i, reg) | w.address(i, rm)
 		}
 	}
@@ -88,7 +88,7 @@ func (w *trace) address(i, r int) provenance {
 func (w *trace) keepsAt(i int, compared provenance) bool {
 	s := &w.steps[i]
 	in := &s.in
-	reg, rm := gpr(in, s.code)
+	reg, rm := in.Named(s.code)
 	switch {
 	case in.Len == 0 || compares(in):
 		return false

@@ -54,11 +54,7 @@ func (w *owners) set(r int, s source) {
 	w.regs[r] = s
 }
 
-func (w *owners) forget() {
-	for r := range w.regs {
-		w.set(r, source{})
-	}
-}
+func (w *owners) forget() { w.lose(arch.AllRegisters) }
 
 // followOwners goes through f from top to bottom and notes what it frees and stores.
 func (d *Diff) followOwners(c *Code, f *Func, out *custody) {
@@ -83,9 +79,7 @@ func (d *Diff) followOwners(c *Code, f *Func, out *custody) {
 					w.frees(o, name)
 				}
 			}
-			for _, r := range []int{0, 1, 2, 6, 7, 8, 9, 10, 11} {
-				w.set(r, source{})
-			}
+			w.lose(arch.CallClobbered)
 			if in.IsCall() {
 				w.set(rax, source{kind: fromCall, name: name})
 			}
@@ -185,10 +179,10 @@ func (w *owners) track(in *arch.Inst, b []byte, ref *Ref, given bool) {
 	if in.HasMemory() && ref == nil && isMember(in, b) {
 		w.uses(w.regs[in.Base].id, in.Disp(b))
 	}
-	if in.Rel || in.IsCall() || in.Vector {
+	if in.Rel || in.IsCall() {
 		return
 	}
-	reg, rm := registersOf(in, b)
+	reg, rm := in.Named(b)
 	memory := in.HasMemory()
 	switch {
 	case in.Map == 0 && in.Op == 0x8b && in.Wide && memory: // mov mem, reg
@@ -215,36 +209,18 @@ func (w *owners) track(in *arch.Inst, b []byte, ref *Ref, given bool) {
 		if at, of, ok := w.held(in, b, ref); ok && in.Wide {
 			w.stores(at, of, elsewhere)
 		}
-	case reads(in):
-	case in.Map == 0 && in.Op >= 0xb8 && in.Op <= 0xbf || in.Map == 0 && in.Op >= 0x58 && in.Op <= 0x5f:
-		w.set(rm, source{})
-	case in.HasModRM:
-		w.set(reg, source{})
-		if !memory {
-			w.set(rm, source{})
-		}
 	default:
-		w.set(0, source{})
-		w.set(2, source{})
+		w.lose(in.Writes(b))
 	}
 }
 
-// reads: the instruction only compares or tests.
-func reads(in *arch.Inst) bool {
-	if in.Map != 0 {
-		return false
+// lose is for registers that hold something else now.
+func (w *owners) lose(which arch.Registers) {
+	for r := range w.regs {
+		if which.Has(r) {
+			w.set(r, source{})
+		}
 	}
-	switch in.Op {
-	case 0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0x84, 0x85, 0xa8, 0xa9:
-		return true
-	case 0x80, 0x81, 0x83:
-		return in.Reg() == 7
-	case 0xf6, 0xf7:
-		return in.Reg() < 2
-	case 0xc6, 0xc7:
-		return true // writes memory only
-	}
-	return in.Op >= 0x50 && in.Op <= 0x57 // push
 }
 
 // isMember: the operand is a member of an object that a register points to, not
@@ -252,28 +228,6 @@ func reads(in *arch.Inst) bool {
 func isMember(in *arch.Inst, b []byte) bool {
 	const rsp = 4
 	return in.Base != arch.NoReg && in.Base != arch.RIP && in.Base != rsp && in.Index == arch.NoReg && in.Disp(b) >= 0 && !in.FS
-}
-
-// registersOf are the registers that ModRM names, extended by REX. For opcodes
-// that hold a register themselves, rm is that.
-func registersOf(in *arch.Inst, b []byte) (reg, rm int) {
-	rex := byte(0)
-	for _, x := range b[:in.Len] {
-		if x >= 0x40 && x <= 0x4f {
-			rex = x
-			break
-		}
-		switch x {
-		case 0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0xf0:
-			continue
-		}
-		break
-	}
-	reg, rm = int(in.ModRM>>3&7)|int(rex&4)<<1, int(in.ModRM&7)|int(rex&1)<<3
-	if !in.HasModRM {
-		rm = int(in.Op&7) | int(rex&1)<<3
-	}
-	return reg, rm
 }
 
 // calleeName names what is called, alike in both images: by import or symbol. A

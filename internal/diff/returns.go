@@ -73,7 +73,7 @@ const (
 // killsRAX says what an instruction does with rax, for the instructions that
 // compilers put behind a call; the others count as a look at it.
 func killsRAX(in *arch.Inst, code []byte) raxEffect {
-	reg, rm := gpr(in, code)
+	reg, rm := in.Named(code)
 	inAddress := in.HasMemory() && (in.Base == rax || in.Index == rax)
 	switch {
 	case in.Len == 0 || in.Vector || inAddress:

@@ -263,7 +263,7 @@ func (w *trace) storedFrom(p *step, s *state) provenance {
 	if p.in.Op == 0xc7 {
 		return p.taken()
 	}
-	reg, _ := gpr(&p.in, p.code)
+	reg, _ := p.in.Named(p.code)
 	if reg < 0 {
 		return 0
 	}

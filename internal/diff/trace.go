@@ -36,7 +36,6 @@ var argumentRegisters = [arguments]int{7, 6, 2, 1, 8, 9}
 
 const (
 	rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi = 0, 1, 2, 3, 4, 5, 6, 7
-	r11                                    = 11
 )
 
 // state is what is known before an instruction. A provenance of 0 means that no
@@ -205,11 +204,11 @@ func (w *trace) switches(i int) (table image.Addr, ok bool) {
 	if t := w.steps[i].from; t != 0 {
 		return t, true
 	}
-	_, to := gpr(&w.steps[i].in, w.steps[i].code)
+	_, to := w.steps[i].in.Named(w.steps[i].code)
 	const near = 8
 	for j := i - 1; to >= 0 && j >= max(0, i-near); j-- {
 		s := &w.steps[j]
-		if reg, _ := gpr(&s.in, s.code); s.from != 0 && s.in.Map == 0 && s.in.Op == 0x8b && reg == to {
+		if reg, _ := s.in.Named(s.code); s.from != 0 && s.in.Map == 0 && s.in.Op == 0x8b && reg == to {
 			return s.from, true
 		}
 	}
@@ -219,7 +218,7 @@ func (w *trace) switches(i int) (table image.Addr, ok bool) {
 			return 0, false
 		}
 		in := &w.steps[add].in
-		if reg, rm := gpr(in, w.steps[add].code); in.Map == 0 && (in.Op == 0x01 && rm == to || in.Op == 0x03 && reg == to) {
+		if reg, rm := in.Named(w.steps[add].code); in.Map == 0 && (in.Op == 0x01 && rm == to || in.Op == 0x03 && reg == to) {
 			break
 		}
 	}
@@ -236,7 +235,7 @@ func (w *trace) switches(i int) (table image.Addr, ok bool) {
 func (w *trace) loaded(i, r int) image.Addr {
 	for i--; i >= 0; i-- {
 		s := &w.steps[i]
-		reg, rm := gpr(&s.in, s.code)
+		reg, rm := s.in.Named(s.code)
 		if reg != r && rm != r || s.in.Vector || s.in.Map != 0 {
 			continue
 		}

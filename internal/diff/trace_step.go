@@ -8,33 +8,29 @@ import (
 // not listed may have changed any register.
 func (w *trace) execute(p *step, s *state) {
 	in := &p.in
-	reg, rm := gpr(in, p.code)
+	reg, rm := in.Named(p.code)
 	switch {
 	case in.Len == 0:
 		return
-	case in.Vector:
-		executeVector(in, s, reg, rm)
-		return
-	case in.Map == 0:
+	case in.Map == 0 && !in.Vector:
 		if !w.executePlain(p, s, reg, rm) {
 			s.blur()
 		}
-		return
-	case in.Map == 1:
-		if !executeTwoByte(p, s, reg, rm) {
-			s.blur()
-		}
-		return
-	case in.Map == 2 && in.Op >= 0xf0: // movbe, crc32 and their kin
-		s.blur()
+	case in.Map == 1 && !in.Vector:
+		executeTwoByte(p, s, reg, rm)
+	default:
+		s.lose(in.Writes(p.code))
 	}
 }
 
 // blur: every register may hold something else now.
-func (s *state) blur() {
+func (s *state) blur() { s.lose(arch.AllRegisters) }
+
+// lose is for registers that may hold something else now.
+func (s *state) lose(which arch.Registers) {
 	for r := range s.regs {
-		if r != rsp {
-			s.regs[r] |= fromElsewhere
+		if which.Has(r) {
+			s.also(r, fromElsewhere)
 		}
 	}
 }
@@ -75,7 +71,7 @@ func (w *trace) executePlain(p *step, s *state, reg, rm int) bool {
 	switch {
 	case in.IsCall():
 		w.call(p, s)
-	case in.IsJump(), in.IsCond(), in.IsRet(), in.IsTrap(), op == 0x90:
+	case in.IsJump(), op >= 0x70 && op <= 0x7f, op == 0xe3, in.IsRet(), in.IsTrap(), op == 0x90 && reg == rax:
 	case op == 0x8d:
 		w.lea(p, s, reg)
 	case op == 0x89:
@@ -103,17 +99,20 @@ func (w *trace) executePlain(p *step, s *state, reg, rm int) bool {
 		w.store(p, s, rm, p.taken())
 	case op >= 0xb0 && op <= 0xb7, op == 0x8a:
 		s.bytes(p, reg)
-	case op == 0x88, op == 0xc6, op == 0xfe, op == 0x80 && in.Reg() != 7:
+	case op == 0x88, op == 0xc6, op == 0xfe, op == 0x80 && in.Reg() != 7, op == 0xc0, op == 0xd0, op == 0xd2, op == 0xf6 && in.Reg() < 4 && in.Reg() >= 2:
 		s.bytes(p, rm)
 	case op == 0x80:
 	case op == 0x86:
 		s.bytes(p, reg)
 		s.bytes(p, rm)
-	case op == 0x87 || op >= 0x91 && op <= 0x97:
+	case op == 0x87 || op >= 0x90 && op <= 0x97:
+		if op != 0x87 {
+			rm = rax
+		}
 		s.also(reg, fromElsewhere|s.regs[max(rm, 0)])
 		s.also(rm, fromElsewhere|s.regs[max(reg, 0)])
 	case op == 0x84 || op == 0x85 || op == 0xa8 || op == 0xa9:
-	case op == 0xc0 || op == 0xc1 || op >= 0xd0 && op <= 0xd3:
+	case op == 0xc1 || op == 0xd1 || op == 0xd3:
 		s.set(rm, fromElsewhere)
 	case op == 0xf6 || op == 0xf7:
 		switch {
@@ -369,7 +368,10 @@ func (w *trace) arithmetic(p *step, s *state, reg, rm int) {
 // call: the psABI lets it change what is not preserved. A function of the same
 // image may be known to leave some of these alone (gcc's -fipa-ra).
 func (w *trace) call(p *step, s *state) {
-	for _, r := range []int{rax, rcx, rdx, rsi, rdi, 8, 9, 10, r11} {
+	for r := range s.regs {
+		if !arch.CallClobbered.Has(r) {
+			continue
+		}
 		if p.in.IsIndirect() || w.clobber && w.imported(p) {
 			s.set(r, fromElsewhere)
 		} else {
@@ -379,8 +381,8 @@ func (w *trace) call(p *step, s *state) {
 	s.set(rax, fromElsewhere)
 }
 
-// executeTwoByte is for 0F opcodes; false: not understood.
-func executeTwoByte(p *step, s *state, reg, rm int) bool {
+// executeTwoByte is for 0F opcodes: most of them are about other registers.
+func executeTwoByte(p *step, s *state, reg, rm int) {
 	in := &p.in
 	op := in.Op
 	switch {
@@ -390,91 +392,10 @@ func executeTwoByte(p *step, s *state, reg, rm int) bool {
 			o = s.regs[rm]
 		}
 		s.also(reg, o)
-	case op == 0xb6 || op == 0xb7 || op == 0xbe || op == 0xbf || op == 0xaf || op == 0xbc || op == 0xbd || op == 0xb8:
+	case op == 0xb6 || op == 0xb7 || op == 0xbe || op == 0xbf || op == 0xaf || op == 0xbc || op == 0xbd || op == 0xb8,
+		op == 0x2c || op == 0x2d || op == 0xd7 || op == 0x50 || op >= 0xc8 && op <= 0xcf: // replaced
 		s.set(reg, fromElsewhere)
-	case op >= 0x90 && op <= 0x9f:
-		s.bytes(p, rm)
-	case op == 0x2c || op == 0x2d || op == 0xd7 || op == 0x50: // to a general register
-		s.set(reg, fromElsewhere)
-	case op == 0x7e:
-		s.also(rm, fromElsewhere)
-	case op == 0xa4 || op == 0xa5 || op == 0xac || op == 0xad || op == 0xba || op == 0xab || op == 0xb3 || op == 0xbb || op == 0xa3:
-		s.also(rm, fromElsewhere)
-	case op == 0xb0 || op == 0xb1 || op == 0xc0 || op == 0xc1:
-		s.also(rax, fromElsewhere)
-		s.also(reg, fromElsewhere)
-		s.also(rm, fromElsewhere)
-	case op >= 0xc8 && op <= 0xcf:
-		s.set(reg, fromElsewhere)
-	case op == 0x05 || op == 0xa2 || op == 0x31 || op == 0x01:
-		s.blur()
-	case in.IsCond(), in.IsTrap(), op >= 0x0d && op <= 0x2f, op >= 0x51 && op <= 0x7f,
-		op == 0xae, op == 0xc2, op == 0xc3, op == 0xc6, op >= 0xd0:
-		// SSE, hints, fences: no general register
 	default:
-		return false
+		s.lose(in.Writes(p.code))
 	}
-	return true
-}
-
-// executeVector: few such instructions write general registers; which of the
-// fields names it depends on the instruction.
-func executeVector(in *arch.Inst, s *state, reg, rm int) {
-	switch {
-	case in.Map == 1 && (in.Op == 0x2c || in.Op == 0x2d || in.Op == 0xd7 || in.Op == 0x50 || in.Op == 0x7e || in.Op >= 0x92 && in.Op <= 0x93):
-		s.also(reg, fromElsewhere)
-		s.also(rm, fromElsewhere)
-	case in.Map >= 2 && in.Op >= 0xf0, in.Map == 3 && in.Op >= 0x14 && in.Op <= 0x17:
-		s.blur()
-	}
-}
-
-// gpr are the general registers that the fields of ModRM name, or the one in
-// the opcode (as reg); -1: none, or memory.
-func gpr(in *arch.Inst, code []byte) (reg, rm int) {
-	if !in.HasModRM {
-		if in.Map == 0 && (in.Op >= 0x50 && in.Op <= 0x5f || in.Op >= 0x90 && in.Op <= 0x97 || in.Op >= 0xb0 && in.Op <= 0xbf) ||
-			in.Map == 1 && in.Op >= 0xc8 && in.Op <= 0xcf {
-			at := int(in.Len)
-			if in.ImmLen > 0 {
-				at = int(in.ImmOff)
-			}
-			return int(in.Op&7) | rexBefore(code, at-1-int(in.Map))&1<<3, -1
-		}
-		return -1, -1
-	}
-	at := int(in.Len)
-	if in.ImmLen > 0 {
-		at = int(in.ImmOff)
-	}
-	if in.DispLen > 0 {
-		at = min(at, int(in.DispOff))
-	}
-	if in.ModRM>>6 != 3 && in.ModRM&7 == 4 {
-		at-- // SIB
-	}
-	opcode := at - 2 // of the bytes before ModRM the first is the opcode or 0F
-	switch in.Map {
-	case 1:
-		opcode--
-	case 2, 3:
-		opcode -= 2
-	}
-	rex := 0
-	if !in.Vector {
-		rex = rexBefore(code, opcode)
-	}
-	reg = int(in.ModRM>>3&7) | rex<<1&8
-	if in.ModRM>>6 != 3 {
-		return reg, -1
-	}
-	return reg, int(in.ModRM&7) | rex<<3&8
-}
-
-// rexBefore is the REX prefix before the opcode at offset k, 0 for none.
-func rexBefore(code []byte, k int) int {
-	if k > 0 && k <= len(code) && code[k-1]&0xf0 == 0x40 {
-		return int(code[k-1])
-	}
-	return 0
 }

@@ -266,7 +266,7 @@ func (w *trace) compares(i int) (x, y provenance, ok bool) {
 	if s.bit != 0 && s.in.Map == 0 && (s.in.Op == 0x3d || s.in.Op == 0x81 && s.in.Reg() == 7) {
 		rm := rax // with a constant
 		if s.in.Op == 0x81 {
-			_, rm = gpr(&s.in, s.code)
+			_, rm = s.in.Named(s.code)
 		}
 		if rm < 0 {
 			return s.bit, fromElsewhere, true
@@ -276,7 +276,7 @@ func (w *trace) compares(i int) (x, y provenance, ok bool) {
 	if s.in.Map != 0 || s.in.Op != 0x39 && s.in.Op != 0x3b || !s.in.Wide || !s.in.HasModRM {
 		return 0, 0, false
 	}
-	reg, rm := gpr(&s.in, s.code)
+	reg, rm := s.in.Named(s.code)
 	x, y = w.before(i, reg), fromElsewhere
 	if rm >= 0 {
 		y = w.before(i, rm)
@@ -318,7 +318,7 @@ func (w *trace) passed(i int) (o provenance) {
 		return o
 	}
 	if in.Map == 0 && in.Op == 0xc7 && s.bit != 0 { // stored somewhere
-		if _, rm := gpr(in, s.code); rm < 0 {
+		if _, rm := in.Named(s.code); rm < 0 {
 			if _, own := t.slot(in, s.code); !own {
 				return s.bit
 			}
@@ -326,13 +326,13 @@ func (w *trace) passed(i int) (o provenance) {
 		return 0
 	}
 	if in.Map == 0 && in.Op == 0x89 { // stored somewhere
-		reg, rm := gpr(in, s.code)
+		reg, rm := in.Named(s.code)
 		if _, own := t.slot(in, s.code); rm < 0 && !own {
 			o = t.regs[reg]
 		}
 	}
 	if in.Map == 1 && in.Op == 0x6e || in.Vector { // into a vector register
-		if _, rm := gpr(in, s.code); rm >= 0 {
+		if _, rm := in.Named(s.code); rm >= 0 {
 			o |= t.regs[rm]
 		}
 	}
