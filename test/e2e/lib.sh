@@ -117,6 +117,9 @@ package() {
 	[ $code = 0 ] || fail "cannot fetch $1 $2"
 }
 
+# has PACKAGE VERSION: the archive (or the cache) has it.
+has() { fetch "$1" "$2" >/dev/null; }
+
 # newest PACKAGE: sets $deb to the newest version there is.
 newest() {
 	version=$(offers "$1" | awk -F'|' 'NR == 1 { gsub(/ /, "", $2); print $2 }')
