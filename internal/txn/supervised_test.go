@@ -14,13 +14,17 @@ import (
 
 func TestCallThatASupervisorMakesIsNotMadeTwice(t *testing.T) {
 	base, fixed := compile(t, "supervised", "-DSHORT")
-	for _, how := range []txn.How{txn.Stopped, txn.Exchanged} {
-		t.Run(string(how), func(t *testing.T) {
+	for _, c := range []struct {
+		how  txn.How
+		call string
+	}{{txn.Stopped, "getppid"}, {txn.Exchanged, "getppid"}, {txn.Stopped, "sendto"}} { // that may also have moved a part of its data
+		how := c.how
+		t.Run(string(how)+" "+c.call, func(t *testing.T) {
 			b, o := byHand(t, base, fixed, "fixed_function"), txn.Options{Wait: 300 * time.Millisecond}
 			if how == txn.Exchanged {
 				b, o = independent(t, b), txn.Exchanging(o)
 			}
-			v := start(t, base)
+			v := start(t, base, c.call)
 			if where, err := os.ReadFile("/proc/" + itoa(v.pid) + "/wchan"); err != nil || !bytes.HasPrefix(where, []byte("seccomp_")) {
 				testkit.Skip(t, "the kernel does not tell where a thread sleeps")
 			}

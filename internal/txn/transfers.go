@@ -51,13 +51,17 @@ const (
 
 func (t *target) delicacy(tid int) delicacy {
 	s, err := proc.ReadSyscall(t.info.PID, tid)
-	switch {
-	case err != nil || s.Running:
+	if err != nil || s.Running {
 		return none
-	case transfers(s):
+	}
+	// First who else is at the call: that may also be one that moves data.
+	if d := awaits(t.info.PID, tid, s); d != none {
+		return d
+	}
+	if transfers(s) {
 		return transferring
 	}
-	return awaits(t.info.PID, tid, s)
+	return none
 }
 
 // mostDelicate is the greatest of the delicacies of some threads, and whose it is.

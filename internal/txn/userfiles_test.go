@@ -14,17 +14,21 @@ import (
 func TestCallThatADaemonOfFilesIsAtIsNotGivenUp(t *testing.T) {
 	base, fixed := compile(t, "userfiles")
 	b := byHand(t, base, fixed, "fixed_function")
-	v := start(t, base, t.TempDir())
-	r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 300 * time.Millisecond})
-	if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "file system in user space") {
-		t.Errorf("%+v", r)
+	for _, call := range []string{"open", "write"} {
+		t.Run(call, func(t *testing.T) {
+			v := start(t, base, t.TempDir(), call)
+			r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 300 * time.Millisecond})
+			if r.Outcome != txn.Busy || !strings.Contains(r.Reason, "file system in user space") {
+				t.Errorf("%+v", r)
+			}
+			v.want("c", "interrupted 0 returned 0")
+			v.want("a", "answered")
+			v.want("c", "interrupted 0 returned 1000")
+			apply(t, v, b, txn.Applied)
+			v.want("q", "1001")
+			v.running()
+		})
 	}
-	v.want("c", "interrupted 0 returned 0")
-	v.want("a", "answered")
-	v.want("c", "interrupted 0 returned 1000")
-	apply(t, v, b, txn.Applied)
-	v.want("q", "1001")
-	v.running()
 }
 
 // TestDaemonOfFilesIsPatchedWhileItWaitsForRequests: that is no call that somebody

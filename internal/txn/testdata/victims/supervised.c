@@ -1,4 +1,5 @@
-// A system call of the first thread is made by a supervisor, which takes its time.
+// A system call of the first thread is made by a supervisor, which takes its time:
+// getppid, or sendto where argv[1] says so.
 // c: how many such calls were taken, and what the first returned; a: answer it.
 #include "victim.h"
 #include <linux/filter.h>
@@ -42,10 +43,11 @@ static void *answers(void *a) {
 	exit(0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+	int sends = argc > 1 && !strcmp(argv[1], "sendto");
 	struct sock_filter f[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, sends ? SYS_sendto : SYS_getppid, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -56,6 +58,6 @@ int main(void) {
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &p);
 	if (listener < 0) { answer("unsupported"); return 0; }
-	returned = (int)syscall(SYS_getppid);
+	returned = sends ? (int)sendto(-1, "data", 4, 0, NULL, 0) : (int)syscall(SYS_getppid);
 	for (;;) pause();
 }

@@ -1,6 +1,7 @@
-// A thread opens a file of a file system in user space, whose daemon takes its
-// time and gives up what it is told was interrupted. argv[1]: where to mount it.
-// c: how often that was, and what open returned; a: answer it.
+// A thread opens a file of a file system in user space, or writes to one where
+// argv[2] says so. The daemon takes its time and gives up what it is told was
+// interrupted. argv[1]: where to mount it.
+// c: how often that was, and what the call returned; a: answer it.
 #include "victim.h"
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -14,7 +15,7 @@
 NOINLINE int fixed_function(int n) { ROOM; return OLD_NEW(n + 1, n + 1000); }
 
 static struct { atomic_int opened, interrupted, answered, returned; } *shared;
-static int device;
+static int device, writes;
 
 static void reply(uint64_t unique, int error, const void *data, size_t size) {
 	char b[512];
@@ -33,14 +34,22 @@ static void request(const struct fuse_in_header *in, const void *data) {
 	struct fuse_attr_out attr = {.attr = attributes(in ? in->nodeid : 1)};
 	struct fuse_entry_out entry = {.nodeid = 2, .attr = attributes(2)};
 	struct fuse_open_out open = {0};
+	struct fuse_write_out written = {.size = 4};
 	switch (in ? in->opcode : 0) {
 	case 0: // nothing came
-		if (waits && shared->answered) { reply(waits, 0, &open, sizeof open); waits = 0; }
+		if (waits && shared->answered) {
+			if (writes) reply(waits, 0, &written, sizeof written);
+			else reply(waits, 0, &open, sizeof open);
+			waits = 0;
+		}
 		break;
 	case FUSE_INIT: reply(in->unique, 0, &init, sizeof init); break;
 	case FUSE_GETATTR: reply(in->unique, 0, &attr, sizeof attr); break;
 	case FUSE_LOOKUP: reply(in->unique, 0, &entry, sizeof entry); break;
-	case FUSE_OPEN: waits = in->unique; shared->opened = 1; break;
+	case FUSE_OPEN:
+		if (writes) { reply(in->unique, 0, &open, sizeof open); break; }
+		// fallthrough
+	case FUSE_WRITE: waits = in->unique; shared->opened = 1; break;
 	case FUSE_INTERRUPT:
 		if (((const struct fuse_interrupt_in *)data)->unique != waits) break;
 		shared->interrupted++;
@@ -68,8 +77,8 @@ static void daemon_(void) {
 static void *opens(void *a) {
 	char name[256];
 	snprintf(name, sizeof name, "%s/file", (char *)a);
-	int fd = open(name, O_RDONLY);
-	shared->returned = fd < 0 ? errno : 1000;
+	int fd = open(name, writes ? O_WRONLY : O_RDONLY);
+	shared->returned = fd < 0 || writes && write(fd, "data", 4) != 4 ? errno : 1000;
 	for (;;) pause();
 }
 
@@ -78,6 +87,7 @@ int main(int argc, char **argv) {
 	pthread_t t;
 	const char *q;
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	writes = argc > 2 && !strcmp(argv[2], "write");
 	device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
 	if (argc < 2 || device < 0 || unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
