@@ -93,12 +93,12 @@ const (
 // overwritten by the next.
 func (t *Tracer) filter(tid, i int) ([]byte, error) {
 	if t.program == nil {
-		if _, err := requestSize(reqGetFilter, tid, uintptr(i), 0); err != nil {
+		if err := request(reqGetFilter, tid, uintptr(i), 0); err != nil {
 			return nil, err
 		}
 		t.program = new([seccomp.MaxSize]byte) // the kernel does not ask how much room there is
 	}
-	n, err := requestSize(reqGetFilter, tid, uintptr(i), uintptr(unsafe.Pointer(t.program)))
+	n, err := requestAt(reqGetFilter, tid, uintptr(i), unsafe.Pointer(t.program))
 	if err != nil {
 		return nil, err
 	}

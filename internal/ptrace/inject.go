@@ -362,7 +362,7 @@ func (t *Tracer) suitable(m *Mem, in Injection, r *Regs) error {
 		return fmt.Errorf("it runs 32-bit code: %w", ErrBorrow)
 	}
 	var dispatch struct{ mode, selector, offset, length uint64 }
-	if request(reqGetDispatch, tid, unsafe.Sizeof(dispatch), uintptr(unsafe.Pointer(&dispatch))) == nil && dispatch.mode != 0 {
+	if _, err := requestAt(reqGetDispatch, tid, unsafe.Sizeof(dispatch), unsafe.Pointer(&dispatch)); err == nil && dispatch.mode != 0 {
 		return fmt.Errorf("its system calls go to a dispatcher of its own (Wine?): %w", ErrBorrow)
 	}
 	var rseq struct {
@@ -371,7 +371,10 @@ func (t *Tracer) suitable(m *Mem, in Injection, r *Regs) error {
 		_                uint32
 	}
 	inUserCode := int64(r.Orig_rax) < 0
-	if inUserCode && request(reqGetRseq, tid, unsafe.Sizeof(rseq), uintptr(unsafe.Pointer(&rseq))) == nil && rseq.area != 0 {
+	if inUserCode {
+		_, _ = requestAt(reqGetRseq, tid, unsafe.Sizeof(rseq), unsafe.Pointer(&rseq)) // else it stays zero
+	}
+	if rseq.area != 0 {
 		// Inside a restartable sequence (struct rseq, rseq_cs at 8): leaving it
 		// would lose its protection.
 		var section [8]byte

@@ -163,13 +163,15 @@ func awaitThreadEnd(tid int) {
 // request is the raw system call. It is not announced to the Go scheduler:
 // every request but seize returns at once.
 func request(req, tid int, addr, data uintptr) error {
-	_, err := requestSize(req, tid, addr, data)
-	return err
+	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
+	return requestError(e)
 }
 
-// requestSize is request where what it returns says something.
-func requestSize(req, tid int, addr, data uintptr) (int, error) {
-	n, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
+// requestAt is request for what the kernel reads or writes at p, and where what it
+// returns says something. p stays a pointer until the call: as a number it would lead
+// to where it led before, should the stack that this is on grow on the way, and move.
+func requestAt(req, tid int, addr uintptr, p unsafe.Pointer) (int, error) {
+	n, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, uintptr(p), 0, 0)
 	return int(n), requestError(e)
 }
 
@@ -223,7 +225,7 @@ const wordSize = 8
 // word reads from the memory that a stopped thread runs in, whatever that is by
 // now, unlike Mem.
 func (t *Tracer) word(tid int, at uint64) (b [wordSize]byte, err error) {
-	err = request(unix.PTRACE_PEEKDATA, tid, uintptr(at), uintptr(unsafe.Pointer(&b)))
+	_, err = requestAt(unix.PTRACE_PEEKDATA, tid, uintptr(at), unsafe.Pointer(&b))
 	return b, err
 }
 
@@ -236,7 +238,7 @@ func (t *Tracer) poke(tid int, at uint64, b [wordSize]byte) error {
 // thread or a process.
 func (t *Tracer) eventMessage(tid int) (int, error) {
 	var id uint64
-	err := request(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&id)))
+	_, err := requestAt(unix.PTRACE_GETEVENTMSG, tid, 0, unsafe.Pointer(&id))
 	return int(id), err
 }
 
@@ -245,20 +247,22 @@ type Regs = unix.PtraceRegs
 
 func (t *Tracer) regs(tid int) (Regs, error) {
 	var r Regs
-	err := request(unix.PTRACE_GETREGS, tid, 0, uintptr(unsafe.Pointer(&r)))
+	_, err := requestAt(unix.PTRACE_GETREGS, tid, 0, unsafe.Pointer(&r))
 	return r, err
 }
 
 func (t *Tracer) setRegs(tid int, r *Regs) error {
-	return request(unix.PTRACE_SETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
+	_, err := requestAt(unix.PTRACE_SETREGS, tid, 0, unsafe.Pointer(r))
+	return err
 }
 
 func (t *Tracer) sigMask(tid int) (uint64, error) {
 	var m uint64
-	err := request(reqGetSigMask, tid, 8, uintptr(unsafe.Pointer(&m)))
+	_, err := requestAt(reqGetSigMask, tid, 8, unsafe.Pointer(&m))
 	return m, err
 }
 
 func (t *Tracer) setSigMask(tid int, m uint64) error {
-	return request(reqSetSigMask, tid, 8, uintptr(unsafe.Pointer(&m)))
+	_, err := requestAt(reqSetSigMask, tid, 8, unsafe.Pointer(&m))
+	return err
 }

@@ -241,6 +241,24 @@ func TestSignalThatEndsASeizeDisturbsNothingElse(t *testing.T) {
 	}
 }
 
+// TestRegistersAreReadWhereverTheStackGrows: the runtime moves a goroutine's stack to a
+// larger one when a call finds no room on it, which may be the one that asks the kernel.
+func TestRegistersAreReadWhereverTheStackGrows(t *testing.T) {
+	pid := sleeper(t)
+	for depth := range 300 {
+		err := borrowing(func(tr *ptrace.Tracer) error {
+			r, err := tr.RegsFrom(depth, pid)
+			if err == nil && r.Rip == 0 {
+				t.Errorf("%d calls deep nothing was read", depth)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestNobodyListsThreadsBehindOurBack: what takes note of ended threads while we
 // wait lists them, too. When that is over the listing may be closed, and its file
 // descriptor be another file's.
