@@ -91,12 +91,14 @@ func (m *Mem) WriteAt(p []byte, addr int64) (int, error) {
 	return m.all("write", p, addr, unix.SYS_PWRITE64)
 }
 
-// all transfers everything. The system call is not announced to the Go
-// scheduler: while a process stands still nothing else may take our turn.
+// all transfers everything. The system call is announced to the Go scheduler: a page
+// may be of a file that does not come (FUSE, a network's), and a thread that the
+// runtime does not know to be waiting would hold up all others, with what they have
+// stopped. In one that is quick our turn is not taken.
 func (m *Mem) all(verb string, p []byte, addr int64, call uintptr) (int, error) {
 	done := 0
 	for done < len(p) {
-		n, _, e := unix.RawSyscall6(call, m.f.Fd(), uintptr(unsafe.Pointer(&p[done])), uintptr(len(p)-done), uintptr(addr)+uintptr(done), 0, 0)
+		n, _, e := unix.Syscall6(call, m.f.Fd(), uintptr(unsafe.Pointer(&p[done])), uintptr(len(p)-done), uintptr(addr)+uintptr(done), 0, 0)
 		if e == unix.EINTR {
 			continue
 		}

@@ -160,8 +160,8 @@ func awaitThreadEnd(tid int) {
 	}
 }
 
-// request is the raw system call. It is not announced to the Go scheduler:
-// every request but seize returns at once.
+// request is the raw system call. It is not announced to the Go scheduler: every
+// request returns at once, but seize and those for memory (peek, poke; see Mem.all).
 func request(req, tid int, addr, data uintptr) error {
 	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
 	return requestError(e)
@@ -225,13 +225,14 @@ const wordSize = 8
 // word reads from the memory that a stopped thread runs in, whatever that is by
 // now, unlike Mem.
 func (t *Tracer) word(tid int, at uint64) (b [wordSize]byte, err error) {
-	_, err = requestAt(unix.PTRACE_PEEKDATA, tid, uintptr(at), unsafe.Pointer(&b))
-	return b, err
+	_, _, e := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_PEEKDATA, uintptr(tid), uintptr(at), uintptr(unsafe.Pointer(&b)), 0, 0)
+	return b, requestError(e)
 }
 
 // poke writes to it.
 func (t *Tracer) poke(tid int, at uint64, b [wordSize]byte) error {
-	return request(unix.PTRACE_POKEDATA, tid, uintptr(at), uintptr(binary.NativeEndian.Uint64(b[:])))
+	_, _, e := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_POKEDATA, uintptr(tid), uintptr(at), uintptr(binary.NativeEndian.Uint64(b[:])), 0, 0)
+	return requestError(e)
 }
 
 // eventMessage is what a thread that stands in Event has started: the id of a
