@@ -117,6 +117,50 @@ func TestNotesWithoutEndAreNotRead(t *testing.T) {
 	}
 }
 
+// What takes as long as there are mappings, for each of them, takes hours.
+func TestImagesThatReachOverAllOthersAreNotComparedWithThem(t *testing.T) {
+	le := binary.LittleEndian
+	const segments = 512
+	b := make([]byte, 64+56*segments)
+	copy(b, "\x7fELF\x02\x01\x01")
+	le.PutUint16(b[16:], 3)
+	le.PutUint16(b[18:], 62)
+	le.PutUint64(b[32:], 64)
+	le.PutUint16(b[54:], 56)
+	le.PutUint16(b[56:], segments)
+	for i := range uint64(segments) {
+		p := b[64+56*i:]
+		le.PutUint32(p, 1)
+		le.PutUint32(p[4:], 5)
+		if i > 0 {
+			le.PutUint64(p[16:], 1<<39+i<<12)
+		}
+		le.PutUint64(p[32:], 1)
+		le.PutUint64(p[40:], 4096)
+	}
+	const size = 32 << 10
+	every := append(b, make([]byte, size-len(b))...)
+	var ms []proc.Map
+	for i := range uint64(5000) {
+		at := 1<<32 + i*size
+		ms = append(ms, proc.Map{Start: at, End: at + size, Read: true, Exec: true, Dev: "fe:00", Inode: 1, Path: "/x"})
+	}
+	begin := time.Now()
+	if _, err := proc.ModulesIn(ms, repeated(every)); err == nil || !strings.Contains(err.Error(), "believed") {
+		t.Errorf("error %v", err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// repeated is memory that holds the same again and again.
+type repeated []byte
+
+func (r repeated) ReadAt(p []byte, addr int64) (int, error) {
+	return copy(p, r[addr%int64(len(r)):]), nil
+}
+
 func TestFileInAnotherStateHasAnotherIdentity(t *testing.T) {
 	lib, exe := library(t), victim(t)
 	c := start(t, exe, "load", lib)

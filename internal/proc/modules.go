@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -76,6 +77,11 @@ func (m Map) file() fileID { return fileID{m.Dev, m.Inode} }
 // pages are for first pages of images, of which nothing is kept.
 var pages = sync.OnceValue(func() *sync.Pool { return &sync.Pool{New: func() any { return new([pageSize]byte) }} })
 
+// mostCompared bounds how often a mapping is held against a segment, of all images of
+// one process: some ten times a mapping is usual. An image can say that it reaches over
+// a terabyte, with hundreds of segments, and be mapped there again and again.
+const mostCompared = 1 << 26
+
 // modulesIn looks only at modules whose first mapping is wanted.
 func modulesIn(ms []Map, mem io.ReaderAt, wanted func(Map) bool) ([]Module, error) {
 	at := func(p []byte, addr uint64) error {
@@ -94,11 +100,12 @@ func modulesIn(ms []Map, mem io.ReaderAt, wanted func(Map) bool) ([]Module, erro
 	lent := pages().Get().(*[pageSize]byte)
 	defer pages().Put(lent)
 	page := lent[:]
+	left := mostCompared
 	for i := 0; i < len(ms); {
 		m := ms[i]
 		n := 1
 		if m.Off == 0 && (m.Read || m.Exec) && (m.Inode != 0 || m.Path == "[vdso]") && code[m.file()] && wanted(m) {
-			mod, err := moduleAt(ms[i:], page, at)
+			mod, err := moduleAt(ms[i:], page, at, &left)
 			if err != nil {
 				return nil, fmt.Errorf("%s at %#x: %w", m.Path, m.Start, err)
 			}
@@ -117,8 +124,8 @@ func modulesIn(ms []Map, mem io.ReaderAt, wanted func(Map) bool) ([]Module, erro
 }
 
 // moduleAt is the module whose first page is at ms[0], nil when there is none.
-// The page is read into the buffer.
-func moduleAt(ms []Map, page []byte, at func([]byte, uint64) error) (*Module, error) {
+// The page is read into the buffer. left is how many comparisons are left.
+func moduleAt(ms []Map, page []byte, at func([]byte, uint64) error, left *int) (*Module, error) {
 	m := ms[0]
 	first := page[:min(m.Size(), pageSize)]
 	if err := at(first, m.Start); err != nil {
@@ -146,6 +153,9 @@ func moduleAt(ms []Map, page []byte, at func([]byte, uint64) error) (*Module, er
 		// In terms of the difference, since the bias may wrap around.
 		if x.Start-m.Start >= hi-start {
 			break
+		}
+		if *left -= len(h.loads); *left < 0 {
+			return nil, errors.New("images with so many segments, mapped so often, are not believed")
 		}
 		if h.covers(x, m, mod.Bias) {
 			mod.Maps = append(mod.Maps, x)
