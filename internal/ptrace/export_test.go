@@ -21,7 +21,8 @@ type Answer = answer
 
 const Unknown, Passes, Fails = unknown, passes, fails
 
-func UserResume(r Regs) Regs { return userResume(r) }
+func NotToBeAsked(status string) bool { return notToBeAsked([]byte(status)) }
+func UserResume(r Regs) Regs          { return userResume(r) }
 
 // HandleGiveUp installs the handler of GiveUpSignal.
 func HandleGiveUp() error { return canGiveUp() }

@@ -259,6 +259,21 @@ func TestRegistersAreReadWhereverTheStackGrows(t *testing.T) {
 	}
 }
 
+// TestWhoWritesACoreDumpIsLetGoWithoutAStop, as who could not stop. A dump into a pipe
+// would end where its thread is interrupted.
+func TestWhoWritesACoreDumpIsLetGoWithoutAStop(t *testing.T) {
+	for status, want := range map[string]bool{
+		"State:\tS (sleeping)\nCoreDumping:\t0\n":   false,
+		"State:\tS (sleeping)\nCoreDumping:\t1\n":   true,
+		"State:\tR (running)\n":                     false, // before Linux 4.15
+		"State:\tD (disk sleep)\nCoreDumping:\t0\n": true,
+	} {
+		if got := ptrace.NotToBeAsked(status); got != want {
+			t.Errorf("%q: %v", status, got)
+		}
+	}
+}
+
 // TestNobodyListsThreadsBehindOurBack: what takes note of ended threads while we
 // wait lists them, too. When that is over the listing may be closed, and its file
 // descriptor be another file's.

@@ -3,6 +3,7 @@ package ptrace
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 	"unsafe"
 
@@ -43,8 +44,8 @@ func (g *Group) Release() {
 		case running:
 			// Left traced it would stand from its next signal on, while the others
 			// are waited for.
-			if s := stateOf(tid); s == 'D' || s == 'Z' {
-				g.t.abandoned = true // it cannot stop now; our end does without
+			if b, err := status(strconv.Itoa(tid)); err == nil && notToBeAsked(b) {
+				g.t.abandoned = true // our end lets it go without a stop
 				continue
 			}
 			unasked = append(unasked, tid)

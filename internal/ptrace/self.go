@@ -57,6 +57,13 @@ func statusField(status []byte, key string) []byte {
 	return nil
 }
 
+// notToBeAsked says of a thread's status that it cannot stop now, or must not: one that
+// writes a core dump into a pipe and is interrupted ends it there.
+func notToBeAsked(status []byte) bool {
+	s := statusField(status, "State:")
+	return len(s) > 0 && (s[0] == 'D' || s[0] == 'Z') || string(statusField(status, "CoreDumping:")) == "1"
+}
+
 // stateOf is the letter of a thread's state, 0 when it cannot be read.
 func stateOf(tid int) byte {
 	b, err := status(strconv.Itoa(tid))
