@@ -7,14 +7,53 @@ import (
 )
 
 // The loader answers dlsym(RTLD_NEXT, ...) by the image in which the code lies
-// that asks. Carried code lies in none, and gets nothing.
+// that asks. Carried code lies in none, and gets nothing. Nor does the loader know
+// names that the fix brings.
 
-// asks refuses f when import i is dlsym and f has the number that RTLD_NEXT is.
-func (e *emitter) asks(f *diff.Func, i image.Import) {
-	if i.Name != "dlsym" && i.Name != "dlvsym" || !loadsMinusOne(e.d.Fixed.Text(f)) {
-		return
+// asks refuses f when it uses i, which the loader would find elsewhere than in the
+// running program, and when i is dlsym and f asks for what the loader has not.
+func (e *emitter) asks(f *diff.Func, i image.Import) (refused bool) {
+	if why := e.d.ComesFrom(i); why != "" {
+		e.refuse(referenceUnbound, "it uses %s, %s", i.Name, why)
+		return true
 	}
-	e.refuse(referenceUnbound, "it asks the loader for the next definition of a symbol (%s with RTLD_NEXT), which goes by where the code lies that asks", i.Name)
+	if i.Name != "dlsym" && i.Name != "dlvsym" && i.Name != "g_module_symbol" {
+		return false
+	}
+	if loadsMinusOne(e.d.Fixed.Text(f)) {
+		e.refuse(referenceUnbound, "it asks the loader for the next definition of a symbol (%s with RTLD_NEXT), which goes by where the code lies that asks", i.Name)
+		return true
+	}
+	if name := e.newName(); name != "" {
+		e.refuse(referenceUnbound, "it asks the loader for symbols (%s), and carried code has the name of one that only the fixed image exports: %s", i.Name, name)
+		return true
+	}
+	return false
+}
+
+// newName is a string of carried code that is the name of what the fixed image exports
+// and the base image does not, the first by the alphabet; "" for none.
+func (e *emitter) newName() string {
+	first := ""
+	for f := range e.c.in {
+		for k := range f.Refs {
+			r := &f.Refs[k]
+			if r.Class != image.ROData || r.Kind != diff.Lea {
+				continue
+			}
+			const longest = 4096
+			n := e.d.Fixed.CString(r.Target)
+			if n < 2 || n > longest {
+				continue
+			}
+			name := string(e.d.Fixed.Bytes(r.Target, n-1))
+			_, was := e.d.Base.Dynamic(name)
+			if _, is := e.d.Fixed.Dynamic(name); is && !was && (first == "" || name < first) {
+				first = name
+			}
+		}
+	}
+	return first
 }
 
 // loadsMinusOne says whether code puts -1 into a 64-bit register.

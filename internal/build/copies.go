@@ -14,17 +14,23 @@ import (
 // this way, and a fix that throws std::invalid_argument for the first time has
 // a copy that the base image lacks. Then there the library's own is in use.
 
-// copyOf is the COPY relocation whose variable t is in.
-func copyOf(c *diff.Code, t image.Addr) (q *image.Reloc, off image.Addr) {
-	if s := c.SectionAt(t); s == nil || s.Class != image.BSS && s.Class != image.RelRO && s.Class != image.Data {
-		return nil, 0
-	}
+// copiesOf are the COPY relocations of an image.
+func copiesOf(c *diff.Code) (out []*image.Reloc) {
 	for i := range c.Relocs {
-		r := &c.Relocs[i]
-		if r.Type != elf.R_X86_64_COPY || t < r.At {
+		if r := &c.Relocs[i]; r.Type == elf.R_X86_64_COPY {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// copyOf is the COPY relocation of the fixed image whose variable t is in.
+func (e *emitter) copyOf(t image.Addr) (q *image.Reloc, off image.Addr) {
+	for _, r := range e.copies {
+		if t < r.At {
 			continue
 		}
-		if s, ok := c.Dynamic(r.Sym); t == r.At || ok && t-r.At < image.Addr(s.Size) {
+		if s, ok := e.d.Fixed.Dynamic(r.Sym); t == r.At || ok && t-r.At < image.Addr(s.Size) {
 			return r, t - r.At
 		}
 	}
@@ -58,7 +64,7 @@ func (e *emitter) copied(f *diff.Func, r *diff.Ref) bool {
 
 // copyAt is the COPY relocation for t that only the fixed image has.
 func (e *emitter) copyAt(t image.Addr) (*image.Reloc, image.Addr) {
-	q, off := copyOf(e.d.Fixed, t)
+	q, off := e.copyOf(t)
 	if q == nil {
 		return nil, 0
 	}

@@ -31,6 +31,7 @@ type emitter struct {
 	base    map[image.Addr]int        // Base symbols by value
 	bound   map[image.Addr]image.Addr // variables that are accessed, by where they are in the base image
 	imports map[image.Import]int
+	copies  []*image.Reloc // the COPY relocations of the fixed image
 	relocs  []patch.Reloc
 
 	consts  span                // rodata to carry
@@ -101,6 +102,7 @@ func newEmitter(d *diff.Diff, c *carrier, r *reasons) *emitter {
 		base:    map[image.Addr]int{},
 		bound:   map[image.Addr]image.Addr{},
 		imports: map[image.Import]int{},
+		copies:  copiesOf(d.Fixed),
 		stored:  map[image.Addr]bool{},
 		spread:  map[image.Addr]bool{},
 		settled: map[image.Addr]bool{},

@@ -124,7 +124,9 @@ func (e *emitter) plt(f *diff.Func, r *diff.Ref) {
 		e.refuse(ifuncPLT, "it calls an indirect function through the PLT entry at %#x, which has no certain counterpart", uint64(r.Target))
 		return
 	}
-	e.asks(f, i)
+	if e.asks(f, i) {
+		return
+	}
 	if r.Kind == diff.Lea {
 		at, ok := e.canonical(i)
 		if !ok && r.Form == diff.Abs64 {
@@ -296,7 +298,10 @@ func (e *emitter) got(f *diff.Func, r *diff.Ref) {
 // it is a constant, of which carried code gets a copy; others go on with the old.
 func (e *emitter) export(q *image.Reloc, why string) bool {
 	t, _ := diff.Pointee(q)
-	switch old, _ := e.d.Base.Exported(image.Import{Name: q.Sym, Version: q.Version}); {
+	i := image.Import{Name: q.Sym, Version: q.Version}
+	switch old, _ := e.d.Base.Exported(i); {
+	case e.d.ComesFrom(i) != "":
+		e.refuse(referenceUnbound, "it %s", why)
 	case q.Number != nil:
 		e.refuse(dataUnmapped, "it %s", why)
 	case !e.d.Fixed.ClassAt(t).Writable():
@@ -311,7 +316,9 @@ func (e *emitter) export(q *image.Reloc, why string) bool {
 }
 
 func (e *emitter) namedSlot(f *diff.Func, r *diff.Ref, i image.Import) {
-	e.asks(f, i)
+	if e.asks(f, i) {
+		return
+	}
 	if at, ok := e.baseGOT(i); ok {
 		e.leave(f, r, at, i.Name+"@got")
 		return

@@ -22,6 +22,7 @@ type Code struct {
 	heads  []image.Addr // those whose address is taken, not only accessed
 
 	distances map[image.Addr]*spreadTable // tables of distances that code reads
+	imported  map[string]bool             // names that the loader looks up in other images
 	texts     sync.Map                    // see textEnds
 }
 
@@ -214,6 +215,7 @@ func decode(ctx context.Context, m *image.Image) *Code {
 		c.normalise(f, &w)
 	}
 	c.nameVersions()
+	c.nameImports()
 	c.nameSources()
 	c.findResolvers()
 	c.findFragments()

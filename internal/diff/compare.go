@@ -105,6 +105,9 @@ func (d *Diff) sameTarget(ta, tb image.Addr, width uint8, owner *[2]*Func, user 
 	switch ca {
 	case image.Text:
 		if d.sameCodePlace(ta, tb) {
+			if d.Fixed.At(tb) == nil && !bytes.Equal(d.Base.Bytes(ta, int(width)), d.Fixed.Bytes(tb, int(width))) {
+				return false, "reads another constant between functions"
+			}
 			return true, ""
 		}
 		return false, "refers to " + d.placeName(tb) + " instead of " + baseName(d.Base, ta)
@@ -236,7 +239,8 @@ func (d *Diff) samePLT(ta, tb image.Addr) (bool, string) {
 	q, okB := d.Fixed.PLTName(tb)
 	switch {
 	case okA && okB && SameImport(p, q):
-		return true, ""
+		why := d.ComesFrom(q)
+		return why == "", "calls " + q.Name + ", " + why
 	case okA || okB:
 		return false, fmt.Sprintf("calls %s instead of %s", importName(q, okB), importName(p, okA))
 	}
@@ -304,6 +308,9 @@ func (d *Diff) sameExport(p, q *image.Reloc, user *objectNode) (bool, string) {
 	if p.Number != nil || q.Number != nil {
 		return sameNumber(p, q), "uses the number " + q.Sym + ", which is another one"
 	}
+	if why := d.ComesFrom(image.Import{Name: q.Sym, Version: q.Version}); why != "" {
+		return false, "uses " + q.Sym + ", " + why
+	}
 	ta, okA := Pointee(p)
 	tb, okB := Pointee(q)
 	if !okA || !okB || q.Type != elf.R_X86_64_GLOB_DAT && q.Type != elf.R_X86_64_64 {
@@ -345,12 +352,16 @@ func (d *Diff) sameNumberAsBefore(q *image.Reloc) bool {
 }
 
 // SameExport is what sameExport says of the symbol that a relocation of the fixed
-// image names, where both images define it.
+// image names, where one of the images defines it.
 func (d *Diff) SameExport(q *image.Reloc) (bool, string) {
 	if q.Number != nil {
 		return d.sameNumberAsBefore(q), "uses the number " + q.Sym + ", which is another one, or new"
 	}
-	s, ok := d.Base.Exported(image.Import{Name: q.Sym, Version: q.Version})
+	i := image.Import{Name: q.Sym, Version: q.Version}
+	if why := d.ComesFrom(i); why != "" {
+		return false, "uses " + q.Sym + ", " + why
+	}
+	s, ok := d.Base.Exported(i)
 	if q.Sym == "" || !ok || q.SymAddr == 0 {
 		return true, ""
 	}

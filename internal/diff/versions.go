@@ -41,6 +41,40 @@ func (c *Code) Exported(i image.Import) (image.Symbol, bool) {
 	return image.Symbol{}, false
 }
 
+// ComesFrom says in words that the name i leads to another image in one of the two
+// programs and to this image in the other; "" where it does not. The loader has
+// decided that when the program started.
+func (d *Diff) ComesFrom(i image.Import) string {
+	_, was := d.Base.Exported(i)
+	_, is := d.Fixed.Exported(i)
+	switch {
+	case was == is || d.Base.copies(i.Name) || d.Fixed.copies(i.Name):
+		return ""
+	case is && d.Base.imported[i.Name]:
+		return "which the fixed image defines itself; before it was of another image, or of none"
+	case was && d.Fixed.imported[i.Name]:
+		return "which the image no longer defines; before it was its own"
+	}
+	return ""
+}
+
+// copies: the program has its own copy of a library's variable of this name, and
+// exports it.
+func (c *Code) copies(name string) bool {
+	s, ok := c.Dynamic(name)
+	return ok && copied(c, s.Addr)
+}
+
+// nameImports notes which names the loader looks up in other images.
+func (c *Code) nameImports() {
+	c.imported = map[string]bool{}
+	for i := range c.Relocs {
+		if r := &c.Relocs[i]; r.Sym != "" && r.SymAddr == 0 {
+			c.imported[r.Sym] = true
+		}
+	}
+}
+
 // nameVersions notes the versions under which functions are known.
 func (c *Code) nameVersions() {
 	for i := range c.Symbols {
