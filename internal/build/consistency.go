@@ -16,9 +16,10 @@ import (
 // code while new calls run the new code. The proof asks for much, and what it
 // cannot see it does not have (docs/SAFETY.md, "Independent hotpatches"):
 //
-//  1. One function is replaced, and nothing is carried but that function with
-//     its parts. So all its callers and callees are the same code in both
-//     images, and what they agree on is what it was.
+//  1. One function is replaced, nothing is carried but that function with its
+//     parts, and none is gone. So all its callers and callees are the same code
+//     in both images, and what they agree on is what it was. It is none of them
+//     itself (see recursive).
 //  2. No variable and no table is brought or changed, and no reason speaks
 //     against the bundle but that types could not be compared.
 //  3. Old and new code make the same calls, as often each, use the same
@@ -55,7 +56,10 @@ func independent(d *diff.Diff, c *carrier, o *patch.Object, sites []patch.Site, 
 			return false
 		}
 	}
-	if variables(o) {
+	if variables(o) || slices.ContainsFunc(d.Base.Funcs, func(g *diff.Func) bool { return lost(d, g) }) {
+		return false
+	}
+	if recursive(d.Base, d.BaseOf(f), d.BaseParts(d.BaseOf(f))) {
 		return false
 	}
 	was, before, ok := effectsOf(d, d.Base, d.BaseOf(f), d.BaseParts(d.BaseOf(f)), true)
@@ -123,6 +127,7 @@ type witness struct {
 	own  []*diff.Func // the function with its parts
 	base bool
 	lock map[*diff.Func]bool // see leadsToLock
+	nets map[*diff.Func]int  // see netOf
 }
 
 // effect names what reference k of g is used for; "" for what only the function

@@ -32,12 +32,22 @@ func TestOnlyAFunctionThatActsAsBeforeIsIndependent(t *testing.T) {
 		17: {"two locks of one object with numbers", patch.Strict},
 		18: {"two locks that it keeps in its frame", patch.Strict},
 		19: {"two files that it locks", patch.Strict},
+		20: {"what called it is gone", patch.Strict},
+		21: {"it calls itself", patch.Strict},
+		22: {"it takes the locks of an array from the other end", patch.Strict},
+		23: {"those of a list", patch.Strict},
+		24: {"it takes one lock in each round", patch.Independent},
+		25: {"a function takes the locks of an array from the other end", patch.Strict},
 	} {
 		if how == 0 {
 			continue
 		}
 		t.Run(tc.what, func(t *testing.T) {
-			for name, s := range map[string]style{"debugged": debugged, "stripped": stripped} {
+			styles := map[string]style{"debugged": debugged, "stripped": stripped}
+			if how == 21 { // by its name
+				styles["exported"] = style{flags: library}
+			}
+			for name, s := range styles {
 				s.flags = append([]string{fmt.Sprintf("-DHOW=%d", how)}, s.flags...)
 				base, fixed := compile(t, "independent.c", s)
 				r, b := run(t, base, fixed, build.Options{})

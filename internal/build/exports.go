@@ -20,6 +20,7 @@ func (j *judge) exports() {
 		}
 		j.r.add(exportMoved, name, "whoever calls it by name gets %s in the running program and %s in the fixed one: %s", hexAddr(m.Base), hexAddr(m.Fixed), m.Why)
 	}
+	j.withdrawn()
 	// The program has room for a variable of a library, and the loader fills it with
 	// that of one version.
 	copies := map[string]image.Import{}

@@ -23,10 +23,17 @@ var gives = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)unlock|release|leave|signal|broadcast|post|init|destroy|free`)
 })
 
+// conditions are names of those that wait, and hold no more afterwards than before.
+var conditions = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)cond_`) })
+
+// givesBack are names of those that give a lock which was taken.
+var givesBack = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)unlock|release|leave|post`) })
+
 // order are the operations of g that may take or give a lock, in the order of its
 // code: the compiler seldom changes that, so that another one is a sign. Each is
 // named with what it is handed: a variable or, of other objects, the distance of
-// a member. ok is false where it takes several locks of which nothing is known.
+// a member. ok is false where it takes several locks of which nothing is known, which
+// one in a loop may be, another in each round.
 func (w *witness) order(g *diff.Func) (out []string, ok bool) {
 	unknown := 0
 	code := w.c.Text(g)
@@ -39,7 +46,11 @@ func (w *witness) order(g *diff.Func) (out []string, ok bool) {
 				what = "indirect"
 			case w.locks(&g.Refs[h.Ref]):
 				what, _, _ = w.effect(g, h.Ref)
-				if !h.First.Known && !h.Second.Number && g.Refs[h.Ref].Class != image.Text && !gives().MatchString(what) {
+				known := h.First.Known || h.Second.Number
+				switch takes := w.net(&g.Refs[h.Ref]) > 0; {
+				case takes && h.Loop && !(h.First.Known && !h.First.Content) && !conditions().MatchString(what):
+					unknown += 2 // one in each round
+				case takes && !known && g.Refs[h.Ref].Class != image.Text:
 					unknown++
 				}
 			}
@@ -112,6 +123,64 @@ func (w *witness) locks(r *diff.Ref) bool {
 		}
 	}
 	return false
+}
+
+// net says whether what r calls takes locks that it does not give back (1), gives
+// those that others took (-1), or neither.
+func (w *witness) net(r *diff.Ref) int {
+	name := ""
+	switch r.Class {
+	case image.PLT:
+		i, _ := w.c.PLTName(r.Target)
+		name = i.Name
+	case image.GOT:
+		if s := w.c.RelocAt(r.Target); s != nil {
+			name = s.Sym
+		}
+	case image.Text:
+		if t := w.c.At(r.Target); t != nil {
+			return w.netOf(t)
+		}
+	}
+	switch {
+	case !lockNames().MatchString(name):
+	case !gives().MatchString(name):
+		return 1
+	case givesBack().MatchString(name):
+		return -1
+	}
+	return 0
+}
+
+// netOf is net of a function. It may give back what it took in several places.
+func (w *witness) netOf(f *diff.Func) int {
+	if n, ok := w.nets[f]; ok {
+		return n
+	}
+	if w.nets == nil {
+		w.nets = map[*diff.Func]int{}
+	}
+	w.nets[f] = 0 // for those that lead back here
+	takes, given := 0, 0
+	for k := range f.Refs {
+		r := &f.Refs[k]
+		if r.Kind == diff.Lea {
+			continue
+		}
+		switch w.net(r) {
+		case 1:
+			takes++
+		case -1:
+			given++
+		}
+	}
+	switch {
+	case takes > given:
+		w.nets[f] = 1
+	case takes == 0 && given > 0:
+		w.nets[f] = -1
+	}
+	return w.nets[f]
 }
 
 // leadsToLock: f may take or give a lock, or what it calls. It is asked for each call

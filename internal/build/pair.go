@@ -99,13 +99,6 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 	if r.refused() {
 		return res, nil
 	}
-	if r.has(otherCompiler) && len(s) > 0 {
-		if left := guard(d, s); left > 0 {
-			r.add(rebuiltCompiler, "", "it has lost so many functions that a hotpatch cannot wait for %d of them", left)
-			res.reasons = r.list
-			return res, nil
-		}
-	}
 	o.step("emitting")
 	obj, err := e.layout()
 	if err != nil {
@@ -188,8 +181,9 @@ func leaveOut(d *diff.Diff, names []string, left map[*diff.Func]bool) {
 	}
 }
 
-// describe counts the functions and lists those that are not the same.
-// Fragments belong to their functions.
+// describe counts the functions and lists those that are not the same. Fragments
+// belong to their functions; those of functions that are gone are listed, since a
+// process waits for what is gone by this list.
 func describe(d *diff.Diff) (patch.Counts, []patch.Function) {
 	var n patch.Counts
 	out := []patch.Function{}
@@ -218,14 +212,34 @@ func describe(d *diff.Diff) (patch.Counts, []patch.Function) {
 		}
 		out = append(out, g)
 	}
-	for _, f := range d.Gone() {
-		if f.Fragment {
+	for _, f := range d.Base.Funcs {
+		if !lost(d, f) {
 			continue
 		}
-		n.Gone++
+		if !f.Fragment {
+			n.Gone++
+		}
 		out = append(out, patch.Function{Name: f.Name(), State: diff.Gone.String(), BaseAddr: uint64(f.Lo), Size: f.Size(), Why: "only the base image has it"})
 	}
 	return n, out
+}
+
+// lost says whether the base function f is gone, or a fragment of one that is. The
+// fragments of others are waited for with these.
+func lost(d *diff.Diff, f *diff.Func) bool {
+	if !f.Fragment {
+		return d.FixedOf(f) == nil
+	}
+	owner := false
+	for _, p := range d.BaseParts(f) {
+		if !p.Fragment {
+			if d.FixedOf(p) != nil {
+				return false
+			}
+			owner = true
+		}
+	}
+	return owner || d.FixedOf(f) == nil
 }
 
 // fixedAddress says why a pair cannot be compared of which an image is linked to

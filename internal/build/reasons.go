@@ -33,6 +33,7 @@ const (
 	imageLeftOut     = "image-left-out"
 	goesWith         = "goes-with"
 	libraryList      = "library-list"
+	exportGone       = "export-gone"
 
 	// Refused: nothing is written.
 	enumRenumbered   = "enum-renumbered"
@@ -68,7 +69,7 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, allocChanged, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith, libraryList:
+		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, allocChanged, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith, libraryList, exportGone:
 		return true
 	}
 	return false

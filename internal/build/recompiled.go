@@ -1,7 +1,6 @@
 package build
 
 import (
-	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"hotpatch/internal/deb"
 	"hotpatch/internal/diff"
 	"hotpatch/internal/image"
-	"hotpatch/internal/patch"
 )
 
 // Another compiler writes nearly every function anew, so that nearly the whole
@@ -206,38 +204,4 @@ func foreignHandlers(c *diff.Code, cxx bool) string {
 		}
 	}
 	return ""
-}
-
-// guard makes a process wait for the functions that have no counterpart, too.
-// One of them may be on a stack though none of its callers is: they can have
-// jumped to it. What it would call then are new functions, by the conventions of
-// the old ones. left is how many do not fit.
-func guard(d *diff.Diff, sites []patch.Site) (left int) {
-	known := map[uint64]bool{}
-	for _, s := range sites {
-		for _, r := range s.Ranges {
-			known[r[0]] = true
-		}
-	}
-	k := 0
-	for _, g := range d.Gone() {
-		if g.Source != image.FromFDE || known[uint64(g.Lo)] {
-			continue
-		}
-		for k < len(sites)-1 && len(sites[k].Ranges) >= patch.MaxRanges {
-			k++
-		}
-		s := &sites[k]
-		if len(s.Ranges) >= patch.MaxRanges {
-			left++
-			continue
-		}
-		s.Ranges = append(s.Ranges, [2]uint64{uint64(g.Lo), uint64(g.Hi)})
-	}
-	for i := range sites[:min(k+1, len(sites))] {
-		s := &sites[i]
-		slices.SortFunc(s.Ranges, func(x, y [2]uint64) int { return cmp.Compare(x[0], y[0]) })
-		s.PreImage = preImage(d, s.Ranges)
-	}
-	return left
 }

@@ -74,6 +74,10 @@ func meanings() map[string]meaning {
 			"two functions were taken for each other's counterpart by order and likeness alone",
 			"compare the two in the disassembly, then accept",
 		},
+		"export-gone": {
+			"other programs and libraries may call a function by a name that the fixed image does not have; they go on with the old code, or call the new in a way that nobody promised",
+			"see whether anything that runs uses that name; if it does, restart it with the fixed package instead",
+		},
 		"allocation-changed": {
 			"a function asks for a buffer of another size than before; those that live have the old size, and new code may take them for larger",
 			"see whether such a buffer outlives the call that made it, and whether new code checks it against the new size: if both, restart instead",
@@ -200,7 +204,7 @@ func meanings() map[string]meaning {
 			reportIt,
 		},
 		"export-moved": {
-			"a function that other programs and libraries find by its name stands for another one in the fixed program, and the running one cannot be told so",
+			"a name by which other programs and libraries find a function stands for another one in the fixed program, or for none, and the running ones cannot be told so",
 			useRestart,
 		},
 		"unreached-new": {

@@ -40,6 +40,12 @@ func (r *holding) argument(n int) held {
 // what the registers hold before it. What arrives by a branch forward is believed
 // where all agree; branches back are not followed.
 func (d *Diff) handed(c *Code, f *Func, visit func(t *token, regs *holding)) {
+	d.handedIn(c, f, nil, visit)
+}
+
+// handedIn is handed with the loops of f: where one begins, registers that something
+// in it changes hold nothing that is known, so that what is known goes for each round.
+func (d *Diff) handedIn(c *Code, f *Func, rounds []loop, visit func(t *token, regs *holding)) {
 	code := c.Text(f)
 	var regs holding
 	if !f.Fragment {
@@ -68,6 +74,12 @@ func (d *Diff) handed(c *Code, f *Func, visit func(t *token, regs *holding)) {
 		}
 		if !live {
 			regs = holding{}
+		}
+		for k := range rounds {
+			if rounds[k].heads[t.at] {
+				regs.forget(rounds[k].writes)
+				pushed = held{}
+			}
 		}
 		live = in.FallsThrough()
 		visit(t, &regs)
@@ -234,6 +246,9 @@ type Handed struct {
 	First Given
 	// Second is only told where it is a number.
 	Second Given
+	// Loop: it may be done several times in a call. What is known of what it is
+	// handed goes for each time, but for what is loaded from memory.
+	Loop bool
 }
 
 // Given is a number or a pointer, as far as it is known where that comes from.
@@ -268,8 +283,12 @@ func (h held) told() Given {
 // Handed lists all instructions of f in their order.
 func (d *Diff) Handed(c *Code, f *Func) []Handed {
 	var out []Handed
-	d.handed(c, f, func(t *token, regs *holding) {
+	rounds := d.loops(c, f)
+	d.handedIn(c, f, rounds, func(t *token, regs *holding) {
 		h := Handed{At: t.at, Inst: &t.in, Ref: int(t.ref)}
+		for k := range rounds {
+			h.Loop = h.Loop || t.at >= rounds[k].lo && t.at <= rounds[k].hi
+		}
 		is := regs.argument(0)
 		if t.in.IsCall() || t.in.IsJump() {
 			if s := regs.argument(1); s.is == heldNumber {

@@ -17,6 +17,7 @@ type Symbol struct {
 	Type          elf.SymType
 	Dynamic       bool   // from .dynsym: may be used across images
 	Local         bool   // STB_LOCAL: the name may repeat
+	Weak          bool   // STB_WEAK: others may have one of that name, too
 	Hidden        bool   // an old version of Name: only who asks for Version gets it
 	Source        string // of a local one: the file it was compiled from (STT_FILE), "" when not known
 }
@@ -26,7 +27,6 @@ type rawSymbol struct {
 	Symbol
 	defined  bool
 	absolute bool // its value is a number and no address (SHN_ABS)
-	weak     bool // STB_WEAK
 }
 
 // readSymbols takes .dynsym and .symtab, or what .gnu_debugdata has of it.
@@ -41,7 +41,7 @@ func (m *Image) readSymbols(f *file) error {
 	f.dynsym = dyn
 	m.weak = map[Import]bool{}
 	for i := range dyn {
-		if s := &dyn[i]; s.weak && !s.defined && !s.absolute {
+		if s := &dyn[i]; s.Weak && !s.defined && !s.absolute {
 			m.weak[Import{s.Name, s.Version}] = true
 		}
 	}
@@ -153,7 +153,7 @@ func (f *file) symbolTable(t elf.SectionType) ([]rawSymbol, error) {
 			return nil, fmt.Errorf("section %s: symbol %d: %w", h.Name, i, err)
 		}
 		s.Type, s.Local = elf.ST_TYPE(e[4]), elf.ST_BIND(e[4]) == elf.STB_LOCAL
-		s.weak = elf.ST_BIND(e[4]) == elf.STB_WEAK
+		s.Weak = elf.ST_BIND(e[4]) == elf.STB_WEAK
 		s.Addr, s.Size = Addr(le.Uint64(e[8:])), le.Uint64(e[16:])
 		s.Dynamic = t == elf.SHT_DYNSYM
 		where := elf.SectionIndex(le.Uint16(e[6:]))

@@ -108,6 +108,10 @@ type Function struct {
 	Why       string `json:"why"`
 }
 
+// Gone says that only the base image has it. Nobody jumps or calls there any more,
+// but a thread may be inside: a process waits for that as for the ranges of sites.
+func (f *Function) Gone() bool { return f.State == "gone" }
+
 // Site is one function entry of the base image that is redirected.
 type Site struct {
 	Name string `json:"name"`

@@ -210,13 +210,8 @@ func (t *target) verify(p *plan, pt *part, m *patch.Manifest) error {
 		s := &pt.image.Sites[i]
 		at := bias + s.Base + s.Jump
 		j, old := redirects(t.journals, at)
-		if j != nil {
-			if why := keeps(j, m); why != "" {
-				return refuse("%s is already redirected by hotpatch %s (%s), %s; revert that one first", s.Name, j.ID.Short(), j.Package, why)
-			}
-			if !slices.Contains(p.replaced, j) {
-				p.replaced = append(p.replaced, j)
-			}
+		if err := p.replace(j, m, s.Name); err != nil {
+			return err
 		}
 		sum := sha256.New()
 		for _, r := range s.Ranges {
@@ -233,6 +228,31 @@ func (t *target) verify(p *plan, pt *part, m *patch.Manifest) error {
 			return refuse("%s in memory is not the code of %s that this hotpatch was made for: something else (a debugger, another patcher) changed it", s.Name, pt.image.Path)
 		}
 	}
+	for i := range pt.image.Functions {
+		f := &pt.image.Functions[i]
+		if !f.Gone() {
+			continue
+		}
+		for _, jump := range []uint64{0, 4} { // 4: behind an endbr64
+			j, _ := redirects(t.journals, bias+f.BaseAddr+jump)
+			if err := p.replace(j, m, f.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// replace makes the plan take the place of j (nil: there is none), which redirects
+// the function of that name.
+func (p *plan) replace(j *journal, m *patch.Manifest, name string) error {
+	if j == nil || slices.Contains(p.replaced, j) {
+		return nil
+	}
+	if why := keeps(j, m); why != "" {
+		return refuse("%s is already redirected by hotpatch %s (%s), %s; revert that one first", name, j.ID.Short(), j.Package, why)
+	}
+	p.replaced = append(p.replaced, j)
 	return nil
 }
 
@@ -260,6 +280,7 @@ func (p *plan) redirect() change {
 	for _, pt := range p.parts {
 		c.expect = append(c.expect, pt.code...)
 		c.images = append(c.images, pt.region)
+		c.guards = append(c.guards, pt.gone()...)
 	}
 	for _, s := range p.journal.Sites {
 		if s.pads() {
@@ -274,6 +295,22 @@ func (p *plan) redirect() change {
 		c.expect = append(c.expect, snapshot{s.Addr, s.Old[:]})
 	}
 	return c
+}
+
+// gone are the functions that the fixed image has no more. A thread can be in one
+// though nobody who is replaced is on its stack, for they may have jumped to it. What
+// it would call then are new functions, by the conventions of the old ones.
+//
+// Only who writes the entries waits for them: what goes back to old code, and they
+// are that, needs no journal to know of them.
+func (pt *part) gone() (gs []guard) {
+	for i := range pt.image.Functions {
+		if f := &pt.image.Functions[i]; f.Gone() {
+			lo := pt.module.Bias + f.BaseAddr
+			gs = append(gs, guard{lo, lo + f.Size, f.Name})
+		}
+	}
+	return gs
 }
 
 // journalRoom is how much a journal of these parts takes, in whole pages. It

@@ -132,6 +132,61 @@ __attribute__((noipa)) void f11(pthread_mutex_t *volatile x, pthread_mutex_t *vo
 static struct flock whole = { .l_type = F_WRLCK };
 __attribute__((noipa)) void f12(void) { ORDER(19, fcntl(3, F_SETLKW, &whole), fcntl(4, F_SETLKW, &whole)) table[8]++; }
 
+/* Who calls itself, or is called by what is gone: each where HOW says. */
+#if defined FIXED && HOW >= 20
+#define MENDED(how, x) (HOW == how ? (x) & 63 : (x))
+#else
+#define MENDED(how, x) (x)
+#endif
+__attribute__((noipa)) int f13(int n) { return table[MENDED(20, n) & 127] + limit; }
+#if !defined FIXED && HOW == 20
+__attribute__((used, noipa)) static int gone(int n) { return f13(n * 2); }
+#endif
+__attribute__((noinline, noclone)) int f14(int n, int m) {
+	if (n > m) return table[MENDED(21, n)];
+	return f14(n + 1, m / 2) + f14(n + 2, m / 2);
+}
+/* Locks that a loop takes, from one end or the other. */
+#if defined FIXED && HOW == 22
+#define ROUND(i, n) for (int i = (n) - 1; i >= 0; i--)
+#else
+#define ROUND(i, n) for (int i = 0; i < (n); i++)
+#endif
+struct link { pthread_mutex_t m; struct link *next, *prev; };
+#if defined FIXED && HOW == 23
+#define NEXT prev
+#else
+#define NEXT next
+#endif
+__attribute__((noipa)) int f15(int n) {
+	int s = 0;
+	ROUND(i, n) pthread_mutex_lock(&many[i]);
+	for (int i = 0; i < n; i++) { s += table[i]; pthread_mutex_unlock(&many[i]); }
+	return s;
+}
+__attribute__((noipa)) int f16(struct link *p, struct link *q) {
+	int n = 0;
+	for (; p; p = p->NEXT, n++) pthread_mutex_lock(&p->m);
+	for (; q; q = q->next) pthread_mutex_unlock(&q->m);
+	return n;
+}
+__attribute__((noipa)) int f17(struct pair *p, int n) {
+	int s = limit;
+	for (int i = 0; i < n; i++) { /* one at a time, always the same */
+		pthread_mutex_lock(&a);
+		s += table[MENDED(24, i) & 127];
+		pthread_mutex_unlock(&a);
+	}
+	return s;
+}
+__attribute__((noipa)) static void take_at(int i) { if (pthread_mutex_lock(&many[i & 7])) abort(); }
+#if defined FIXED && HOW == 25
+#define LEFT(i, n) (n) - 1 - (i)
+#else
+#define LEFT(i, n) (i)
+#endif
+__attribute__((noipa)) void f18(int n) { for (int i = 0; i < n; i++) take_at(LEFT(i, n)); }
+
 #if defined FIXED && HOW == 8 // two functions; f is as with 1
 __attribute__((noipa)) int g(int n) { return n * 3 + limit; }
 #else
@@ -142,6 +197,6 @@ struct pair both = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER };
 int main(int argc, char **argv) {
 	f2(argc), f3(&both), f4(argc, argc + 1);
 	struct holder x = { 1, &a }, y = { 2, &b };
-	if (argc > 9) f5(), f6(&a, &b), f7(), f8(&x, &y), f9(), f10(&both), f11(&a, &b), f12(), one = two, two = &a;
+	if (argc > 9) f5(), f6(&a, &b), f7(), f8(&x, &y), f9(), f10(&both), f11(&a, &b), f12(), f13(1), f14(1, 2), f15(1), f16(0, 0), f17(&both, 1), f18(1), one = two, two = &a;
 	printf("%d %d %d %d\n", f(argc, argv[0]), g(argc), helper2(argc), (int)(pthread_mutex_trylock(&b) + other++ + limit++));
 }
