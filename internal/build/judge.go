@@ -37,6 +37,7 @@ func (j *judge) all() {
 	j.initialValues()
 	j.neverReturns()
 	j.coroutines()
+	j.insides()
 	j.offsets()
 	j.libraries()
 	j.pairs()
