@@ -38,6 +38,7 @@ func (j *judge) all() {
 	j.neverReturns()
 	j.coroutines()
 	j.insides()
+	j.renumbered()
 	j.offsets()
 	j.libraries()
 	j.pairs()
