@@ -37,6 +37,8 @@ func (j *judge) all() {
 	j.initialValues()
 	j.neverReturns()
 	j.coroutines()
+	j.insides()
+	j.renumbered()
 	j.offsets()
 	j.libraries()
 	j.pairs()

@@ -65,3 +65,26 @@ func placesInside(c *diff.Code) []image.Addr {
 	}
 	return out
 }
+
+// insides: what leads into the middle of a function that is replaced, and is not only
+// jumped to by its code, would go on in the old code with what the new one left.
+func (j *judge) insides() {
+	base, fixed := j.d.Base.Insides(), j.d.Fixed.Insides()
+	for _, f := range j.c.list {
+		if f.Fragment || f.Source == image.FromGap {
+			continue
+		}
+		a := j.d.BaseOf(f)
+		state, _ := j.d.State(f)
+		why := fixed.Others(f, j.d.Parts(f))
+		if why == "" && a != nil && state == diff.Changed {
+			why = base.Others(a, j.d.BaseParts(a))
+		}
+		switch {
+		case why != "":
+			j.r.add(placesKept, label(j.d, f), "%s; its new code is elsewhere, and would not be found there", why)
+		case a != nil && (state == diff.Changed && base.Keeps(a, j.d.BaseParts(a)) || fixed.Keeps(f, j.d.Parts(f))):
+			j.r.add(placesKept, label(j.d, f), "addresses of places inside of it (labels) may be kept in memory; those that are lead into its old code, and after a revert into its new code")
+		}
+	}
+}

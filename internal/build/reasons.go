@@ -53,6 +53,7 @@ const (
 	newTLS           = "new-tls"
 	nonPIE           = "non-pie"
 	noUnwindData     = "no-unwind-data"
+	placesKept       = "places-kept"
 	rebuiltCompiler  = "rebuilt-compiler"
 	referenceUnbound = "reference-unbound"
 	startupChanged   = "startup-changed"

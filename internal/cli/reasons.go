@@ -183,6 +183,10 @@ func meanings() map[string]meaning {
 			"changed code has no unwind data, so nobody could tell whether it is on a stack",
 			useRestart,
 		},
+		"places-kept": {
+			"memory or a table that other code goes by leads into the middle of a changed function (labels as values of an interpreter, tables of where to go on after a fault); new code cannot be put there",
+			useRestart,
+		},
 		"rebuilt-compiler": {
 			"the fixed program was made by another compiler, with other flags or from a new upstream version: what differs is more than the fix",
 			useRestart,

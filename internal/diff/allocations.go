@@ -18,12 +18,20 @@ type Allocation struct {
 	Name     string
 	From, To int64 // bytes; of one element where the count is not constant
 	Elements bool  // bytes of each element
+	Over     bool  // bytes besides what is computed
 }
 
 func (a Allocation) String() string { return a.Name + " " + a.Change() }
 
 // Change is what the function does otherwise.
 func (a Allocation) Change() string {
+	if a.Over {
+		by, more := a.To-a.From, "more"
+		if by < 0 {
+			by, more = -by, "less"
+		}
+		return fmt.Sprintf("allocates %d bytes %s than before for the same computed size, and another changed function counts on that", by, more)
+	}
 	each := ""
 	if a.Elements {
 		each = " for each element"
@@ -33,7 +41,7 @@ func (a Allocation) Change() string {
 
 // Of says that the sizes are those of structs, of which each had was bytes and has is.
 func (a Allocation) Of(was, is int64) bool {
-	return was > 0 && is > 0 && a.From%was == 0 && a.From/was*is == a.To
+	return !a.Over && was > 0 && is > 0 && a.From%was == 0 && a.From/was*is == a.To
 }
 
 // Allocations are the sizes that changed, by function. Those that only went from
@@ -45,6 +53,7 @@ type sized struct {
 	bytes    int64
 	elements bool
 	by       string // what allocates; "" for the C library and C++
+	over     string // what the bytes are added to; "" for nothing
 }
 
 func compareSized(a, b sized) int {
@@ -54,7 +63,7 @@ func compareSized(a, b sized) int {
 		}
 		return 0
 	}
-	return cmp.Or(strings.Compare(a.by, b.by), cmp.Compare(e(a), e(b)), cmp.Compare(a.bytes, b.bytes))
+	return cmp.Or(strings.Compare(a.by, b.by), strings.Compare(a.over, b.over), cmp.Compare(e(a), e(b)), cmp.Compare(a.bytes, b.bytes))
 }
 
 func (d *Diff) findAllocations() []Allocation {
@@ -98,7 +107,9 @@ func (d *Diff) findAllocations() []Allocation {
 			if k < 0 {
 				continue
 			}
-			out = append(out, Allocation{r.fn, d.name(r.fn), from.bytes, r.come[k].bytes, from.elements})
+			if from.over == "" || d.relied(r.fn, r.come[k].bytes-from.bytes) {
+				out = append(out, Allocation{r.fn, d.name(r.fn), from.bytes, r.come[k].bytes, from.elements, from.over != ""})
+			}
 			r.come = slices.Delete(r.come, k, k+1)
 		}
 	}
@@ -111,7 +122,7 @@ func nearest(come []sized, from sized, stay []sized) int {
 	best, least := -1, int64(0)
 	for k, to := range come {
 		by := max(to.bytes-from.bytes, from.bytes-to.bytes)
-		if to.by == from.by && to.elements == from.elements && slices.Contains(stay, to) && (best < 0 || by < least) {
+		if to.by == from.by && to.over == from.over && to.elements == from.elements && slices.Contains(stay, to) && (best < 0 || by < least) {
 			best, least = k, by
 		}
 	}
@@ -155,11 +166,11 @@ type sizing struct {
 	times int64
 }
 
-// of are the constant sizes that f allocates, sorted.
+// of are the sizes that f allocates, sorted: constants, and what is added to something.
 func (l *allocators) of(c *Code, f *Func) []sized {
 	var out []sized
 	l.d.handed(c, f, func(t *token, regs *holding) {
-		if !calls(t) || !regs.handsNumber() {
+		if !calls(t) {
 			return
 		}
 		form, by := l.called(c, &f.Refs[t.ref])
@@ -167,6 +178,14 @@ func (l *allocators) of(c *Code, f *Func) []sized {
 			form = sizing{likely(regs), 1}
 		}
 		s := sized{bytes: form.times, by: by}
+		if len(form.args) == 1 && form.times == 1 {
+			if h := regs.argument(form.args[0]); h.is != heldNumber {
+				if s.bytes, s.over = h.off, l.over(c, h); s.over != "" {
+					out = append(out, s)
+				}
+				return
+			}
+		}
 		numbers := 0
 		for _, n := range form.args {
 			if h := regs.argument(n); h.is == heldNumber {
@@ -186,17 +205,6 @@ func (l *allocators) of(c *Code, f *Func) []sized {
 
 // calls: a call, or a jump, to where a reference says.
 func calls(t *token) bool { return t.ref >= 0 && (t.in.IsCall() || t.in.IsJump()) }
-
-// handsNumber: one of the first arguments is a number.
-func (r *holding) handsNumber() bool {
-	const most = 3 // of what is known of allocators
-	for n := range most {
-		if r.argument(n).is == heldNumber {
-			return true
-		}
-	}
-	return false
-}
 
 // likely is the argument of an allocator of unknown form that may be the size:
 // the first but for a pool to take it from.

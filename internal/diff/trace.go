@@ -58,6 +58,7 @@ type step struct {
 	from image.Addr // and the address that this is; 0: none
 	slot provenance // of the one that it loads a pointer from
 	next []int      // where control goes
+	goes bool       // to a label, of which only the address is known
 }
 
 // trace is the analysis of one function with its parts.
@@ -71,6 +72,8 @@ type trace struct {
 	guests  provenance           // stored through pointers, which may lead into the frame
 	exposed int32                // from here up, somebody holds the address of the frame
 	clobber bool                 // imports are taken to change all that the psABI lets them
+	inside  bool                 // see traceInside
+	arrays  provenance           // then: stored to the frame in other ways
 	lost    bool                 // control goes where the analysis cannot follow
 	changed bool                 // a slot, in this round
 }
@@ -87,7 +90,30 @@ func traceOf(c *Code, f *Func, parts []*Func, bit func(*Func, int) int) *trace {
 // the others. What a call of an import leaves in registers that the psABI does not
 // preserve is nobody's then.
 func traceLoads(c *Code, f *Func, parts []*Func, bit, loaded func(*Func, int) int) *trace {
-	w := &trace{c: c, index: map[image.Addr]int{}, slots: map[int32]provenance{}, exposed: math.MaxInt32, clobber: loaded != nil}
+	w := newTrace(c, loaded != nil)
+	all := w.read(f, parts, bit, loaded)
+	w.finish(all)
+	return w
+}
+
+// traceInside is traceLoads for places inside of f: its jumps to where the address of
+// a label says lead to labels, and to all that nothing else leads to. What is loaded by
+// way of a tracked address is tracked with it.
+func traceInside(c *Code, f *Func, parts []*Func, bit, loaded func(*Func, int) int, labels []image.Addr) *trace {
+	w := newTrace(c, true)
+	w.inside = true
+	all := w.read(f, parts, bit, loaded)
+	w.label(all, labels)
+	w.finish(all)
+	return w
+}
+
+func newTrace(c *Code, clobber bool) *trace {
+	return &trace{c: c, index: map[image.Addr]int{}, slots: map[int32]provenance{}, exposed: math.MaxInt32, clobber: clobber}
+}
+
+// read decodes f and its parts and finds where control goes.
+func (w *trace) read(f *Func, parts []*Func, bit, loaded func(*Func, int) int) []*Func {
 	all := append([]*Func{f}, parts...)
 	slices.SortFunc(all, func(a, b *Func) int { return compareAddr(a.Lo, b.Lo) })
 	for _, g := range all {
@@ -97,13 +123,49 @@ func traceLoads(c *Code, f *Func, parts []*Func, bit, loaded func(*Func, int) in
 	for _, g := range all {
 		w.land(g)
 	}
+	return all
+}
+
+func (w *trace) finish(all []*Func) {
 	w.states = make([]state, len(w.steps))
-	for {
+	for w.changed = true; w.changed; {
 		w.changed = false
 		w.run(all)
-		if !w.changed {
-			return w
+	}
+}
+
+// label connects the jumps to labels.
+func (w *trace) label(all []*Func, labels []image.Addr) {
+	reached := make([]bool, len(w.steps))
+	for i := range w.steps {
+		for _, j := range w.steps[i].next {
+			reached[j] = true
 		}
+	}
+	for _, g := range all {
+		if i, ok := w.index[g.Lo]; ok && !g.Fragment {
+			reached[i] = true
+		}
+	}
+	for _, a := range labels {
+		if i, ok := w.index[a]; ok {
+			reached[i] = false
+		}
+	}
+	var to []int
+	for i, is := range reached {
+		if !is {
+			to = append(to, i)
+		}
+	}
+	for i := range w.steps {
+		if s := &w.steps[i]; s.in.IsJump() && s.in.IsIndirect() && len(s.next) == 0 {
+			s.next, s.goes = to, true
+		}
+	}
+	w.lost = false
+	for i := range w.steps {
+		w.lost = w.lost || w.steps[i].in.Len == 0
 	}
 }
 
@@ -339,11 +401,26 @@ func (w *trace) run(all []*Func) {
 		i := work[len(work)-1]
 		work = work[:len(work)-1]
 		s := w.states[i]
+		if w.inside && w.arrays == 0 && w.fills(i) {
+			w.arrays, w.changed = placeInside, true
+		}
 		w.execute(&w.steps[i], &s)
+		if w.steps[i].goes {
+			s.leave()
+		}
 		for _, j := range w.steps[i].next {
 			if w.join(j, &s) {
 				work = append(work, j)
 			}
+		}
+	}
+}
+
+// leave: a jump to a label has no more use for the address.
+func (s *state) leave() {
+	for r, o := range s.regs {
+		if o&placeInside != 0 {
+			s.regs[r] = o&^placeInside | placeLeft
 		}
 	}
 }

@@ -75,7 +75,7 @@ func (w *trace) executePlain(p *step, s *state, reg, rm int) bool {
 	case op == 0x8d:
 		w.lea(p, s, reg)
 	case op == 0x89:
-		w.store(p, s, rm, s.regs[max(reg, 0)])
+		w.store(p, s, rm, w.moved(s.regs[max(reg, 0)]))
 	case op == 0x8b:
 		s.set(reg, w.load(p, s, rm))
 	case op >= 0x50 && op <= 0x57:
@@ -240,18 +240,61 @@ func (w *trace) load(p *step, s *state, rm int) provenance {
 		return fromElsewhere
 	}
 	if rm >= 0 {
-		return s.regs[rm]
+		return w.moved(s.regs[rm])
 	}
 	if p.slot != 0 {
 		return p.slot
 	}
 	at, ok := s.slot(&p.in, p.code)
 	if !ok {
-		return fromElsewhere
+		return w.behind(p, s)
 	}
 	o := w.slots[at] | w.strays
 	if at >= w.exposed {
 		o |= w.guests | fromElsewhere
+	}
+	return o
+}
+
+// behind is the provenance of what a load finds that is in no slot.
+func (w *trace) behind(p *step, s *state) provenance {
+	if !w.inside {
+		return fromElsewhere
+	}
+	o := p.mem
+	for _, r := range []int8{p.in.Base, p.in.Index} {
+		switch {
+		case r < 0 || r > 15:
+		case s.regs[r]&fromStack != 0:
+			o |= w.framed()
+		default:
+			o |= w.moved(s.regs[r])
+		}
+	}
+	if o &= placeInside; o == 0 {
+		o = fromElsewhere
+	}
+	return o
+}
+
+// framed is what an array of the frame may hold.
+func (w *trace) framed() provenance {
+	n := 0
+	for _, o := range w.slots {
+		if o&placeInside != 0 {
+			n++
+		}
+	}
+	if n > 1 {
+		return w.arrays | placeInside
+	}
+	return w.arrays
+}
+
+// moved: what somebody moves is in use.
+func (w *trace) moved(o provenance) provenance {
+	if w.inside && o&placeLeft != 0 {
+		o = o&^placeLeft | placeInside
 	}
 	return o
 }
