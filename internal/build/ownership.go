@@ -4,6 +4,32 @@ import (
 	"fmt"
 )
 
+// brackets: what old code has taken, new code gives back, and the other way round.
+func (j *judge) brackets() {
+	if j.r.has(otherCompiler) || j.r.has(rebuiltCompiler) {
+		return // other code inlines other calls
+	}
+	for _, b := range j.d.Brackets() {
+		takes, gives := "takes", "gives back"
+		if b.Counts {
+			takes, gives = "counts up", "counts down"
+		}
+		giver := label(j.d, b.Giver)
+		var text string
+		switch {
+		case b.GivesLess && b.TakesLess:
+			text = fmt.Sprintf("it %s %s less often than before, and %s %s it less often", gives, b.What, giver, takes)
+		case b.GivesLess:
+			text = fmt.Sprintf("it %s %s less often than before, and %s more often", gives, b.What, giver)
+		case b.TakesLess:
+			text = fmt.Sprintf("it %s %s more often than before, and %s less often", takes, b.What, giver)
+		default:
+			text = fmt.Sprintf("it %s %s more often than before, and %s %s it more often", takes, b.What, giver, gives)
+		}
+		j.r.add(pairingMoved, label(j.d, b.Taker), "%s", text)
+	}
+}
+
 // ownership: objects that old code filled are freed by new code.
 func (j *judge) ownership() {
 	for _, h := range j.d.Handovers() {

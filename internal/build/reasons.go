@@ -33,6 +33,9 @@ const (
 	imageLeftOut     = "image-left-out"
 	goesWith         = "goes-with"
 	libraryList      = "library-list"
+	pairingMoved     = "pairing-moved"
+	runsOnce         = "runs-once"
+	startOnly        = "start-only"
 
 	// Refused: nothing is written.
 	enumRenumbered   = "enum-renumbered"
@@ -68,7 +71,8 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, allocChanged, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith, libraryList:
+		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, allocChanged, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith, libraryList,
+		pairingMoved, runsOnce, startOnly:
 		return true
 	}
 	return false
