@@ -85,7 +85,7 @@ func (j *judge) guards() {
 		{base.Text, fixed.Text, "the loader need not write to its code any more (DT_TEXTREL)"},
 	} {
 		if g.is && !g.was {
-			j.r.add(startOnly, "", "%s, from the next start on", g.what)
+			j.r.add(startOnly, "", "%s", g.what)
 		}
 	}
 }

@@ -132,7 +132,7 @@ func meanings() map[string]meaning {
 			"debug files (--debug-base, --debug-fixed) may give the names that settle it; else restart the program instead",
 		},
 		"data-only": {
-			"only data changed, and no code that could be carried brings it in",
+			"only data changed, or what the file asks of the loader, and no code that could be carried brings it in",
 			useRestart,
 		},
 		"end-pointer": {
