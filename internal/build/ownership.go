@@ -10,21 +10,21 @@ func (j *judge) brackets() {
 		return // other code inlines other calls
 	}
 	for _, b := range j.d.Brackets() {
-		takes, gives := "takes", "gives back"
+		takes, took, gives, back := "takes", "takes it", "gives back", "gives it back"
 		if b.Counts {
-			takes, gives = "counts up", "counts down"
+			takes, took, gives, back = "counts up", "counts it up", "counts down", "counts it down"
 		}
 		giver := label(j.d, b.Giver)
 		var text string
 		switch {
 		case b.GivesLess && b.TakesLess:
-			text = fmt.Sprintf("it %s %s less often than before, and %s %s it less often", gives, b.What, giver, takes)
+			text = fmt.Sprintf("it %s %s less often than before, and %s %s less often", gives, b.What, giver, took)
 		case b.GivesLess:
-			text = fmt.Sprintf("it %s %s less often than before, and %s more often", gives, b.What, giver)
+			text = fmt.Sprintf("it %s %s less often than before, and %s does so more often", gives, b.What, giver)
 		case b.TakesLess:
-			text = fmt.Sprintf("it %s %s more often than before, and %s less often", takes, b.What, giver)
+			text = fmt.Sprintf("it %s %s more often than before, and %s does so less often", takes, b.What, giver)
 		default:
-			text = fmt.Sprintf("it %s %s more often than before, and %s %s it more often", takes, b.What, giver, gives)
+			text = fmt.Sprintf("it %s %s more often than before, and %s %s more often", takes, b.What, giver, back)
 		}
 		j.r.add(pairingMoved, label(j.d, b.Taker), "%s", text)
 	}
