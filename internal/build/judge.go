@@ -28,8 +28,10 @@ func (j *judge) all() {
 	j.unwindData()
 	j.layout()
 	j.ownership()
+	j.brackets()
 	j.newCallbacks()
 	j.startup()
+	j.once()
 	j.resolvers()
 	j.exports()
 	j.unreached()
@@ -41,6 +43,7 @@ func (j *judge) all() {
 	j.renumbered()
 	j.offsets()
 	j.libraries()
+	j.guards()
 	j.pairs()
 }
 
@@ -253,6 +256,23 @@ func (j *judge) startup() {
 	}
 	if !j.d.SameStarters() {
 		j.r.add(startupChanged, "", "the lists of functions to run at start and end differ")
+	}
+}
+
+// once: what runs once in a process has run in those that live, as a rule.
+func (j *judge) once() {
+	if j.r.has(otherCompiler) || j.r.has(rebuiltCompiler) {
+		return // all of it differs
+	}
+	for _, o := range j.d.Once() {
+		switch {
+		case o.Part:
+			j.r.add(runsOnce, label(j.d, o.Func), "its code differs that fills a static variable (%s), which happens once", o.Via)
+		case o.Via != "":
+			j.r.add(runsOnce, label(j.d, o.Func), "%s has it run once (%s)", label(j.d, o.By), o.Via)
+		default:
+			j.r.add(runsOnce, label(j.d, o.Func), "only %s calls it, outside of loops, and runs once itself", label(j.d, o.By))
+		}
 	}
 }
 

@@ -70,3 +70,22 @@ func (j *judge) asksMore() (more []image.Import) {
 	}
 	return more
 }
+
+// guards: what the fixed file has protected in processes that start from it, and those
+// that run do without.
+func (j *judge) guards() {
+	base, fixed := j.d.Base.Guards, j.d.Fixed.Guards
+	for _, g := range []struct {
+		was, is bool
+		what    string
+	}{
+		{base.Stack, fixed.Stack, "its stacks hold no code any more (PT_GNU_STACK)"},
+		{base.RelRO, fixed.RelRO, "the loader makes constant what relocations fill (PT_GNU_RELRO)"},
+		{base.Now, fixed.Now, "the loader finds all functions at once, so that their table can be made constant (DF_BIND_NOW)"},
+		{base.Text, fixed.Text, "the loader need not write to its code any more (DT_TEXTREL)"},
+	} {
+		if g.is && !g.was {
+			j.r.add(startOnly, "", "%s", g.what)
+		}
+	}
+}

@@ -93,7 +93,11 @@ func buildPair(ctx context.Context, base, fixed *image.Image, path string, o pai
 		return res, nil
 	}
 	if len(s) == 0 && !r.refused() {
-		r.add(dataOnly, "", "no function is to be replaced: what differs takes effect only at the next start")
+		what := "what differs"
+		if k := slices.IndexFunc(r.list, func(x patch.Reason) bool { return x.Code == startOnly }); k >= 0 {
+			what += " (" + r.list[k].Detail + ")"
+		}
+		r.add(dataOnly, "", "no function is to be replaced: %s takes effect only at the next start", what)
 	}
 	res.reasons = r.list
 	if r.refused() {

@@ -34,6 +34,9 @@ const (
 	goesWith         = "goes-with"
 	libraryList      = "library-list"
 	exportGone       = "export-gone"
+	pairingMoved     = "pairing-moved"
+	runsOnce         = "runs-once"
+	startOnly        = "start-only"
 
 	// Refused: nothing is written.
 	enumRenumbered   = "enum-renumbered"
@@ -70,7 +73,8 @@ const (
 func reviewable(code string) bool {
 	switch code {
 	case layoutUnverified, layoutPadding, dataInferred, dataInitChanged, mapStep, newVariable, tableCarried,
-		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, allocChanged, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith, libraryList, exportGone:
+		neverReturns, pairingUncertain, imageGone, enumChanged, ownershipMoved, allocChanged, newCallback, functionSplit, symbolBounds, muchChanged, otherCompiler, imageLeftOut, goesWith, libraryList, exportGone,
+		pairingMoved, runsOnce, startOnly:
 		return true
 	}
 	return false

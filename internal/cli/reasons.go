@@ -106,6 +106,18 @@ func meanings() map[string]meaning {
 			"the fixed program loads a library more or less at its start; running processes go on with those they have",
 			"see in the changelog what the library is for, then accept or restart",
 		},
+		"pairing-moved": {
+			"operations that belong in pairs (a reference taken and dropped, a lock taken and given, something counted up and down) went from one function to another, or came to two: what old code has taken, new code does not give back, or gives back what was never taken",
+			"see in the distribution's patch which objects or locks it is about: if any may be held, or live on, while the hotpatch is put in, restart the program instead",
+		},
+		"runs-once": {
+			"changed code runs once in a process, as a rule while it starts; where it has run, what the old version did stays, and the new one never runs",
+			"see in the distribution's patch what the code is for: if the fix is there, only a restart brings it; else accept",
+		},
+		"start-only": {
+			"the fixed file asks the loader for a protection that the old one does not; running processes go without it",
+			"accept for what else is fixed, and restart the program when you can: only the next start brings the protection",
+		},
 		"image-left-out": {
 			"this file of the package differs and cannot be patched, so the hotpatch leaves it out (--partial): a process that uses it is refused",
 			"install the fixed package first, so that what is loaded from now on is fixed; restart the processes that are refused; then accept",
@@ -124,7 +136,7 @@ func meanings() map[string]meaning {
 			"debug files (--debug-base, --debug-fixed) may give the names that settle it; else restart the program instead",
 		},
 		"data-only": {
-			"only data changed, and no code that could be carried brings it in",
+			"only data changed, or what the file asks of the loader, and no code that could be carried brings it in",
 			useRestart,
 		},
 		"end-pointer": {

@@ -124,6 +124,8 @@ type Diff struct {
 	entrances   []Entrance
 	handovers   []Handover
 	allocations []Allocation
+	brackets    []Bracket
+	once        []Once
 	foreign     *Foreign
 	sources     sources
 
@@ -177,6 +179,8 @@ func Compare(ctx context.Context, base, fixed *image.Image, o Options) (*Diff, e
 		d.findIdentities,
 		func() { d.handovers = d.findHandovers() },
 		func() { d.allocations = d.findAllocations() },
+		func() { d.brackets = d.findBrackets() },
+		func() { d.once = d.findOnce() },
 		d.findRewritten,
 	} {
 		if phase(); ctx.Err() != nil {

@@ -15,6 +15,8 @@ const (
 // readDynamic takes names and kinds from the dynamic section.
 func (m *Image) readDynamic(f *file) error {
 	var flags uint64
+	stack := f.segment(elf.PT_GNU_STACK)
+	m.Guards = Guards{Stack: stack != nil && elf.ProgFlag(stack.Flags)&elf.PF_X == 0, RelRO: f.segment(elf.PT_GNU_RELRO) != nil, Text: true}
 	if h := f.ofType(elf.SHT_DYNAMIC); h != nil {
 		b, err := f.data(h)
 		if err != nil {
@@ -31,10 +33,17 @@ func (m *Image) readDynamic(f *file) error {
 				i = len(b)
 			case elf.DT_FLAGS_1:
 				flags = val
+				m.Guards.Now = m.Guards.Now || elf.DynFlag1(val)&elf.DF_1_NOW != 0
+			case elf.DT_BIND_NOW:
+				m.Guards.Now = true
+			case elf.DT_TEXTREL:
+				m.Guards.Text = false
 			case elf.DT_SYMBOLIC:
 				m.Symbolic = true
 			case elf.DT_FLAGS:
 				m.Symbolic = m.Symbolic || elf.DynFlag(val)&elf.DF_SYMBOLIC != 0
+				m.Guards.Now = m.Guards.Now || elf.DynFlag(val)&elf.DF_BIND_NOW != 0
+				m.Guards.Text = m.Guards.Text && elf.DynFlag(val)&elf.DF_TEXTREL == 0
 			case elf.DT_SONAME, elf.DT_NEEDED, elf.DT_RPATH, elf.DT_RUNPATH, dtAuxiliary, dtFilter:
 				s, err := names.at64(val)
 				if err != nil {

@@ -110,6 +110,7 @@ type Image struct {
 	Filters           []string   // DT_FILTER, DT_AUXILIARY
 	Symbolic          bool       // DT_SYMBOLIC, DF_SYMBOLIC: its own symbols come first
 	Stripped          bool       // no .symtab, and none attached
+	Guards            Guards
 
 	reopen    func() (io.ReaderAt, int64, io.Closer, error)
 	debug     string // path of the attached debug file
@@ -131,6 +132,15 @@ type Image struct {
 	unkept       error
 	canonical    map[Import]Addr
 	weak         map[Import]bool // undefined weak symbols of .dynsym
+}
+
+// Guards is what the file asks the kernel and the loader to protect when a process
+// starts.
+type Guards struct {
+	Stack bool // PT_GNU_STACK: no code on stacks
+	RelRO bool // PT_GNU_RELRO: what relocations fill is constant afterwards
+	Now   bool // DT_BIND_NOW and its kin: the GOT is filled at once, so is constant with RelRO
+	Text  bool // no DT_TEXTREL: code is never writable
 }
 
 // Load is a PT_LOAD segment.

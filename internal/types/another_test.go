@@ -35,6 +35,12 @@ struct conn { struct seconds left; } c; struct millis m; struct seconds s;
 int main(int n, char **v) { return c.left.n + m.n + s.n; }
 `, []string{"struct seconds left", "struct millis left"},
 			[]string{"look: struct conn: member left is struct millis instead of struct seconds"}},
+		{"struct that only typedefs name", "a.c", `
+typedef struct { long n; } seconds; typedef struct { long n; } millis;
+struct conn { seconds left; } c; millis m; seconds s;
+int main(int n, char **v) { return c.left.n + m.n + s.n; }
+`, []string{"{ seconds left", "{ millis left"},
+			[]string{"look: struct conn: member left is millis instead of seconds"}},
 		{"struct that only one image has", "a.c", `
 struct seconds { long n; };
 struct conn { struct seconds left; } c; struct seconds s;
