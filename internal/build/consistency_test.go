@@ -38,6 +38,8 @@ func TestOnlyAFunctionThatActsAsBeforeIsIndependent(t *testing.T) {
 		23: {"those of a list", patch.Strict},
 		24: {"it takes one lock in each round", patch.Independent},
 		25: {"a function takes the locks of an array from the other end", patch.Strict},
+		26: {"it calls the functions of a table in another order", patch.Strict},
+		27: {"it calls them as before", patch.Independent},
 	} {
 		if how == 0 {
 			continue

@@ -40,10 +40,13 @@ func (w *witness) order(g *diff.Func) (out []string, ok bool) {
 	for _, h := range w.d.Handed(w.c, g) {
 		what := ""
 		switch in := h.Inst; {
-		case in.IsCall(), in.IsJump() && h.Ref >= 0:
+		case in.IsCall(), in.IsJump() && (h.Ref >= 0 || h.Callee.Known):
 			switch {
 			case h.Ref < 0:
-				what = "indirect"
+				what = "indirect by " + w.given(g, &h.Callee)
+				if !h.Callee.Known {
+					unknown++
+				}
 			case w.locks(&g.Refs[h.Ref]):
 				what, _, _ = w.effect(g, h.Ref)
 				known := h.First.Known || h.Second.Number

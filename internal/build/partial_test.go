@@ -39,7 +39,7 @@ struct entry *store_new(long); long store_value(struct entry *);
 #define LIMIT 1000
 #endif
 __attribute__((noipa)) int check(int n) { return n < LIMIT ? n : -1; }
-int main(int argc, char **argv) { (void)argv; return check(argc) + (int)store_value(store_new(argc)); }
+int main(int argc, char **argv) { (void)argv; while (check(argc--) > 9); return (int)store_value(store_new(argc)); }
 `
 	aloneSource = `
 #ifdef FIXED
@@ -48,7 +48,7 @@ int main(int argc, char **argv) { (void)argv; return check(argc) + (int)store_va
 #define LIMIT 1000
 #endif
 __attribute__((noipa)) int check(int n) { return n < LIMIT ? n : -1; }
-int main(int argc, char **argv) { (void)argv; return check(argc); }
+int main(int argc, char **argv) { (void)argv; while (check(argc--) > 9); return 0; }
 `
 	pluginSource = `
 struct entry *store_new(long);

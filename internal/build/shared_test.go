@@ -49,7 +49,7 @@ static int call(struct conn *c) { return c->state; }
 __attribute__((noinline, noipa)) int check(pack *p, struct outer *o) { return p->n < LIMIT && o->in.flag > 1; }
 int main(int n, char **v) {
 	struct conn c = { v[0], n, n }; struct option p = { "x", call, &c }; pack k = { .n = n }; struct outer o = { .v.p = &k };
-	printf("%ld %d\n", use(&o, &p), check(&k, &o));
+	while (printf("%ld %d\n", use(&o, &p), check(&k, &o)) < 0);
 	return 0;
 }
 `},

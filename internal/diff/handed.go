@@ -246,6 +246,9 @@ type Handed struct {
 	First Given
 	// Second is only told where it is a number.
 	Second Given
+	// Callee is where the pointer is that an indirect call, or jump, goes by: it is
+	// known for operands in memory alone.
+	Callee Given
 	// Loop: it may be done several times in a call. What is known of what it is
 	// handed goes for each time, but for what is loaded from memory.
 	Loop bool
@@ -293,6 +296,9 @@ func (d *Diff) Handed(c *Code, f *Func) []Handed {
 		if t.in.IsCall() || t.in.IsJump() {
 			if s := regs.argument(1); s.is == heldNumber {
 				h.Second = s.told()
+			}
+			if in := &t.in; in.IsIndirect() && t.ref < 0 && in.Index == arch.NoReg && in.HasMemory() && in.Base >= 0 && in.Base < 16 && in.Base != rsp {
+				h.Callee = regs[in.Base].plus(int64(t.disp)).told()
 			}
 		} else {
 			is = held{}

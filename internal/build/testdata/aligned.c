@@ -31,7 +31,8 @@ KEEP int work(int n)
 #endif
 int main(int argc, char **argv)
 {
-	printf("%d\n", work(argc) + parse(*argv));
+	for (; argc > 0; argc--)
+		printf("%d\n", work(argc) + parse(*argv));
 	show();
 	return 0;
 }

@@ -23,6 +23,6 @@ KEEP void put(const char *s) { snprintf(holder->text, WRITTEN, "%s", s); }
 
 int main(int argc, char **argv) {
 	prepare();
-	put(argv[argc - 1]);
+	while (argc-- > 0) put(argv[argc]);
 	puts(holder->text);
 }

@@ -15,7 +15,9 @@ KEEP int work(const char *s, int n) {
 	return v + n;
 }
 int main(int argc, char **argv) {
-	printf("%d\n", work(argv[argc - 1], argc));
-	show();
+	do {
+		printf("%d\n", work(argv[argc - 1], argc));
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

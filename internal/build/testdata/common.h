@@ -1,5 +1,6 @@
 /* Every case is one file that is compiled twice, the second time with -DFIXED.
-   What follows is the same in both: code for the changes to stand out from. */
+   What follows is the same in both: code for the changes to stand out from. They
+   call in loops what changes: what main calls once is a reason of its own. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

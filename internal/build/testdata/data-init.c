@@ -14,7 +14,9 @@ KEEP int allowed(int n) {
 KEEP void set_limit(int n) { limit = n; }
 int main(int argc, char **argv) {
 	(void)argv;
-	set_limit(allowed(argc));
-	show();
+	do {
+		set_limit(allowed(argc));
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

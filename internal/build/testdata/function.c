@@ -7,7 +7,9 @@ KEEP int check(const char *s, int n) {
 	return parse(s) + n;
 }
 int main(int argc, char **argv) {
-	printf("%d\n", check(argv[0], argc));
-	show();
+	do {
+		printf("%d\n", check(argv[0], argc));
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

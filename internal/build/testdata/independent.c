@@ -187,6 +187,16 @@ __attribute__((noipa)) static void take_at(int i) { if (pthread_mutex_lock(&many
 #endif
 __attribute__((noipa)) void f18(int n) { for (int i = 0; i < n; i++) take_at(LEFT(i, n)); }
 
+/* Which functions are called by way of a table. */
+struct device { const struct calls *calls; int n; };
+struct calls { void (*first)(struct device *), (*second)(struct device *); };
+__attribute__((noipa)) void f19(struct device *o) { ORDER(26, o->calls->first(o), o->calls->second(o)) o->n++; }
+__attribute__((noipa)) void f20(struct device *o) {
+	o->calls->first(o);
+	if (o->n > MENDED(27, limit)) o->n++;
+	o->calls->second(o);
+}
+
 #if defined FIXED && HOW == 8 // two functions; f is as with 1
 __attribute__((noipa)) int g(int n) { return n * 3 + limit; }
 #else
@@ -195,8 +205,10 @@ __attribute__((noipa)) int g(int n) { return n * 2 + limit; }
 
 struct pair both = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER };
 int main(int argc, char **argv) {
-	f2(argc), f3(&both), f4(argc, argc + 1);
-	struct holder x = { 1, &a }, y = { 2, &b };
-	if (argc > 9) f5(), f6(&a, &b), f7(), f8(&x, &y), f9(), f10(&both), f11(&a, &b), f12(), f13(1), f14(1, 2), f15(1), f16(0, 0), f17(&both, 1), f18(1), one = two, two = &a;
-	printf("%d %d %d %d\n", f(argc, argv[0]), g(argc), helper2(argc), (int)(pthread_mutex_trylock(&b) + other++ + limit++));
+	do {
+		f2(argc), f3(&both), f4(argc, argc + 1);
+		struct holder x = { 1, &a }, y = { 2, &b };
+		if (argc > 9) f5(), f6(&a, &b), f7(), f8(&x, &y), f9(), f10(&both), f11(&a, &b), f12(), f13(1), f14(1, 2), f15(1), f16(0, 0), f17(&both, 1), f18(1), f19(0), f20(0), one = two, two = &a;
+		printf("%d %d %d %d\n", f(argc, argv[0]), g(argc), helper2(argc), (int)(pthread_mutex_trylock(&b) + other++ + limit++));
+	} while (argc-- > 9);
 }

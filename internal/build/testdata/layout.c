@@ -30,10 +30,12 @@ KEEP long report(struct conn *c) {
 KEEP void reset(struct conn *c) { c->bytes = c->state = 0; }
 int main(int argc, char **argv) {
 	(void)argv;
-	struct conn *c = open_conn(argc);
-	advance(c);
-	report(c);
-	reset(c);
-	show();
+	do {
+		struct conn *c = open_conn(argc);
+		advance(c);
+		report(c);
+		reset(c);
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

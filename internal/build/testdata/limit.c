@@ -6,8 +6,10 @@
 #endif
 KEEP int scan(const char *s, char *out) { return sscanf(s, FORMAT, out); }
 int main(int argc, char **argv) {
-	char word[16];
-	scan(argv[argc - 1], word);
-	show();
+	do {
+		char word[16];
+		scan(argv[argc - 1], word);
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

@@ -10,7 +10,9 @@ KEEP int check(int n) {
 }
 int main(int argc, char **argv) {
 	(void)argv;
-	check(argc);
-	show();
+	do {
+		check(argc);
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

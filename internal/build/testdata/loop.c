@@ -18,7 +18,9 @@ __asm__(
 int spin(int);
 int main(int argc, char **argv) {
 	(void)argv;
-	printf("%d\n", spin(argc));
-	show();
+	do {
+		printf("%d\n", spin(argc));
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

@@ -10,7 +10,9 @@ KEEP int check(const char *s) {
 	return parse(s) * 2;
 }
 int main(int argc, char **argv) {
-	printf("%d\n", check(argv[argc - 1]));
-	show();
+	do {
+		printf("%d\n", check(argv[argc - 1]));
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

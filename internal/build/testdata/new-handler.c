@@ -24,7 +24,9 @@ KEEP int run(const char *name, const char *arg) {
 	return -2;
 }
 int main(int argc, char **argv) {
-	printf("%d\n", run(argv[0], argv[argc - 1]));
-	show();
+	do {
+		printf("%d\n", run(argv[0], argv[argc - 1]));
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

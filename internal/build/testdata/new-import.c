@@ -8,7 +8,9 @@ KEEP int same(const char *a, const char *b) {
 #endif
 }
 int main(int argc, char **argv) {
-	printf("%d\n", same(argv[0], argv[argc - 1]));
-	show();
+	do {
+		printf("%d\n", same(argv[0], argv[argc - 1]));
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

@@ -20,7 +20,9 @@ KEEP void blame(const char *s) { why = s; }
 #endif
 int main(int argc, char **argv) {
 	(void)argv;
-	printf("%d %d\n", enter(argc), leave());
-	show();
+	do {
+		printf("%d %d\n", enter(argc), leave());
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

@@ -20,10 +20,12 @@ KEEP long report(struct conn *c) {
 	return c->bytes;
 }
 int main(void) {
-	struct conn *c = calloc(1, sizeof *c);
-	c->name = last;
-	advance(c);
-	report(c);
-	show();
+	do {
+		struct conn *c = calloc(1, sizeof *c);
+		c->name = last;
+		advance(c);
+		report(c);
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

@@ -70,5 +70,6 @@ int main(int argc, char **argv) {
 	struct millis m = {argc};
 	enum mode mode = argc > 5;
 	enum level level = argc > 6;
-	return where(argc) == 0 && s.n + m.n + mode + level && sizeof variable + sizeof(struct buffer);
+	while (where(argc--) > 9);
+	return s.n + m.n + mode + level && sizeof variable + sizeof(struct buffer);
 }

@@ -18,7 +18,9 @@ KEEP int peek(void) { return second; }
 KEEP int poke(void) { return first; }
 int main(int argc, char **argv) {
 	(void)argv;
-	printf("%d %d %d\n", step(argc), peek(), poke());
-	show();
+	do {
+		printf("%d %d %d\n", step(argc), peek(), poke());
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

@@ -6,7 +6,9 @@
 #endif
 KEEP int greet(void) { return note(GREETING); }
 int main(void) {
-	greet();
-	show();
+	do {
+		greet();
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

@@ -27,6 +27,8 @@ KEEP int untouched(int op) {
 	return 0;
 }
 int main(int argc, char **argv) {
-	printf("%d %d\n", dispatch(argc, argv[0]), untouched(argc));
+	do {
+		printf("%d %d\n", dispatch(argc, argv[0]), untouched(argc));
+	} while (puts("") < 0);
 	return 0;
 }

@@ -13,7 +13,9 @@ KEEP int weigh(int i) { return weight[i & 63]; }
 KEEP int measure(int i) { return other[i & 63]; }
 int main(int argc, char **argv) {
 	(void)argv;
-	printf("%d %d\n", weigh(argc), measure(argc));
-	show();
+	do {
+		printf("%d %d\n", weigh(argc + (int)total), measure(argc));
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

@@ -13,7 +13,9 @@ KEEP int tick(int n) {
 }
 int main(int argc, char **argv) {
 	(void)argv;
-	printf("%d\n", tick(argc));
-	show();
+	do {
+		printf("%d\n", tick(argc));
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

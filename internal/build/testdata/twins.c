@@ -27,8 +27,10 @@ KEEP int mix(void) {
 }
 int main(int argc, char **argv) {
 	(void)argv;
-	paint(argc, 2, 3);
-	printf("%d\n", mix());
-	show();
+	do {
+		paint(argc, 2, 3);
+		printf("%d\n", mix());
+		show();
+	} while (puts("") < 0);
 	return 0;
 }

@@ -131,5 +131,6 @@ KEEP int fix(int n) {
 
 int main(int argc, char **argv) {
 	(void)argv;
-	return get(argc) + fix(argc) + sink;
+	while (get(argc) + fix(argc--) > 9);
+	return sink;
 }
