@@ -83,7 +83,7 @@ func bracketsOf(name string, regs *holding) []operation {
 		at, ops = 0, bracketWords[words[0]] // unlock_table
 	}
 	of := strings.Join(slices.Delete(slices.Clone(words), at, at+1), " ")
-	if of == "" || strings.HasSuffix(of, "mem") { // isc_mem_get allocates
+	if of == "" || strings.HasSuffix(" "+of, " mem") { // isc_mem_get allocates
 		return nil // free, ref: of anything
 	}
 	out := slices.Clone(ops)
