@@ -46,7 +46,9 @@ func (o *opens) add(path string) error {
 	return nil
 }
 
-func (o *opens) close() { o.file.Close() }
+// close ends read. It does not wait for an add whose filesystem does not answer, which
+// keeps the group open that long.
+func (o *opens) close() { go o.file.Close() }
 
 // read hands on who opens, until the group is closed.
 func (o *opens) read(ctx context.Context, notice func(candidate), missed func()) {

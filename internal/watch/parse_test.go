@@ -96,7 +96,7 @@ func TestQueueLooksOftenAtFirstAndGivesUp(t *testing.T) {
 	looks := 0
 	for q.wait(now) < time.Hour {
 		now = now.Add(q.wait(now))
-		for _, p := range q.due(now) {
+		for _, p := range q.due(now, 1) {
 			looks++
 			q.again(p, now)
 		}
@@ -112,7 +112,7 @@ func TestQueueKeepsWhenAProcessBegan(t *testing.T) {
 	q.add(candidate{pid: 7, via: Exec, at: began}, once, began)
 	opened := began.Add(2 * time.Millisecond)
 	q.add(candidate{pid: 7, via: Open, at: opened}, soon, opened)
-	got := q.due(opened.Add(time.Millisecond))
+	got := q.due(opened.Add(time.Millisecond), 1)
 	if len(got) != 1 || !got[0].at.Equal(began) || got[0].via != Open || len(got[0].plan) != len(soon) {
 		t.Errorf("%+v", got)
 	}

@@ -42,39 +42,48 @@ type queue struct {
 
 // add plans to look at c; false: there are too many.
 func (q *queue) add(c candidate, plan []time.Duration, now time.Time) bool {
+	return q.put(pending{candidate: c, noticed: now, plan: plan})
+}
+
+// put adds an entry, or makes one of it and of what was planned before.
+func (q *queue) put(p pending) bool {
 	if q.in == nil {
 		q.in = map[int]bool{}
 	}
-	if q.in[c.pid] {
-		for i, p := range q.entries {
-			if p.pid != c.pid {
-				continue
+	if q.in[p.pid] {
+		for i, first := range q.entries {
+			if first.pid == p.pid {
+				q.entries[i] = first.then(p)
+				heap.Fix(&q.entries, i)
 			}
-			// A later signal begins the looking anew; when it began stays.
-			p.noticed = now
-			if len(plan) > len(p.plan) {
-				p.plan = plan
-			}
-			if p.via == Exec {
-				p.via = c.via
-			}
-			q.entries[i] = p
-			heap.Fix(&q.entries, i)
 		}
 		return true
 	}
 	if len(q.entries) >= maxPending {
 		return false
 	}
-	q.in[c.pid] = true
-	heap.Push(&q.entries, pending{candidate: c, noticed: now, plan: plan})
+	q.in[p.pid] = true
+	heap.Push(&q.entries, p)
 	return true
 }
 
-// due takes out everybody whose time has come.
-func (q *queue) due(now time.Time) []pending {
+// then makes one plan of two: a later signal begins the looking anew; when it all
+// began stays.
+func (p pending) then(later pending) pending {
+	p.noticed = later.noticed
+	if len(later.plan) > len(p.plan) {
+		p.plan = later.plan
+	}
+	if p.via == Exec {
+		p.via = later.via
+	}
+	return p
+}
+
+// due takes out those whose time has come, some of them if there are more than most.
+func (q *queue) due(now time.Time, most int) []pending {
 	var out []pending
-	for len(q.entries) > 0 && !q.entries[0].next().After(now) {
+	for len(out) < most && len(q.entries) > 0 && !q.entries[0].next().After(now) {
 		p := heap.Pop(&q.entries).(pending)
 		delete(q.in, p.pid)
 		out = append(out, p)
@@ -82,12 +91,22 @@ func (q *queue) due(now time.Time) []pending {
 	return out
 }
 
-// again plans the next look, if one is left. Looks that are past are skipped.
+// again plans the next look, if one is left. Looks that are past are skipped. A
+// signal may have come since it was taken out.
 func (q *queue) again(p pending, now time.Time) {
 	for p.plan = p.plan[1:]; len(p.plan) > 0; p.plan = p.plan[1:] {
 		if len(p.plan) == 1 || p.next().After(now) {
-			q.in[p.pid] = true
-			heap.Push(&q.entries, p)
+			if !q.in[p.pid] {
+				q.in[p.pid] = true
+				heap.Push(&q.entries, p)
+				return
+			}
+			for i, later := range q.entries {
+				if later.pid == p.pid {
+					q.entries[i] = p.then(later)
+					heap.Fix(&q.entries, i)
+				}
+			}
 			return
 		}
 	}

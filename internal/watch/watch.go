@@ -19,7 +19,6 @@ package watch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -162,36 +161,49 @@ func (w *Watcher) Run(ctx context.Context, report func(Sighting)) error {
 	}
 	reports := &reports{busy: map[int]bool{}, report: report}
 	defer reports.wait()
-	if err := w.rescan(reports); err != nil {
-		return err
-	}
-	if w.ready != nil {
-		w.ready()
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // nobody takes an answer any more
+	looks := w.looks(ctx)
+	looks.scan()
+	ready := w.ready
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
 	due := time.NewTimer(time.Hour)
 	defer due.Stop()
 	for {
-		due.Reset(w.queue.wait(time.Now()))
+		wait := w.queue.wait(time.Now())
+		if looks.full() {
+			wait = time.Hour // an answer comes first
+		}
+		due.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return nil
 		case c := <-w.signal:
 			w.take(c)
 		case <-due.C:
-			for _, c := range w.queue.due(time.Now()) {
-				w.check(c, reports)
+			for _, c := range w.queue.due(time.Now(), looks.free()) {
+				looks.ask(c)
 			}
+		case a := <-looks.answers:
+			w.check(a, looks, reports)
+		case s := <-looks.scanned:
+			if s.err != nil {
+				return s.err
+			}
+			for _, pid := range s.pids {
+				reports.start(Sighting{PID: pid, Via: Rescan, Seen: time.Now()})
+			}
+			if ready != nil {
+				ready()
+				ready = nil
+			}
+			looks.done()
 		case <-w.lost:
 			w.log.Warn("events were lost; looking at every process")
-			if err := w.rescan(reports); err != nil {
-				return err
-			}
+			looks.scan()
 		case <-tick.C:
-			if err := w.rescan(reports); err != nil {
-				return err
-			}
+			looks.scan()
 		}
 	}
 }
@@ -228,71 +240,6 @@ func (w *Watcher) take(c candidate) {
 	if !w.queue.add(c, plan, time.Now()) {
 		w.missed()
 	}
-}
-
-// check looks whether a candidate maps an image by now. An image is mapped
-// some microseconds after it was opened, some milliseconds after execve.
-func (w *Watcher) check(c pending, r *reports) {
-	mapped, err := w.maps(c.pid)
-	switch {
-	case errors.Is(err, proc.ErrGone):
-		return
-	case err != nil:
-		w.log.Debug("looked at a process", "pid", c.pid, "err", err)
-	}
-	if !mapped {
-		w.queue.again(c, time.Now())
-		return
-	}
-	r.start(Sighting{PID: c.pid, Via: c.via, At: c.at, Seen: time.Now()})
-}
-
-// maps says whether the process maps one of the images, and has the files
-// watched that it maps them from.
-func (w *Watcher) maps(pid int) (bool, error) {
-	modules, err := proc.Modules(pid)
-	if err != nil {
-		return false, err
-	}
-	found := false
-	for _, m := range modules {
-		if !w.want[m.BuildID] {
-			continue
-		}
-		found = true
-		if w.opens == nil || len(m.Maps) == 0 {
-			continue
-		}
-		// Through the mapping: the file may be deleted, or of another mount
-		// namespace.
-		file := fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Maps[0].Start, m.Maps[0].End)
-		if err := w.opens.add(file); err != nil {
-			w.log.Debug("cannot watch a mapped file", "pid", pid, "file", m.Path, "err", err)
-		}
-	}
-	return found, nil
-}
-
-// rescan looks at every process there is.
-func (w *Watcher) rescan(r *reports) error {
-	ids := make([]string, 0, len(w.want))
-	for id := range w.want {
-		ids = append(ids, id)
-	}
-	pids, denied, err := proc.Mapping(ids)
-	if err != nil {
-		return fmt.Errorf("look at every process: %w", err)
-	}
-	for pid, err := range denied {
-		w.log.Debug("could not look at a process", "pid", pid, "err", err)
-	}
-	for _, pid := range pids {
-		if _, err := w.maps(pid); err != nil { // for its files
-			continue
-		}
-		r.start(Sighting{PID: pid, Via: Rescan, Seen: time.Now()})
-	}
-	return nil
 }
 
 // reports runs the caller's function, once at a time for each process.

@@ -40,6 +40,7 @@ type seen struct {
 	mu   sync.Mutex
 	all  map[int][]watch.Sighting
 	more chan struct{}
+	stop func() // ends the watcher, and waits for its end
 }
 
 // watching runs a watcher until the test ends.
@@ -58,12 +59,13 @@ func watching(t testing.TB, o watch.Options, id string, files ...string) *seen {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx, s.add) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(s.stop)
 	<-ready
 	return s
 }

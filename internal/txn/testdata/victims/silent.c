@@ -1,5 +1,6 @@
 // It maps code of a file system in user space, whose daemon never gives a page of it,
-// for ten seconds. argv[1]: where to mount it. k: end the daemon.
+// for ten seconds. argv[1]: where to mount it, [2]: for how many seconds else. k: end
+// the daemon, oFILE: open a file.
 #include "victim.h"
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -24,11 +25,11 @@ static struct fuse_attr attributes(uint64_t node) {
 	struct fuse_attr a = {.ino = node, .nlink = 1, .size = 8192, .mode = node == 1 ? S_IFDIR | 0755 : S_IFREG | 0755};
 	return a;
 }
-static void daemon_(void) {
+static void daemon_(unsigned seconds) {
 	static char b[FUSE_MIN_READ_BUFFER * 2];
 	const struct fuse_in_header *in = (const void *)b;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	alarm(10);
+	alarm(seconds);
 	for (;;) {
 		ssize_t n = read(device, b, sizeof b);
 		if (n < 0 && errno == ENODEV) _exit(0);
@@ -56,7 +57,7 @@ int main(int argc, char **argv) {
 	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
 	if (argc < 2 || device < 0 || unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 		mount("silent", argv[1], "fuse.silent", 0, options)) { answer("unsupported"); return 0; }
-	if ((daemon = fork()) == 0) daemon_();
+	if ((daemon = fork()) == 0) daemon_(argc > 2 ? (unsigned)atoi(argv[2]) : 10);
 	close(device); // its end ends all that waits for it
 	snprintf(name, sizeof name, "%s/file", argv[1]);
 	int fd = open(name, O_RDONLY);
@@ -65,6 +66,7 @@ int main(int argc, char **argv) {
 	while ((q = next()))
 		switch (*q) {
 		case 'q': answer("%d", fixed_function(1)); break;
+		case 'o': close(open(q + 1, O_RDONLY)); answer("opened"); break;
 		case 'k': kill(daemon, SIGKILL); answer("ended"); break;
 		}
 	_exit(0);
