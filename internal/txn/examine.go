@@ -67,7 +67,7 @@ func Examine(pid int, tables *Tables) (*Look, error) {
 		}
 		l.object(pid, about, err)
 	}
-	if err := t.refresh(); err != nil {
+	if err := t.meet(); err != nil {
 		if t.changed() {
 			return nil, fmt.Errorf("process %d ended meanwhile: %w", pid, proc.ErrGone)
 		}

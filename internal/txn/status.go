@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -102,9 +103,17 @@ func onDisk(disk *proc.Disk, pid int, g *StateImage) string {
 }
 
 // Status reads which hotpatches a process carries. It does not stop it: no
-// ptrace, only reads. Reverted ones are not listed.
-func Status(pid int) ([]State, error) {
-	_, ss, err := status(pid)
+// ptrace, only reads. Reverted ones are not listed. A process that does not let itself
+// be read for seconds is an error (proc.ErrStuck).
+func Status(pid int) (ss []State, err error) {
+	type answer struct {
+		ss  []State
+		err error
+	}
+	proc.Each([]int{pid}, func(pid int, buf []byte) (answer, []byte) {
+		_, ss, err := status(pid)
+		return answer{ss, err}, buf
+	}, func(_ int, a answer, stuck error) { ss, err = a.ss, cmp.Or(stuck, a.err) })
 	return ss, err
 }
 

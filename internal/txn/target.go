@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,7 @@ type target struct {
 	keys     map[proc.Map]imageKey // of modules, by first mapping
 	stack    []byte                // for checkers, one at a time
 	until    time.Time             // when looking at it is given up
+	left     bool                  // mem is still being read by somebody who was given up
 }
 
 // openTarget looks at a process that is to be changed. It refuses those that
@@ -111,7 +113,9 @@ func (t *target) close() {
 	if t.stack != nil {
 		t.tables.stacks.Put(&t.stack)
 	}
-	_ = t.mem.Close() // nothing is buffered
+	if !t.left {
+		_ = t.mem.Close() // nothing is buffered
+	}
 }
 
 // room for stacks that has memory already, before anything stands still.
@@ -125,6 +129,46 @@ func (t *target) stackBuffer() []byte {
 		}
 	}
 	return t.stack
+}
+
+// meet is refresh for the first time, when it is not known yet whether the memory of
+// the process comes at all (proc.ErrStuck): no read of it need ever end. Who is
+// stuck in one is given up, and closes the memory; the process is refused.
+func (t *target) meet() error {
+	var mu sync.Mutex
+	reading, over := false, false
+	type met struct {
+		target
+		err error
+	}
+	var got met
+	seen := *t // which is not looked at any more by who is given up
+	proc.Each([]int{t.info.PID}, func(_ int, buf []byte) (met, []byte) {
+		m := met{target: seen}
+		mu.Lock()
+		reading = !over
+		mu.Unlock()
+		if !reading {
+			return m, buf
+		}
+		m.err = m.refresh()
+		mu.Lock()
+		defer mu.Unlock()
+		reading = false
+		if over {
+			_ = m.mem.Close()
+		}
+		return m, buf
+	}, func(_ int, m met, stuck error) {
+		if got = m; stuck != nil {
+			mu.Lock()
+			over, t.left = true, reading
+			mu.Unlock()
+			got = met{target: *t, err: refuse("%v", proc.ErrStuck)}
+		}
+	})
+	*t = got.target
+	return got.err
 }
 
 // refresh reads mappings, modules and journals anew. Of a process that maps

@@ -238,7 +238,7 @@ func once(ctx context.Context, deadline time.Time, o Options, res *Result, do fu
 	}
 	defer unlock()
 	if err = t.free(); err == nil {
-		err = t.refresh()
+		err = t.meet()
 	}
 	if err == nil {
 		err = do(r)
