@@ -18,7 +18,7 @@ import (
 func TestMemoryThatDoesNotComeStopsNobodyElse(t *testing.T) {
 	base, fixed := compile(t, "silent")
 	b := byHand(t, base, fixed, "fixed_function")
-	silent := start(t, base, t.TempDir(), "600")
+	silent := start(t, base, t.TempDir(), "120")
 	done := make(chan txn.Result, 1)
 	go func() { done <- txn.Apply(context.Background(), silent.pid, b, txn.Options{Wait: time.Second}) }()
 	time.Sleep(200 * time.Millisecond)
@@ -57,7 +57,7 @@ func wantRefused(t *testing.T, r txn.Result) {
 func TestProcessWhoseMemoryDoesNotComeIsRefused(t *testing.T) {
 	base, fixed := compile(t, "silent")
 	b := byHand(t, base, fixed, "fixed_function")
-	silent := start(t, base, t.TempDir(), "600")
+	silent := start(t, base, t.TempDir(), "120")
 	otherBase, otherFixed := compile(t, "confined")
 	other := start(t, otherBase)
 	turns := make(txn.Turns, 1)

@@ -28,7 +28,7 @@ func startSilent(t testing.TB) *silent {
 	testkit.Need(t, os.Geteuid() == 0, "root, to mount")
 	victim := testkit.Compile(t, filepath.Join(t.TempDir(), "silent"), "../txn/testdata/victims/silent.c", "-O2", "-pthread", "-Wno-return-type")
 	s := &silent{t: t}
-	s.in, s.out = testkit.Start(t, exec.Command(victim, t.TempDir(), "600"))
+	s.in, s.out = testkit.Start(t, exec.Command(victim, t.TempDir(), "120"))
 	line := s.line()
 	testkit.Need(t, line != "unsupported", "a kernel with FUSE")
 	if !strings.HasPrefix(line, "ready ") {
