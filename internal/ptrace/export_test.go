@@ -21,6 +21,9 @@ type Answer = answer
 
 const Unknown, Passes, Fails = unknown, passes, fails
 
+// StateOf is the letter of a thread's state.
+func StateOf(tid int) (byte, error) { return stateOf(tid) }
+
 func NotToBeAsked(status string) bool { return notToBeAsked([]byte(status)) }
 func UserResume(r Regs) Regs          { return userResume(r) }
 

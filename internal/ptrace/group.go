@@ -189,7 +189,11 @@ func (g *Group) StopAwake(tids []int, wait, hold time.Duration) (quiet []Thread,
 	for len(tids) > 0 {
 		var awake, stuck []int
 		for _, tid := range tids {
-			if stateOf(tid) == 'D' {
+			s, err := stateOf(tid)
+			if err != nil {
+				return nil, err
+			}
+			if s == 'D' {
 				stuck = append(stuck, tid)
 			} else {
 				awake = append(awake, tid)
@@ -335,7 +339,11 @@ const starved = 100 * time.Millisecond
 func (g *Group) late(tids []int) (coming []int, err error) {
 	coming = tids[:0]
 	for _, tid := range tids {
-		if stateOf(tid) == 'Z' {
+		s, err := stateOf(tid)
+		if err != nil {
+			return nil, err
+		}
+		if s == 'Z' {
 			g.state[tid] = gone // a leader that ended before its threads: it never reports
 			continue
 		}

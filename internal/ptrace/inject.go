@@ -295,7 +295,9 @@ func (t *Tracer) sees(tid int, at uint64, code []byte) error {
 
 // borrow stops the thread where it can be diverted.
 func (t *Tracer) borrow(m *Mem, in Injection) (Regs, Stop, error) {
-	if stateOf(in.TID) == 'D' { // it would not stop, and we could not hide that it had to
+	if s, err := stateOf(in.TID); err != nil {
+		return Regs{}, Stop{}, err
+	} else if s == 'D' { // it would not stop, and we could not hide that it had to
 		return Regs{}, Stop{}, fmt.Errorf("thread %d is in uninterruptible sleep: %w", in.TID, ErrBorrow)
 	}
 	nobody := func() ([]int, error) { return nil, nil }

@@ -243,6 +243,30 @@ func TestSignalThatEndsASeizeDisturbsNothingElse(t *testing.T) {
 
 // TestRegistersAreReadWhereverTheStackGrows: the runtime moves a goroutine's stack to a
 // larger one when a call finds no room on it, which may be the one that asks the kernel.
+// That a thread is not in uninterruptible sleep must not follow from a file that could
+// not be opened.
+func TestStateThatCannotBeReadIsAnError(t *testing.T) {
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	self := os.Getpid()
+	if s, err := ptrace.StateOf(self); s == 0 || err != nil {
+		t.Errorf("%c, %v", s, err)
+	}
+	if s, err := ptrace.StateOf(1 << 30); s != 0 || err != nil {
+		t.Errorf("of one that is not there: %c, %v", s, err)
+	}
+	_, err := func() (byte, error) {
+		defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
+		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max})
+		return ptrace.StateOf(self)
+	}()
+	if !errors.Is(err, unix.EMFILE) {
+		t.Errorf("without means: %v", err)
+	}
+}
+
 func TestRegistersAreReadWhereverTheStackGrows(t *testing.T) {
 	pid := sleeper(t)
 	for depth := range 300 {

@@ -44,7 +44,8 @@ func (g *Group) Release() {
 		case running:
 			// Left traced it would stand from its next signal on, while the others
 			// are waited for.
-			if b, err := status(strconv.Itoa(tid)); err == nil && notToBeAsked(b) {
+			b, err := status(strconv.Itoa(tid))
+			if err != nil && !notThere(err) || notToBeAsked(b) {
 				g.t.abandoned = true // our end lets it go without a stop
 				continue
 			}
@@ -190,8 +191,9 @@ func (t *Tracer) letGoIfStopped(tid int) (done bool) {
 }
 
 // isReady says whether a thread that was asked to stop only waits for a
-// processor, or stands already and was not looked at since.
+// processor, or stands already and was not looked at since. One whose state
+// cannot be read may: who is given up before it stands would see the stop.
 func isReady(tid int) bool {
-	s := stateOf(tid)
-	return s == 'R' || s == 't'
+	s, err := stateOf(tid)
+	return err != nil || s == 'R' || s == 't'
 }

@@ -3,6 +3,7 @@ package ptrace
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 
@@ -14,7 +15,7 @@ import (
 func (t *Tracer) tracedByUs(tid int) (mine, dead bool) {
 	b, err := status(strconv.Itoa(tid))
 	if err != nil {
-		return false, errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
+		return false, notThere(err)
 	}
 	state := statusField(b, "State:")
 	dead = len(state) > 0 && (state[0] == 'Z' || state[0] == 'X')
@@ -48,6 +49,9 @@ func status(tid string) ([]byte, error) {
 	}
 }
 
+// notThere says of an error that the thread is gone.
+func notThere(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) }
+
 func statusField(status []byte, key string) []byte {
 	for line := range bytes.SplitSeq(status, []byte("\n")) {
 		if v, ok := bytes.CutPrefix(line, []byte(key)); ok {
@@ -64,16 +68,19 @@ func notToBeAsked(status []byte) bool {
 	return len(s) > 0 && (s[0] == 'D' || s[0] == 'Z') || string(statusField(status, "CoreDumping:")) == "1"
 }
 
-// stateOf is the letter of a thread's state, 0 when it cannot be read.
-func stateOf(tid int) byte {
+// stateOf is the letter of a thread's state, 0 when it is gone.
+func stateOf(tid int) (byte, error) {
 	b, err := status(strconv.Itoa(tid))
-	if err != nil {
-		return 0
+	switch s := statusField(b, "State:"); {
+	case notThere(err):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("read state of thread %d: %w", tid, err)
+	case len(s) == 0:
+		return 0, fmt.Errorf("read state of thread %d: there is none", tid)
+	default:
+		return s[0], nil
 	}
-	if s := statusField(b, "State:"); len(s) > 0 {
-		return s[0]
-	}
-	return 0
 }
 
 // seccompMode is that of one thread (0: none); "self" for ourselves. Threads

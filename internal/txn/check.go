@@ -134,7 +134,7 @@ func (k *checker) clear(th *ptrace.Thread) error {
 		return &busy{reason: fmt.Sprintf("%s is running in thread %d", name, th.TID)}
 	}
 	clear, stack := k.scan(th)
-	if clear || th.Regs.Rip == 0 && kernelWorker(k.pid, th.TID) {
+	if clear || th.Regs.Rip == 0 && surelyWorker(k.pid, th.TID) {
 		return nil
 	}
 	return k.unwind(th, stack)

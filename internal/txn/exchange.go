@@ -278,7 +278,9 @@ func (r *run) lend(call ptrace.Call, ready func() error) (got []uint64, err erro
 		if err != nil {
 			return nil, err
 		}
-		if group := proc.Frozen(r.info.PID); group != "" {
+		if group, err := proc.Frozen(r.info.PID); err != nil {
+			return nil, err
+		} else if group != "" {
 			return nil, frozen(group)
 		}
 		threads, err := r.sleepersFirst(choice)
@@ -505,7 +507,7 @@ func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 		return "", false
 	case err != nil || s.Running:
 		state, serr := proc.ThreadState(t.info.PID, tid)
-		if errors.Is(serr, proc.ErrGone) || state == 'Z' || state == 'X' || kernelWorker(t.info.PID, tid) {
+		if errors.Is(serr, proc.ErrGone) || state == 'Z' || state == 'X' || surelyWorker(t.info.PID, tid) {
 			return "", false
 		}
 		return fmt.Sprintf("%s, if thread %d is in it, which has not slept since", name, tid), false
@@ -513,7 +515,7 @@ func (t *target) mayBeIn(k *checker, tid int) (where string, sleeps bool) {
 	if _, in := k.guardAt(s.PC); in {
 		return fmt.Sprintf("%s is running in thread %d", name, tid), true
 	}
-	if s.SP == 0 && kernelWorker(t.info.PID, tid) {
+	if s.SP == 0 && surelyWorker(t.info.PID, tid) {
 		return "", false
 	}
 	k.known[tid] = true

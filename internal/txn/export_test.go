@@ -259,9 +259,47 @@ func Borrowable(pid int) ([]int, error) {
 	return tids, err
 }
 
+// UserThreads, Idle, Delicacy, Awaits and NotDumping are what is read of threads
+// before one is seized, borrowed or stopped. meanwhile is called when the files are
+// open that an attempt has open then.
+func UserThreads(pid int, meanwhile func()) ([]int, error) {
+	tasks, err := proc.OpenTasks(pid)
+	if err != nil {
+		return nil, err
+	}
+	defer tasks.Close()
+	meanwhile()
+	return (&userThreads{tasks: tasks, pid: pid}).list()
+}
+
+func Idle(pid int, meanwhile func()) error {
+	tasks, err := proc.OpenTasks(pid)
+	if err != nil {
+		return err
+	}
+	defer tasks.Close()
+	meanwhile()
+	_, _, err = idle(tasks, []int{pid})
+	return err
+}
+
+func Delicacy(pid int) error {
+	_, err := (&target{info: proc.Info{PID: pid}}).delicacy(pid)
+	return err
+}
+
+func Awaits(pid int) error {
+	_, err := awaits(pid, pid, proc.Syscall{Number: unix.SYS_OPENAT})
+	return err
+}
+
+func NotDumping(pid int) error {
+	return (&run{target: &target{info: proc.Info{PID: pid}}}).notDumping()
+}
+
 // KernelWorker and WorkerFlagsOf tell threads that only ever run kernel code.
-func KernelWorker(pid, tid int) bool      { return kernelWorker(pid, tid) }
-func WorkerFlagsOf(release string) uint64 { return workerFlagsOf(release) }
+func KernelWorker(pid, tid int) (bool, error) { return kernelWorker(pid, tid) }
+func WorkerFlagsOf(release string) uint64     { return workerFlagsOf(release) }
 
 // AgreeOn has the tools agree on the /proc of another process than the first, which
 // not every test may look at.

@@ -276,7 +276,11 @@ func (r *run) borrow(do func(*ptrace.Tracer, ptrace.Injection) error) error {
 		if err != nil {
 			return err
 		}
-		if group := proc.Frozen(r.info.PID); group != "" {
+		group, err := proc.Frozen(r.info.PID)
+		if err != nil {
+			return err
+		}
+		if group != "" {
 			if time.Now().Before(until) && r.pause(10*time.Millisecond) == nil {
 				continue
 			}
@@ -353,17 +357,27 @@ func (r *run) sleepersFirst(choice int) ([]candidate, error) {
 	free, usable := 0, []candidate(nil)
 	for _, tid := range tids {
 		s, err := proc.ReadStat(r.info.PID, tid)
-		if err == nil && s.DumpsCore() {
+		if errors.Is(err, proc.ErrGone) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s.DumpsCore() {
 			return nil, errDumping
 		}
 		rank, ok := order[s.State]
-		if err != nil || !ok || ofKernel(s) {
+		if !ok || ofKernel(s) {
 			continue
 		}
 		is, err := proc.ReadRights(r.info.PID, tid)
 		filtered := err != nil || is.Seccomp != 0
 		if s.State == 'S' {
-			switch d := r.delicacy(tid); d {
+			d, err := r.delicacy(tid)
+			if err != nil {
+				return nil, err
+			}
+			switch d {
 			case handedOver, served:
 				waits, why = tid, d
 				continue

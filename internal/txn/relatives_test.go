@@ -186,7 +186,7 @@ func TestRelativeThatAnotherThreadInherits(t *testing.T) {
 					heir = tid
 				}
 			}
-			if heir == v.pid || txn.KernelWorker(v.pid, heir) != (how == "worker") {
+			if worker, err := txn.KernelWorker(v.pid, heir); heir == v.pid || err != nil || worker != (how == "worker") {
 				t.Fatalf("the child is that of %d among %v", heir, tids)
 			}
 			r := txn.Apply(context.Background(), v.pid, b, txn.Options{Wait: 200 * time.Millisecond})

@@ -189,7 +189,7 @@ func (t *target) roomIdle(at uint64) bool {
 	}
 	for _, tid := range tids {
 		s, err := proc.ReadSyscall(t.info.PID, tid)
-		if errors.Is(err, proc.ErrGone) || err == nil && (s.Running || s.SP == 0) && kernelWorker(t.info.PID, tid) {
+		if errors.Is(err, proc.ErrGone) || err == nil && (s.Running || s.SP == 0) && surelyWorker(t.info.PID, tid) {
 			continue
 		}
 		if err != nil || s.Running || s.PC >= at && s.PC < at+ptrace.StubRoom {

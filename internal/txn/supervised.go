@@ -19,22 +19,24 @@ import (
 
 // awaits says for whom a thread waits that sleeps in this call: for a supervisor who
 // makes it (handedOver), or for a daemon of files (served).
-func awaits(pid, tid int, s proc.Syscall) delicacy {
+func awaits(pid, tid int, s proc.Syscall) (delicacy, error) {
 	if commonWaits[s.Number] {
-		return none
+		return none, nil
 	}
 	where, err := proc.Place(pid, tid)
 	switch is := func(name string) bool { return strings.HasPrefix(where, name) }; {
+	case noCallSeen(err):
+		return none, nil
 	case err != nil:
-		return none
+		return none, err
 	case is("seccomp_do_user_notification"):
-		return handedOver
+		return handedOver, nil
 	case is("fuse_dev_"): // the daemon itself, which waits for requests
-		return none
+		return none, nil
 	case is("request_wait_answer"), is("__fuse_"), is("fuse_"): // the first, or into which it was inlined
-		return served
+		return served, nil
 	}
-	return none
+	return none, nil
 }
 
 // commonWaits are the calls that most threads sleep in, and that nobody makes for

@@ -227,7 +227,10 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	if err != nil {
 		return err
 	}
-	stuck, asleep := idle(tasks, known)
+	stuck, asleep, err := idle(tasks, known)
+	if err != nil {
+		return err
+	}
 	// Of threads that appear later the mappings do not tell where stacks end.
 	if k.maps, err = proc.Maps(r.info.PID); err != nil {
 		return err
@@ -246,7 +249,7 @@ func (r *run) attempt(t *ptrace.Tracer, c change, k *checker) error {
 	}
 	quiet, err := g.StopAwake(stuck, stopBudget, stopBudget)
 	if err != nil {
-		r.stuck, _ = idle(tasks, stuck)
+		r.stuck, _, _ = idle(tasks, stuck) // only a better order, next time
 		return err
 	}
 	if err := k.check(append(early, quiet...)); err != nil {
@@ -310,14 +313,19 @@ func (r *run) stopStuck(g *ptrace.Group, tasks *proc.Tasks, list ptrace.Lister) 
 		return nil, err
 	}
 	early, err := g.StopAwake(r.stuck, stuckBudget, stopBudget)
-	r.stuck, _ = idle(tasks, r.stuck)
+	r.stuck, _, _ = idle(tasks, r.stuck)
 	return slices.Clone(early), err
 }
 
 // notDumping fails where a thread writes a core dump. One that is traced begins none
 // unseen, since its signal is shown to us first.
 func (r *run) notDumping() error {
-	if info, err := proc.Read(r.info.PID); err == nil && info.Dumping {
+	switch info, err := proc.Read(r.info.PID); {
+	case errors.Is(err, proc.ErrGone):
+		return nil // which shows at the next step
+	case err != nil:
+		return err
+	case info.Dumping:
 		return errDumping
 	}
 	return nil
@@ -325,17 +333,19 @@ func (r *run) notDumping() error {
 
 // idle lists the threads that are best stopped before the others: those in
 // uninterruptible sleep, and those that sleep.
-func idle(tasks *proc.Tasks, tids []int) (stuck, asleep []int) {
+func idle(tasks *proc.Tasks, tids []int) (stuck, asleep []int, err error) {
 	for _, tid := range tids {
 		switch s, err := tasks.State(tid); {
-		case err != nil: // it ended; the listing after the stop will tell
+		case errors.Is(err, proc.ErrGone): // the listing after the stop will tell
+		case err != nil:
+			return nil, nil, err
 		case s == 'D':
 			stuck = append(stuck, tid)
 		case s == 'S':
 			asleep = append(asleep, tid)
 		}
 	}
-	return stuck, asleep
+	return stuck, asleep, nil
 }
 
 // sharing leaves of children those that share the process's memory: before the stop,

@@ -1,6 +1,8 @@
 package txn
 
 import (
+	"errors"
+	"io/fs"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,37 +51,50 @@ const (
 	handedOver            // its call may be made twice
 )
 
-func (t *target) delicacy(tid int) delicacy {
+func (t *target) delicacy(tid int) (delicacy, error) {
 	s, err := proc.ReadSyscall(t.info.PID, tid)
-	if err != nil || s.Running {
-		return none
+	switch {
+	case noCallSeen(err):
+		return none, nil
+	case err != nil || s.Running:
+		return none, err
 	}
 	// First who else is at the call: that may also be one that moves data.
-	if d := awaits(t.info.PID, tid, s); d != none {
-		return d
+	if d, err := awaits(t.info.PID, tid, s); err != nil || d != none {
+		return d, err
 	}
 	if transfers(s) {
-		return transferring
+		return transferring, nil
 	}
-	return none
+	return none, nil
+}
+
+// noCallSeen says of an error that a thread is gone, or that what call it is in is not
+// for us to see: the kernel shows it to the thread's user, or with CAP_DAC_OVERRIDE.
+func noCallSeen(err error) bool {
+	return errors.Is(err, proc.ErrGone) || errors.Is(err, fs.ErrPermission)
 }
 
 // mostDelicate is the greatest of the delicacies of some threads, and whose it is.
-func (t *target) mostDelicate(tids []int) (most delicacy, whose int) {
+func (t *target) mostDelicate(tids []int) (most delicacy, whose int, err error) {
 	for _, tid := range tids {
-		if d := t.delicacy(tid); d > most {
+		d, err := t.delicacy(tid)
+		if err != nil {
+			return none, 0, err
+		}
+		if d > most {
 			most, whose = d, tid
 		}
 	}
-	return most, whose
+	return most, whose, nil
 }
 
 // awaitDelicate waits until none of the threads is in such a call, or patience is
 // at its end. Nobody is traced yet.
 func (r *run) awaitDelicate(tids []int) error {
-	most, whose := r.mostDelicate(tids)
-	if most == none {
-		return nil
+	most, whose, err := r.mostDelicate(tids)
+	if err != nil || most == none {
+		return err
 	}
 	if err := r.o.step("transfer-seen"); err != nil {
 		return err
@@ -90,7 +105,9 @@ func (r *run) awaitDelicate(tids []int) error {
 		if r.pause(wait) != nil {
 			break
 		}
-		most, whose = r.mostDelicate(tids)
+		if most, whose, err = r.mostDelicate(tids); err != nil {
+			return err
+		}
 	}
 	r.awaited += time.Since(begin)
 	if most >= served {

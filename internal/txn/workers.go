@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"errors"
 	"maps"
 	"sync"
 
@@ -15,10 +16,20 @@ import (
 // restart it. It starts no thread that would be traced, and may start or end at
 // any time.
 
-// kernelWorker says that a thread of the process only ever runs kernel code.
-func kernelWorker(pid, tid int) bool {
+// kernelWorker says whether a thread of the process only ever runs kernel code. One
+// that is gone runs none.
+func kernelWorker(pid, tid int) (bool, error) {
 	s, err := proc.ReadStat(pid, tid)
-	return err == nil && ofKernel(s)
+	if errors.Is(err, proc.ErrGone) {
+		return false, nil
+	}
+	return err == nil && ofKernel(s), err
+}
+
+// surelyWorker is kernelWorker where a thread that may be none is to be reckoned with.
+func surelyWorker(pid, tid int) bool {
+	is, err := kernelWorker(pid, tid)
+	return err == nil && is
 }
 
 func ofKernel(s proc.Stat) bool { return s.Flags&workerFlags() != 0 }
@@ -68,7 +79,9 @@ func (u *userThreads) list() ([]int, error) {
 	for _, tid := range tids {
 		worker, seen := u.seen[tid]
 		if !seen {
-			worker = u.look(tid)
+			if worker, err = u.look(tid); err != nil {
+				return nil, err
+			}
 			u.seen[tid] = worker
 		}
 		if !worker {
@@ -80,18 +93,25 @@ func (u *userThreads) list() ([]int, error) {
 
 // look says whether a thread only ever runs kernel code. One that sleeps and has a
 // stack is the program's.
-func (u *userThreads) look(tid int) (worker bool) {
+func (u *userThreads) look(tid int) (worker bool, err error) {
 	if !callsAreFree() {
 		return kernelWorker(u.pid, tid)
 	}
 	s, err := u.tasks.Syscall(tid)
+	if err != nil && !noCallSeen(err) {
+		return false, err
+	}
 	if err != nil || s.Running || s.SP == 0 {
 		return kernelWorker(u.pid, tid)
 	}
-	if transfers(s) || awaits(u.pid, tid, s) != none {
+	d, err := awaits(u.pid, tid, s)
+	if err != nil {
+		return false, err
+	}
+	if transfers(s) || d != none {
 		u.delicate = append(u.delicate, tid)
 	}
-	return false
+	return false, nil
 }
 
 // allTraced is told when all threads in the list are traced. Until then a worker

@@ -26,7 +26,9 @@ func TestWorkersOfTheKernelAreLeftAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, tid := range tids {
-				if !txn.KernelWorker(v.pid, tid) {
+				if worker, err := txn.KernelWorker(v.pid, tid); err != nil {
+					t.Fatal(err)
+				} else if !worker {
 					users++
 				}
 			}
