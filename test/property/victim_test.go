@@ -116,7 +116,7 @@ func compileLibrary(dir, source, cc string, flags []string) (string, error) {
 		cmd := exec.Command(cc, args...)
 		cmd.Dir = dir
 		if b, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s %v: %w\n%s", cc, args, err, b)
+			return "", uncompiled(cc, args, err, b)
 		}
 	}
 	return filepath.Join(dir, library), nil
@@ -138,7 +138,18 @@ func compile(dir, source, cc string, flags []string) (string, error) {
 	cmd := exec.Command(cc, append(flags, "-w", "-o", "program", "program.c")...)
 	cmd.Dir = dir
 	if b, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s %v: %w\n%s", cc, flags, err, b)
+		return "", uncompiled(cc, flags, err, b)
 	}
 	return filepath.Join(dir, "program"), nil
+}
+
+// errCompiler is a fault of the compiler: it leaves out a function, and keeps a static
+// table of labels of it (gcc with -fno-toplevel-reorder).
+var errCompiler = errors.New("the compiler made references to labels that it left out")
+
+func uncompiled(cc string, flags []string, err error, said []byte) error {
+	if bytes.Contains(said, []byte("undefined reference to `.L")) {
+		err = errCompiler
+	}
+	return fmt.Errorf("%s %v: %w\n%s", cc, flags, err, said)
 }
