@@ -34,6 +34,8 @@ type Held struct {
 //     stores into a member of that offset what it got from another function
 //     than before: its own copy in place of a borrowed pointer, or the reverse;
 //     so with a variable (free(path)) that both name;
+//   - so where another function frees the member than before, and what is stored
+//     there comes from another allocator: a header before the block, or a pool;
 //   - one function no longer frees a member, and another one now does. (A variable
 //     that functions share out otherwise is no sign: code moves between them.)
 //
@@ -46,16 +48,33 @@ func (d *Diff) Handovers() []Handover { return d.handovers }
 
 func (d *Diff) findHandovers() []Handover {
 	pairs := d.changedCustody()
+	stores, frees := map[Held][]*custodyPair{}, map[Held][]*custodyPair{}
+	for _, f := range pairs {
+		for _, at := range f.freed() {
+			frees[at] = append(frees[at], f)
+		}
+		for at := range f.base.store {
+			if len(f.fixed.store[at]) > 0 {
+				stores[at] = append(stores[at], f)
+			}
+		}
+	}
 	var out []Handover
+	type told struct {
+		frees *Func
+		at    Held
+	}
+	seen := map[told]bool{}
 	add := func(h Handover) {
-		if !slices.ContainsFunc(out, func(o Handover) bool { return o.Frees == h.Frees && o.Place == h.Place }) {
+		if t := (told{h.Frees, h.Place}); !seen[t] {
+			seen[t] = true
 			out = append(out, h)
 		}
 	}
 	for _, f := range pairs {
 		for _, at := range f.freed() {
-			for _, g := range pairs {
-				was, is, differs := g.origins(at)
+			for _, g := range stores[at] {
+				was, is, differs := g.origins(at, f.freesOtherwise(at))
 				if differs {
 					add(Handover{Frees: f.fn, Stores: g.fn, Place: at, Callee: f.frees(at), Was: was, Is: is})
 				}
@@ -68,7 +87,7 @@ func (d *Diff) findHandovers() []Handover {
 			if at.Variable != 0 || len(f.base.free[at]) == 0 || len(f.fixed.free[at]) != 0 {
 				continue
 			}
-			for _, g := range pairs {
+			for _, g := range frees[at] {
 				if g != f && !destroys(g.frees(at)) && len(g.base.free[at]) == 0 && len(g.fixed.free[at]) != 0 {
 					add(Handover{Frees: g.fn, Freed: f.fn, Place: at, Callee: g.frees(at)})
 				}
@@ -90,13 +109,13 @@ type custody struct {
 	store map[Held][]string // origins
 }
 
-// changedCustody are those of all functions whose code differs; a cold part
+// changedCustody are those of all functions that differ; a cold part
 // counts as its parent.
 func (d *Diff) changedCustody() []*custodyPair {
 	var out []*custodyPair
 	for i, b := range d.Fixed.Funcs {
 		a := d.baseOf[i]
-		if !b.described() || d.state[i] != Changed && d.state[i] != New || a != nil && a.Hash == b.Hash {
+		if !b.described() || d.state[i] != Changed && d.state[i] != New {
 			continue
 		}
 		p := &custodyPair{fn: b, base: newCustody(), fixed: newCustody()}
@@ -150,10 +169,20 @@ func (p *custodyPair) frees(at Held) string {
 	return ""
 }
 
+// freesOtherwise: a place is freed by another function than before.
+func (p *custodyPair) freesOtherwise(at Held) bool {
+	x, y := p.base.free[at], p.fixed.free[at]
+	other := func(x, y []string) bool {
+		return slices.ContainsFunc(x, func(s string) bool { return !slices.Contains(y, s) && !byWay(s) && !destroys(s) })
+	}
+	return other(x, y) && other(y, x)
+}
+
 // origins compares where the pointers stored in a place come from. It tells
 // of a difference only if an allocator's result is stored in one version and
-// what somebody else owns in the other.
-func (p *custodyPair) origins(at Held) (was, is string, differs bool) {
+// what somebody else owns in the other; and, where it is freed otherwise, if
+// that is another allocator's.
+func (p *custodyPair) origins(at Held, otherwise bool) (was, is string, differs bool) {
 	x, y := unique(p.base.store[at]), unique(p.fixed.store[at])
 	if len(x) == 0 || len(y) == 0 || slices.Equal(x, y) {
 		return "", "", false
@@ -162,6 +191,10 @@ func (p *custodyPair) origins(at Held) (was, is string, differs bool) {
 	won := slices.DeleteFunc(slices.Clone(y), func(s string) bool { return slices.Contains(x, s) })
 	changes := slices.ContainsFunc(lost, borrowed) && slices.ContainsFunc(y, allocated) ||
 		slices.ContainsFunc(won, borrowed) && slices.ContainsFunc(x, allocated)
+	if otherwise {
+		own := func(s string) bool { return allocated(s) && !byWay(s) }
+		changes = changes || slices.ContainsFunc(lost, own) && slices.ContainsFunc(won, own)
+	}
 	return strings.Join(x, ", "), strings.Join(y, ", "), changes
 }
 
@@ -187,4 +220,10 @@ var (
 func allocated(source string) bool {
 	return source != elsewhere && allocNames().MatchString(source) && !freeNames().MatchString(source)
 }
+
+// byWay: it is known of a function without a name that it frees or allocates, but not how.
+func byWay(name string) bool { return strings.HasSuffix(name, byWayOf) }
+
+const byWayOf = " by way of a function"
+
 func borrowed(source string) bool { return !allocated(source) }

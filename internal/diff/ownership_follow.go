@@ -282,9 +282,9 @@ func (d *Diff) roleOf(c *Code, f *Func, depth int) string {
 			}
 			switch {
 			case freeNames().MatchString(name):
-				return "free by way of a function"
+				return "free" + byWayOf
 			case allocNames().MatchString(name):
-				return "alloc by way of a function"
+				return "alloc" + byWayOf
 			}
 		}
 	}

@@ -105,6 +105,41 @@ int main(int n, char **v) {
 	})
 }
 
+// An object of one allocator must not go to the other one's free. Another free alone
+// (one that wipes), or another allocator alone, goes with the old ones.
+func TestPointersOfAnotherAllocatorAreFound(t *testing.T) {
+	const source = `
+#define _GNU_SOURCE
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#define API __attribute__((noinline, noipa, externally_visible))
+struct key { long id, size; char *secret; };
+API void make(struct key *k, long n) {
+	k->id = 1;
+	k->secret = malloc(n);
+}
+API void drop(struct key *k) {
+	if (k->id != 4) free(k->secret);
+	k->secret = 0;
+}
+API int more(struct key *k, int n) { if (n > 3) return 0; k->size += n; return 1; }
+int main(int n, char **v) {
+	struct key *k = calloc(1, sizeof *k);
+	make(k, n); more(k, n); drop(k);
+	freelocale(duplocale(LC_GLOBAL_LOCALE));
+	free(calloc(n, 2));
+	return 0;
+}
+`
+	const made, dropped = "k->secret = malloc(n);", "free(k->secret);"
+	testHandovers(t, source, []handoverCase{
+		{"another allocator with its free", []string{made, "k->secret = (char *)duplocale(LC_GLOBAL_LOCALE);", dropped, "freelocale((locale_t)k->secret);"}, "drop"},
+		{"another allocator", []string{made, "k->secret = calloc(n, 2);", "k->id != 4", "k->id != 5"}, ""},
+		{"another free", []string{dropped, "freelocale((locale_t)k->secret);", "k->id = 1;", "k->id = 2;"}, ""},
+	})
+}
+
 type handoverCase struct {
 	name  string
 	edits []string // old and new text in turn
