@@ -232,6 +232,8 @@ func (w *trace) letsOut(i int) bool {
 		return s.holdsPlace(rsi) && !w.fills(i)
 	case in.Op == 0xab: // stos
 		return s.holdsPlace(rax) && !s.inFrame(rdi)
+	case in.Op == 0xa3: // to an absolute address
+		return s.holdsPlace(rax)
 	case !in.HasMemory() || s.inFrame(int(in.Base)):
 		return false
 	case in.Op == 0xc7:

@@ -125,8 +125,9 @@ func (w *trace) executePlain(p *step, s *state, reg, rm int) bool {
 	case op == 0xff && in.Reg() < 2: // inc, dec
 	case op >= 0xd8 && op <= 0xdf:
 		s.also(rax, fromElsewhere) // fnstsw
-	case op == 0x98:
+	case op == 0x98, op == 0xa1: // a1: from an absolute address
 		s.set(rax, fromElsewhere)
+	case op == 0xa2, op == 0xa3: // to one
 	case op == 0x99:
 		s.set(rdx, fromElsewhere)
 	case op >= 0xa4 && op <= 0xa7 || op >= 0xaa && op <= 0xaf: // string instructions
@@ -347,6 +348,12 @@ func (w *trace) immediate(p *step, s *state, rm int) {
 		} else if p.bit != 0 && p.in.Reg() == 0 && rm >= 0 {
 			s.set(rm, sum(s.regs[rm], p.bit))
 		}
+	case 1:
+		if p.bit == 0 && p.in.Imm(p.code) == -1 { // or $-1: whatever was there
+			s.set(rm, fromElsewhere)
+			return
+		}
+		s.also(rm, fromElsewhere)
 	case 4:
 		if rm == rsp {
 			s.depth = lostDepth
