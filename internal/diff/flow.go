@@ -241,7 +241,11 @@ func (w *onceCode) mayFork(f *Func) bool {
 	for len(work) > 0 && !found {
 		g := work[len(work)-1]
 		work = work[:len(work)-1]
-		found = w.forks[g] || w.calls(g, forkName)
+		if forks, ok := w.forks[g]; ok {
+			found = forks
+			continue
+		}
+		found = w.calls(g, forkName)
 		for _, p := range w.d.parts[g] {
 			found = found || p.Fragment && w.calls(p, forkName)
 		}
@@ -252,7 +256,11 @@ func (w *onceCode) mayFork(f *Func) bool {
 			}
 		})
 	}
-	w.forks[f] = found
+	if w.forks[f] = found; !found {
+		for g := range seen { // none of them does
+			w.forks[g] = false
+		}
+	}
 	return found
 }
 

@@ -75,11 +75,9 @@ func (d *Diff) handedIn(c *Code, f *Func, rounds []loop, visit func(t *token, re
 		if !live {
 			regs = holding{}
 		}
-		for k := range rounds {
-			if rounds[k].heads[t.at] {
-				regs.forget(rounds[k].writes)
-				pushed = held{}
-			}
+		if l := loopAt(rounds, t.at); l != nil && l.heads[t.at] {
+			regs.forget(l.writes)
+			pushed = held{}
 		}
 		live = in.FallsThrough()
 		visit(t, &regs)
@@ -288,10 +286,7 @@ func (d *Diff) Handed(c *Code, f *Func) []Handed {
 	var out []Handed
 	rounds := d.loops(c, f)
 	d.handedIn(c, f, rounds, func(t *token, regs *holding) {
-		h := Handed{At: t.at, Inst: &t.in, Ref: int(t.ref)}
-		for k := range rounds {
-			h.Loop = h.Loop || t.at >= rounds[k].lo && t.at <= rounds[k].hi
-		}
+		h := Handed{At: t.at, Inst: &t.in, Ref: int(t.ref), Loop: loopAt(rounds, t.at) != nil}
 		is := regs.argument(0)
 		if t.in.IsCall() || t.in.IsJump() {
 			if s := regs.argument(1); s.is == heldNumber {

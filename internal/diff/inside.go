@@ -19,6 +19,13 @@ type insides struct {
 	c        *Code
 	pointers []inside // by at
 	words    []inside // distances in linker sets
+	taken    []taking // by code
+}
+
+// taking is that a function takes the address of a place in the middle of one.
+type taking struct {
+	by *Func
+	to image.Addr
 }
 
 // inside is that the data at a place leads into the middle of a function.
@@ -36,6 +43,13 @@ func (c *Code) Insides() *insides {
 		}
 	}
 	slices.SortFunc(s.pointers, func(a, b inside) int { return compareAddr(a.at, b.at) })
+	for _, g := range c.Funcs {
+		for k := range g.Refs {
+			if r := &g.Refs[k]; r.Kind == Lea && r.Class == image.Text && c.within(r.Target) {
+				s.taken = append(s.taken, taking{g, r.Target})
+			}
+		}
+	}
 	for _, set := range c.Sections {
 		if !isIdentifier(set.Name) || set.Class != image.ROData && set.Class != image.RelRO && !set.Class.Writable() {
 			continue
@@ -83,14 +97,9 @@ func (s *insides) Others(f *Func, parts []*Func) string {
 			return fmt.Sprintf("a table at %#x, which other code goes by, holds places inside of it", uint64(p.at))
 		}
 	}
-	for _, g := range s.c.Funcs {
-		if slices.Contains(all, g) {
-			continue
-		}
-		for k := range g.Refs {
-			if r := &g.Refs[k]; r.Kind == Lea && r.Class == image.Text && mine(r.Target) && s.c.within(r.Target) {
-				return fmt.Sprintf("%s takes the address of a place inside of it", g.Name())
-			}
+	for _, t := range s.taken {
+		if mine(t.to) && !slices.Contains(all, t.by) {
+			return fmt.Sprintf("%s takes the address of a place inside of it", t.by.Name())
 		}
 	}
 	return ""
@@ -119,6 +128,9 @@ func (o *owned) start(a image.Addr) image.Addr {
 // owns: the functions refer to the object around a, straight or by way of another
 // one of theirs, and nothing else does.
 func (o *owned) owns(a image.Addr) bool {
+	if o.c.SectionAt(a) == nil {
+		return false
+	}
 	lo := o.start(a)
 	if is, ok := o.known[lo]; ok {
 		return is

@@ -71,11 +71,9 @@ func (d *Diff) loops(c *Code, f *Func) (out []loop) {
 	out = out[:n]
 	for k := range out {
 		l := &out[k]
-		for i := range all {
+		first, _ := slices.BinarySearchFunc(all, l.lo, func(t token, at uint32) int { return cmp.Compare(t.at, at) })
+		for i := first; i < len(all) && all[i].at <= l.hi; i++ {
 			t := &all[i]
-			if t.at < l.lo || t.at > l.hi {
-				continue
-			}
 			switch {
 			case t.in.Len == 0:
 				l.writes = arch.AllRegisters
@@ -87,4 +85,17 @@ func (d *Diff) loops(c *Code, f *Func) (out []loop) {
 		}
 	}
 	return out
+}
+
+// loopAt is the loop of those of a function that holds the instruction at an offset, nil
+// for none.
+func loopAt(all []loop, at uint32) *loop {
+	k, found := slices.BinarySearchFunc(all, at, func(l loop, at uint32) int { return cmp.Compare(l.lo, at) })
+	if !found {
+		k--
+	}
+	if k < 0 || at > all[k].hi {
+		return nil
+	}
+	return &all[k]
 }

@@ -234,6 +234,9 @@ func (t *target) verify(p *plan, pt *part, m *patch.Manifest) error {
 			continue
 		}
 		for _, jump := range []uint64{0, 4} { // 4: behind an endbr64
+			if jump >= f.Size {
+				continue
+			}
 			j, _ := redirects(t.journals, bias+f.BaseAddr+jump)
 			if err := p.replace(j, m, f.Name); err != nil {
 				return err

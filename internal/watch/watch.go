@@ -161,9 +161,9 @@ func (w *Watcher) Run(ctx context.Context, report func(Sighting)) error {
 	}
 	reports := &reports{busy: map[int]bool{}, report: report}
 	defer reports.wait()
-	ctx, cancel := context.WithCancel(ctx)
+	looking, cancel := context.WithCancel(ctx)
 	defer cancel() // nobody takes an answer any more
-	looks := w.looks(ctx)
+	looks := w.looks(looking)
 	looks.scan()
 	ready := w.ready
 	tick := time.NewTicker(w.every)

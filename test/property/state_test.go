@@ -217,6 +217,10 @@ func (m *memory) pointer(w uint64) (names []string, foreign bool) {
 		for _, s := range m.object.Symbols {
 			if s.Kind == patch.Internal && addr >= s.Value && addr < s.Value+max(s.Size, 1) {
 				names = append(names, fmt.Sprintf("%s+%d", s.Name, addr-s.Value))
+				// The fixed program calls it so; one that the base program has, too, is told apart.
+				if name, ok := strings.CutPrefix(s.Name, "new:"); ok && m.vars[name].Size == 0 {
+					names = append(names, fmt.Sprintf("%s+%d", name, addr-s.Value))
+				}
 			}
 		}
 	} else if in.Path != "[stack]" && (w < m.bias || w >= m.bias+m.end) { // the stack: see resolve
