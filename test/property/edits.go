@@ -411,7 +411,7 @@ func (p *Program) changeLayout() string {
 	if !used {
 		return ""
 	}
-	t.fields = slices.Insert(t.fields, p.rand.IntN(len(t.fields)), "uint64_t inserted")
+	t.fields = slices.Insert(t.fields, p.rand.IntN(len(t.fields)), fmt.Sprintf("uint64_t inserted%d", len(t.fields)))
 	p.Layout = true
 	return "layout of struct " + t.name + " changes"
 }
